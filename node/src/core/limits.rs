@@ -1,0 +1,100 @@
+//! Every bound, by name, with the reason for its number. A bound that is not here does not exist.
+
+use super::types::Duration;
+
+/// Largest chunk. 1 to 16 MiB measured alike (DESIGN 16); 4 MiB keeps what a crash or a liar costs small.
+pub const CHUNK_BYTES_MAX: u32 = 4 << 20;
+/// Chunks of one artifact: 1 TiB of full chunks, or a model with very many tensors.
+pub const CHUNKS_PER_ARTIFACT_MAX: u32 = 1 << 18;
+/// Files of one artifact: split GGUF files of the largest models known have fewer than 200.
+pub const FILES_PER_ARTIFACT_MAX: usize = 1024;
+/// Tensors in one file's table: the largest mixture-of-experts models have some 100,000.
+pub const TENSORS_PER_FILE_MAX: u64 = 1 << 18;
+/// Metadata entries of one GGUF file: real ones have under 100.
+pub const METADATA_ENTRIES_MAX: u64 = 4096;
+/// One metadata string: chat templates reach tens of KiB.
+pub const METADATA_STRING_BYTES_MAX: u64 = 1 << 20;
+/// One metadata array: vocabularies and merges reach some 300,000.
+pub const METADATA_ARRAY_MAX: u64 = 1 << 21;
+/// An encoded manifest: `CHUNKS_PER_ARTIFACT_MAX` chunks of at most 52 bytes each.
+pub const MANIFEST_BYTES_MAX: usize = 16 << 20;
+
+/// A gossip message (DESIGN 6 and issue 3): one advertisement of a node with dozens of replicas fits in a quarter of it.
+pub const GOSSIP_BYTES_MAX: usize = 16 << 10;
+/// A control message on a stream, other than a manifest.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// A joining message: a few hashes and a roster of members.
+pub const JOIN_MESSAGE_BYTES_MAX: usize = 256 << 10;
+/// Members of a personal federation; the simulator goes beyond a person's means.
+pub const MEMBERS_MAX: usize = 16_384;
+/// Slots of a roster.
+pub const SLOTS_MAX: usize = 256;
+/// Adapters of one slot.
+pub const DOMAINS_PER_SLOT_MAX: usize = 32;
+/// Memory domains of one node: GPUs of the largest server and its RAM.
+pub const MEMORY_DOMAINS_MAX: usize = 32;
+/// Artifacts one node says it holds; what does not fit in an advertisement is asked for.
+pub const HOLDINGS_PER_ADVERT_MAX: usize = 128;
+/// Replicas one node says it has.
+pub const REPLICAS_PER_ADVERT_MAX: usize = 64;
+/// Addresses of one member.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// A node says what it has at least this often; a change is said at once.
+pub const ADVERT_PERIOD: Duration = Duration::from_secs(2);
+/// An advertisement not renewed is void: seven periods, so that a few lost ones do not matter.
+pub const ADVERT_LIFE: Duration = Duration::from_secs(15);
+/// Changes are gathered this long before they are advertised or planned for.
+pub const SETTLE: Duration = Duration::from_millis(150);
+
+/// The coordinator renews its lease this often (DESIGN 7).
+pub const LEASE_PERIOD: Duration = Duration::from_secs(2);
+/// A lease not renewed for this long is void (DESIGN 7).
+pub const LEASE_LIFE: Duration = Duration::from_secs(15);
+/// A coordinator that could not renew for this long stops issuing (DESIGN 7).
+pub const LEASE_SELF_LIFE: Duration = Duration::from_secs(10);
+/// After a silent coordinator's lease ended: this plus rank × `TAKEOVER_STEP` (DESIGN 7).
+pub const TAKEOVER_SILENT: Duration = Duration::from_secs(3);
+/// After a coordinator known to be gone: this plus rank × `TAKEOVER_STEP` (DESIGN 7).
+pub const TAKEOVER_GONE: Duration = Duration::from_secs(2);
+/// Between two candidates in rank (DESIGN 7).
+pub const TAKEOVER_STEP: Duration = Duration::from_secs(2);
+
+/// Chunk requests in flight to one source (DESIGN 16: depth 8 measured best).
+pub const CHUNKS_IN_FLIGHT_PER_SOURCE: usize = 8;
+/// Chunk requests in flight in all: bounds a receiver's memory to 24 × 4 MiB.
+pub const CHUNKS_IN_FLIGHT_MAX: usize = 24;
+/// Corrupt chunks after which a source is no longer asked (DESIGN 10).
+pub const STRIKES_MAX: u32 = 3;
+/// After a failed request (not a corrupt one) a source rests this long.
+pub const SOURCE_REST: Duration = Duration::from_millis(500);
+/// Verified chunks between two durable writes of the bitmap: what a crash may cost, in chunks.
+pub const CHUNKS_PER_CHECKPOINT: u32 = 8;
+
+/// Requests waiting or running on one node; more answer 429.
+pub const REQUESTS_MAX: usize = 1024;
+/// Requests one replica takes at once before others are preferred or the caller waits.
+pub const REQUESTS_PER_REPLICA_MAX: u32 = 64;
+/// How long a request waits for its manager to become ready when the client states no deadline.
+pub const REQUEST_WAIT: Duration = Duration::from_secs(120);
+/// Holders tried for one request before its error is final.
+pub const ATTEMPTS_MAX: u32 = 4;
+/// A slot once asked for counts as wanted this long.
+pub const WANT_LIFE: Duration = Duration::from_secs(60);
+/// After a failed load the next try waits this long, times the failures so far, at most `LOAD_BACKOFF_STEPS_MAX`.
+pub const LOAD_BACKOFF: Duration = Duration::from_secs(1);
+/// The largest multiple of `LOAD_BACKOFF`.
+pub const LOAD_BACKOFF_STEPS_MAX: u64 = 30;
+/// A loaded replica is not evicted for another before this: a just-loaded manager serves those who waited for it.
+pub const DWELL_MIN: Duration = Duration::from_secs(3);
+
+/// One chat request's body.
+pub const HTTP_BODY_BYTES_MAX: usize = 4 << 20;
+/// Messages of one chat request.
+pub const CHAT_MESSAGES_MAX: usize = 1024;
+/// Stop strings of one request, as OpenAI's API has it.
+pub const STOPS_MAX: usize = 4;
+/// Tokens a client may ask for at most.
+pub const MAX_TOKENS_MAX: u32 = 1 << 20;
+/// Tokens generated when the client states none.
+pub const MAX_TOKENS_DEFAULT: u32 = 512;

@@ -1,0 +1,15 @@
+//! The decisions of a federation, pure: no clock, socket, thread, disk or randomness of its own; no floating point and
+//! no `HashMap`. Inputs and time come in, outputs come out; `driver` and `federation-sim` carry them out.
+
+pub mod artifact;
+pub mod coordinator;
+pub mod limits;
+pub mod membership;
+pub mod placement;
+pub mod residency;
+pub mod roster;
+pub mod route;
+pub mod sizing;
+pub mod transfer;
+pub mod types;
+pub mod view;

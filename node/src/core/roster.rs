@@ -1,0 +1,150 @@
+//! The roster of slots: which managers a federation has, and what each is due. Data, never code: the reference roster is
+//! the file `rosters/reference.toml`.
+
+use serde::{Deserialize, Serialize};
+
+use super::limits;
+use super::types::{DomainName, SlotName};
+
+/// Must a slot always be resident somewhere, or may it be loaded when asked for?
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SlotPolicy {
+    /// Always resident; if it fits nowhere that is a `Shortfall`.
+    Pinned,
+    /// Resident when there is room or demand.
+    Swappable,
+}
+
+/// One slot.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RosterSlot {
+    /// Such as `UFM`.
+    pub name: SlotName,
+    /// Such as "Universal Federation Manager".
+    #[serde(default)]
+    pub title: String,
+    /// Tokens of context each parallel sequence gets; the model's own maximum caps it.
+    #[serde(default = "default_context")]
+    pub context: u32,
+    /// Sequences at once in one replica.
+    #[serde(default = "default_one")]
+    pub parallel: u32,
+    /// Replicas wanted, on different machines, as far as memory allows; the first is the floor.
+    #[serde(default = "default_one")]
+    pub replicas: u32,
+    /// Pinned or swappable.
+    #[serde(default = "default_policy")]
+    pub policy: SlotPolicy,
+    /// Expected requests per hour: who goes first when memory is short.
+    #[serde(default = "default_demand")]
+    pub demand_per_hour: u32,
+    /// Domains (LoRA adapters) that may be published.
+    #[serde(default)]
+    pub domains: Vec<DomainName>,
+}
+
+/// The whole roster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotRoster {
+    /// For people.
+    pub name: String,
+    /// `f16`, or `none` for rosters that admit quantised models.
+    #[serde(default = "default_floor")]
+    pub precision_floor: String,
+    /// The slots, in the order they are shown.
+    #[serde(rename = "slot")]
+    pub slots: Vec<RosterSlot>,
+}
+
+fn default_context() -> u32 {
+    4096
+}
+fn default_one() -> u32 {
+    1
+}
+fn default_policy() -> SlotPolicy {
+    SlotPolicy::Swappable
+}
+fn default_demand() -> u32 {
+    1
+}
+fn default_floor() -> String {
+    "f16".to_owned()
+}
+
+/// Why a roster is refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RosterError {
+    /// No slot, or too many.
+    #[error("a roster has 1 to {max} slots, this one has {found}", max = limits::SLOTS_MAX)]
+    SlotCount {
+        /// How many there were.
+        found: usize,
+    },
+    /// Two slots of one name.
+    #[error("slot {0} stands twice in the roster; give each slot a name of its own")]
+    Duplicate(SlotName),
+    /// A number outside its range.
+    #[error("slot {slot}: {field} is {found}, but must be from 1 to {max}")]
+    Range {
+        /// The slot.
+        slot: SlotName,
+        /// The field.
+        field: &'static str,
+        /// What it said.
+        found: u32,
+        /// The largest value allowed.
+        max: u32,
+    },
+    /// Too many adapters.
+    #[error("slot {0} names more than {max} domains", max = limits::DOMAINS_PER_SLOT_MAX)]
+    Domains(SlotName),
+    /// A floor that is not known.
+    #[error("precision_floor is {0:?}, but must be \"f16\" or \"none\"")]
+    Floor(String),
+}
+
+impl SlotRoster {
+    /// Checks what serde cannot.
+    pub fn check(&self) -> Result<(), RosterError> {
+        if self.slots.is_empty() || self.slots.len() > limits::SLOTS_MAX {
+            return Err(RosterError::SlotCount { found: self.slots.len() });
+        }
+        if !matches!(self.precision_floor.as_str(), "f16" | "none") {
+            return Err(RosterError::Floor(self.precision_floor.clone()));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for slot in &self.slots {
+            if !seen.insert(&slot.name) {
+                return Err(RosterError::Duplicate(slot.name.clone()));
+            }
+            if slot.domains.len() > limits::DOMAINS_PER_SLOT_MAX {
+                return Err(RosterError::Domains(slot.name.clone()));
+            }
+            let ranges = [
+                ("context", slot.context, 1 << 20),
+                ("parallel", slot.parallel, 256),
+                ("replicas", slot.replicas, 1024),
+            ];
+            for (field, found, max) in ranges {
+                if found == 0 || found > max {
+                    return Err(RosterError::Range { slot: slot.name.clone(), field, found, max });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The slot of this name.
+    pub fn slot(&self, name: &SlotName) -> Option<&RosterSlot> {
+        self.slots.iter().find(|slot| &slot.name == name)
+    }
+
+    /// Does this roster forbid anything below F16?
+    pub fn requires_f16(&self) -> bool {
+        self.precision_floor == "f16"
+    }
+}

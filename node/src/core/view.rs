@@ -1,0 +1,232 @@
+//! The one view of a node that every reader gets: `GET /state`, `fednode status --json`, the dashboard. Plain data, filled
+//! by the driver from the core's tables; field names are a contract (DESIGN 13).
+
+use serde::{Deserialize, Serialize};
+
+/// Everything one node knows, at one moment.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    /// The federation's id, hex.
+    pub federation: String,
+    /// This node.
+    pub node: NodeView,
+    /// Who publishes plans, if anyone is known to.
+    pub coordinator: Option<CoordinatorView>,
+    /// The current plan.
+    pub plan: Option<PlanSummary>,
+    /// Enrolled machines, this one first.
+    pub members: Vec<MemberView>,
+    /// Slots in roster order.
+    pub slots: Vec<SlotView>,
+    /// Transfers into this node, current and finished since it started.
+    pub transfers: Vec<TransferView>,
+    /// Requests through this node since it started.
+    pub requests: RequestsView,
+}
+
+/// The node that was asked.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct NodeView {
+    /// libp2p PeerId.
+    pub peer_id: String,
+    /// Its name in the roster of members.
+    pub name: String,
+    /// full | delegate.
+    pub role: String,
+    /// delegate | minimum | standard | high-end | griffith.
+    pub tier: String,
+    /// Where its HTTP API listens, as `http://ADDR`.
+    pub api: String,
+    /// Peer addresses, as multiaddresses.
+    pub listen: Vec<String>,
+    /// fednode's version.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+}
+
+/// The elected coordinator as this node knows it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct CoordinatorView {
+    /// Name in the roster of members.
+    pub name: String,
+    /// PeerId.
+    pub peer_id: String,
+    /// Its epoch.
+    pub epoch: u64,
+}
+
+/// The plan this node follows.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PlanSummary {
+    /// Epoch it was issued under.
+    pub epoch: u64,
+    /// Revision within the epoch.
+    pub revision: u64,
+    /// Digest of its inputs, hex.
+    pub digest: String,
+    /// True when every planned replica is resident and every planned artifact stored, as far as this node knows.
+    pub carried_out: bool,
+    /// What is still missing, one sentence each.
+    pub pending: Vec<String>,
+}
+
+/// One memory domain.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DomainView {
+    /// Such as `ram` or `gpu0`.
+    pub name: String,
+    /// vram | ram | unified.
+    pub kind: String,
+    /// All of it.
+    pub total_bytes: u64,
+    /// What admission could still give.
+    pub free_bytes: u64,
+    /// Kept for the system and other programs.
+    pub reserve_bytes: u64,
+    /// Held by managers.
+    pub ours_bytes: u64,
+    /// This build's engine can load models here.
+    pub hosts: bool,
+}
+
+/// One enrolled machine.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct MemberView {
+    /// Name in the roster of members.
+    pub name: String,
+    /// PeerId.
+    pub peer_id: String,
+    /// full | delegate.
+    pub role: String,
+    /// May sign invitations.
+    pub admin: bool,
+    /// alive | suspect | down | unseen.
+    pub state: String,
+    /// Role in the plan: specialised | swapping | mixed | delegate.
+    pub plan_role: String,
+    /// Memory, VRAM and RAM apart.
+    pub domains: Vec<DomainView>,
+    /// Free disk in the store.
+    pub disk_free_bytes: u64,
+    /// Slots resident there.
+    pub resident: Vec<String>,
+    /// Artifacts stored there whole, hex.
+    pub stored: Vec<String>,
+}
+
+/// One replica of a slot.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ReplicaView {
+    /// The holder's name.
+    pub node: String,
+    /// Its PeerId.
+    pub peer_id: String,
+    /// The memory domain.
+    pub memory_domain: String,
+    /// fetching | loading | ready | draining | failed.
+    pub state: String,
+    /// Why it failed or was refused, or empty.
+    pub reason: String,
+    /// Resident bytes.
+    pub bytes: u64,
+    /// Requests in flight as advertised.
+    pub in_flight: u32,
+}
+
+/// One published adapter of a slot.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SlotDomainView {
+    /// The domain's name.
+    pub name: String,
+    /// Its artifact, hex; empty while nothing is published.
+    pub artifact: String,
+}
+
+/// One slot.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SlotView {
+    /// Such as `UFM`.
+    pub name: String,
+    /// Such as "Universal Federation Manager".
+    pub title: String,
+    /// pinned | swappable.
+    pub policy: String,
+    /// Published artifact, hex; empty while nothing is published.
+    pub artifact: String,
+    /// Name from the artifact.
+    pub model: String,
+    /// Version given at publication.
+    pub version: String,
+    /// resident | loading | stored | missing.
+    pub state: String,
+    /// Such as `F16`.
+    pub precision: String,
+    /// Context the roster asks for, tokens.
+    pub context: u32,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Loaded or loading copies.
+    pub replicas: Vec<ReplicaView>,
+    /// Names of members that hold the whole artifact on disk.
+    pub holders: Vec<String>,
+    /// Adapters.
+    pub domains: Vec<SlotDomainView>,
+    /// Why a replica that should exist cannot, or empty.
+    pub shortfall: String,
+}
+
+/// Bytes one source has given to a transfer.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SourceView {
+    /// The source's name.
+    pub node: String,
+    /// Verified bytes from it.
+    pub bytes: u64,
+    /// Verified chunks from it.
+    pub chunks: u32,
+    /// Corrupt chunks from it.
+    pub strikes: u32,
+}
+
+/// One artifact on its way to this node, or arrived.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TransferView {
+    /// Artifact, hex.
+    pub artifact: String,
+    /// `SLOT` or `SLOT:domain`.
+    pub slot: String,
+    /// manifest | fetching | finishing | done | paused.
+    pub state: String,
+    /// Whole size.
+    pub total_bytes: u64,
+    /// Verified and written.
+    pub done_bytes: u64,
+    /// Chunks in all.
+    pub chunks: u32,
+    /// Chunks verified and written.
+    pub chunks_done: u32,
+    /// Chunks that failed verification.
+    pub chunks_corrupt: u32,
+    /// Chunks copied from other local artifacts, not fetched.
+    pub chunks_local: u32,
+    /// True once the whole file's hash was verified.
+    pub verified: bool,
+    /// Who gave what.
+    pub sources: Vec<SourceView>,
+    /// Why it is paused, or empty.
+    pub reason: String,
+}
+
+/// Requests through this node.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RequestsView {
+    /// Accepted and not yet ended.
+    pub in_flight: u64,
+    /// Ended well.
+    pub done: u64,
+    /// Ended with an error.
+    pub failed: u64,
+    /// Sent to another holder after the first one failed before its first token.
+    pub retried: u64,
+}

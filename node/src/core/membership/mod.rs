@@ -1,1 +1,4 @@
-//! membership
+//! Who belongs, who is there, and what each says of itself.
+
+pub mod advert;
+pub mod roster;

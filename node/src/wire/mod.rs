@@ -4,6 +4,7 @@
 pub mod catalog;
 pub mod gossip;
 pub mod ids;
+pub mod inventory;
 pub mod join;
 pub mod manifest;
 pub mod members;

@@ -2,3 +2,4 @@
 
 pub mod advert;
 pub mod roster;
+pub mod table;

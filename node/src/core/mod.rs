@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod catalog;
 pub mod coordinator;
 pub mod limits;
+pub mod machine;
 pub mod membership;
 pub mod placement;
 pub mod residency;

@@ -33,11 +33,6 @@ pub enum Action {
         /// A holder.
         from: NodeId,
     },
-    /// Prepare the disk; then [`Transfers::begun`] or [`Transfers::paused`].
-    Begin {
-        /// This artifact.
-        artifact: Digest,
-    },
     /// Ask a partial holder which chunks it has; then [`Transfers::has`].
     GetHave {
         /// Of this artifact.
@@ -237,17 +232,18 @@ impl Transfers {
         paused.chain(resting).filter(|at| *at > now).min()
     }
 
-    /// A manifest whose hash is `artifact` is here, with its chunks' lengths.
-    pub fn manifest(&mut self, artifact: Digest, chunk_bytes: Vec<u32>) -> Vec<Action> {
-        let Some(transfer) = self.transfers.get_mut(&artifact) else { return Vec::new() };
+    /// A manifest whose hash is `artifact` is here, with its chunks' lengths. True: now prepare the disk, then
+    /// [`Transfers::begun`] or [`Transfers::paused`].
+    pub fn manifest(&mut self, artifact: Digest, chunk_bytes: Vec<u32>) -> bool {
+        let Some(transfer) = self.transfers.get_mut(&artifact) else { return false };
         if transfer.stage != Stage::Manifest {
-            return Vec::new();
+            return false;
         }
         transfer.asked_for_manifest = None;
         transfer.have = Bitmap::empty(chunk_bytes.len() as u32);
         transfer.chunk_bytes = chunk_bytes;
         transfer.stage = Stage::Beginning;
-        vec![Action::Begin { artifact }]
+        true
     }
 
     /// `from` had no usable manifest.

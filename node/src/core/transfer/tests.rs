@@ -22,8 +22,7 @@ fn begun(chunks: u32, holders: &[Holder]) -> Transfers {
     transfers.want(&BTreeSet::from([ARTIFACT]));
     let actions = transfers.schedule(at(0), |_| holders.to_vec());
     assert_eq!(actions, [Action::GetManifest { artifact: ARTIFACT, from: holders[0].node }]);
-    let actions = transfers.manifest(ARTIFACT, vec![4; chunks as usize]);
-    assert_eq!(actions, [Action::Begin { artifact: ARTIFACT }]);
+    assert!(transfers.manifest(ARTIFACT, vec![4; chunks as usize]));
     transfers.begun(ARTIFACT, Bitmap::empty(chunks));
     transfers
 }

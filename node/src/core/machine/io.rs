@@ -1,0 +1,184 @@
+//! What goes into the machine and what comes out: the whole contract between the core and the world.
+
+use std::collections::BTreeSet;
+
+use crate::core::artifact::Bitmap;
+use crate::core::catalog::Record;
+use crate::core::coordinator::PlanRefusal;
+use crate::core::membership::advert::{Gossip, MemoryDomain};
+use crate::core::membership::roster::MemberRoster;
+use crate::core::placement::plan::{Plan, PlannedReplica};
+use crate::core::route::{Ask, Refusal, RequestId};
+use crate::core::transfer::ChunkOutcome;
+use crate::core::types::{Digest, NodeId, SlotName};
+
+/// Something happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time passed: a deadline is due.
+    Tick,
+    /// The process slept: its clocks did not run while the world's did.
+    Slept,
+    /// The node is about to end.
+    Leave,
+    /// The hardware as measured now.
+    Hardware {
+        /// Memory domains; `ours_bytes` is the ledger's to fill.
+        domains: Vec<MemoryDomain>,
+        /// Free disk in the store.
+        disk_free_bytes: u64,
+        /// Runs on battery.
+        on_battery: bool,
+    },
+    /// Where this node can be dialled.
+    Addresses(Vec<String>),
+    /// The first connection to a member opened.
+    Connected(NodeId),
+    /// The last connection to a member closed.
+    Disconnected(NodeId),
+    /// A dial failed; `refused`: nothing listens there.
+    DialFailed {
+        /// Whom.
+        node: NodeId,
+        /// The address refused, so that the process is gone.
+        refused: bool,
+    },
+    /// Verified gossip of a member.
+    Gossip(Gossip),
+    /// A verified roster of members, durable.
+    Members(MemberRoster),
+    /// A verified catalog record.
+    Record(Box<Record>),
+    /// A plan over a stream.
+    PlanOffered {
+        /// Who sent it.
+        from: NodeId,
+        /// The plan.
+        plan: Box<Plan>,
+    },
+    /// A member answered a plan we sent: it has seen this epoch.
+    PlanAnswered {
+        /// The highest epoch it has seen.
+        epoch_highest: u64,
+    },
+    /// This epoch is durable.
+    EpochPersisted(u64),
+    /// An artifact is whole and verified on disk: imported, or there since before the start.
+    Stored(Digest),
+    /// Chunks of an artifact are on disk since before the start.
+    Partial(Digest, u32),
+    /// A manifest arrived and its hash is the artifact's name; the lengths of its chunks.
+    Manifest(Digest, Vec<u32>),
+    /// A member had no usable manifest.
+    ManifestFailed {
+        /// Of this artifact.
+        artifact: Digest,
+        /// The member.
+        from: NodeId,
+    },
+    /// The disk is ready for an artifact.
+    Begun(Digest, Bitmap),
+    /// The disk refused an artifact, or a chunk of it.
+    TransferPaused(Digest, String),
+    /// A partial holder said what it has; `None`: no answer.
+    Has {
+        /// Of this artifact.
+        artifact: Digest,
+        /// The holder.
+        from: NodeId,
+        /// Its chunks.
+        have: Option<Bitmap>,
+    },
+    /// A chunk request ended.
+    Chunk {
+        /// Of this artifact.
+        artifact: Digest,
+        /// Its number.
+        chunk: u32,
+        /// The source.
+        from: NodeId,
+        /// How it ended.
+        outcome: ChunkOutcome,
+    },
+    /// Verification of a whole artifact ended.
+    Finished(Digest, Result<(), String>),
+    /// A load ended: measured bytes, or why not.
+    Loaded(SlotName, Result<u64, String>),
+    /// A replica's process ended as asked.
+    Unloaded(SlotName),
+    /// A replica's process ended by itself.
+    ReplicaDied(SlotName, String),
+    /// A new request.
+    Request(RequestId, Ask),
+    /// Its first token went out.
+    RequestStarted(RequestId),
+    /// Its answer is complete (true), or its client went away or the error is final (false).
+    RequestEnded(RequestId, bool),
+    /// Its replica failed.
+    RequestFailed {
+        /// Which.
+        request: RequestId,
+        /// Why.
+        refusal: Refusal,
+        /// Another holder may be tried.
+        retryable: bool,
+    },
+}
+
+/// Something to be done.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Say this to all members.
+    Gossip(Gossip),
+    /// These addresses of a member are worth dialling.
+    Know(NodeId, Vec<String>),
+    /// Bring roster of members and catalog into agreement with a member.
+    Sync(NodeId),
+    /// Bring a plan to a member.
+    DeliverPlan(NodeId, Box<Plan>),
+    /// The answer to [`Input::PlanOffered`], in order.
+    AnswerPlan(Result<(), PlanRefusal>),
+    /// Make an epoch durable, then [`Input::EpochPersisted`].
+    PersistEpoch(u64),
+    /// These members belong; everyone else's connections close.
+    Admit(BTreeSet<NodeId>),
+    /// Get a manifest.
+    GetManifest {
+        /// Of this artifact.
+        artifact: Digest,
+        /// From this member.
+        from: NodeId,
+    },
+    /// Prepare the disk.
+    Begin(Digest),
+    /// Ask which chunks a member has.
+    GetHave {
+        /// Of this artifact.
+        artifact: Digest,
+        /// The member.
+        from: NodeId,
+    },
+    /// Fetch, verify, write.
+    Fetch {
+        /// Of this artifact.
+        artifact: Digest,
+        /// Its number.
+        chunk: u32,
+        /// Its length.
+        bytes: u32,
+        /// From this member.
+        from: NodeId,
+    },
+    /// Verify the whole and put it in place.
+    Finish(Digest),
+    /// Load a replica.
+    Load(Box<PlannedReplica>),
+    /// End a replica's process.
+    Unload(SlotName),
+    /// Send a request to a node (perhaps this one).
+    Dispatch(RequestId, NodeId),
+    /// End a request with an error. Follows either a new request or a failed attempt.
+    Reject(RequestId, Refusal),
+    /// The error that was reported for a request is final.
+    Final(RequestId),
+}

@@ -1,0 +1,480 @@
+//! One node's decisions as one machine: `handle(now, input, outbox)` and `next_deadline()`. It joins membership, the
+//! coordinator's seat, placement, residency, transfer and routing, and owns nothing of the world. The driver and the
+//! simulator carry its outputs out.
+
+mod io;
+mod planning;
+mod routing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::core::catalog::Catalog;
+use crate::core::coordinator::{self, Coordinator};
+use crate::core::limits;
+use crate::core::membership::advert::{Advert, Gossip, Holding};
+use crate::core::membership::roster::{MemberRoster, Role};
+use crate::core::membership::table::{Presence, Table};
+use crate::core::placement::plan::{Plan, Strategy};
+use crate::core::residency::{self, Residency};
+use crate::core::route::{self, Router};
+use crate::core::transfer::{self, Transfers};
+use crate::core::types::{Digest, NodeId, SlotName, Time};
+
+pub use io::{Input, Output};
+
+/// What a machine is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node.
+    pub me: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Full or delegate.
+    pub role: Role,
+    /// Higher than at any start before.
+    pub incarnation: u64,
+    /// Highest epoch made durable before.
+    pub epoch_highest: u64,
+    /// The owner's wish for the coordinator's seat; higher first.
+    pub priority: u32,
+    /// Who belongs.
+    pub members: MemberRoster,
+    /// What has been published.
+    pub catalog: Catalog,
+    /// How residency is weighed.
+    pub strategy: Strategy,
+}
+
+/// One node's decisions.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    config: Config,
+    table: Table,
+    coordinator: Coordinator,
+    residency: Residency,
+    transfers: Transfers,
+    router: Router,
+    on_disk: BTreeSet<Digest>,
+    partial: BTreeMap<Digest, u32>,
+    disk_free_bytes: u64,
+    on_battery: bool,
+    addresses: Vec<String>,
+    sequence: u64,
+    advertised: Option<Advert>,
+    advertised_at: Time,
+    plan_dirty_since: Option<Time>,
+    planned_at: Time,
+    plan_sent: BTreeMap<NodeId, (u64, u64, Time)>,
+    synced: BTreeMap<NodeId, Time>,
+    first_wanted: BTreeMap<SlotName, Time>,
+    last_wanted: BTreeMap<SlotName, Time>,
+    epoch_durable: u64,
+    adopted: Option<(u64, u64, NodeId)>,
+}
+
+impl Machine {
+    /// A node that has just started.
+    pub fn new(now: Time, config: Config) -> Machine {
+        Machine {
+            table: Table::default(),
+            coordinator: Coordinator::new(config.me, now, config.epoch_highest),
+            residency: Residency::default(),
+            transfers: Transfers::default(),
+            router: Router::default(),
+            on_disk: BTreeSet::new(),
+            partial: BTreeMap::new(),
+            disk_free_bytes: 0,
+            on_battery: false,
+            addresses: Vec::new(),
+            sequence: 0,
+            advertised: None,
+            advertised_at: now,
+            plan_dirty_since: None,
+            planned_at: now,
+            plan_sent: BTreeMap::new(),
+            synced: BTreeMap::new(),
+            first_wanted: BTreeMap::new(),
+            last_wanted: BTreeMap::new(),
+            epoch_durable: config.epoch_highest,
+            adopted: None,
+            config,
+        }
+    }
+
+    /// Something happened at `now`; what is to be done about it is appended to `outbox`.
+    pub fn handle(&mut self, now: Time, input: Input, outbox: &mut Vec<Output>) {
+        self.take(now, input, outbox);
+        self.settle(now, outbox);
+    }
+
+    /// When [`Input::Tick`] is due if nothing else happens.
+    pub fn next_deadline(&self, now: Time) -> Option<Time> {
+        let around = self.surroundings();
+        let advert = Some(self.advertised_at.after(limits::ADVERT_PERIOD));
+        let planning = self.plan_dirty_since.map(|since| since.after(limits::SETTLE));
+        [
+            advert,
+            planning.filter(|_| self.coordinator.seated().is_some()),
+            self.table.next_deadline(),
+            self.coordinator.next_deadline(&around),
+            self.residency.next_deadline(),
+            self.transfers.next_deadline(now),
+            self.router.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn take(&mut self, now: Time, input: Input, outbox: &mut Vec<Output>) {
+        match input {
+            Input::Tick => {}
+            Input::Slept | Input::Leave => {
+                let actions = self.coordinator.leave(now);
+                self.seat(now, actions, outbox);
+            }
+            Input::Hardware { domains, disk_free_bytes, on_battery } => {
+                self.residency.capacity(domains);
+                self.disk_free_bytes = disk_free_bytes;
+                self.on_battery = on_battery;
+                self.plan_dirty(now);
+            }
+            Input::Addresses(addresses) => self.addresses = addresses,
+            Input::Connected(node) => {
+                self.table.connected(now, node);
+                self.synced.insert(node, now);
+                outbox.push(Output::Sync(node));
+                self.advertised = None; // say everything again: the newcomer has heard nothing yet
+                self.plan_dirty(now);
+            }
+            Input::Disconnected(node) => {
+                self.table.disconnected(now, node);
+                self.transfers.lost(node);
+                self.plan_sent.remove(&node);
+                self.plan_dirty(now);
+            }
+            Input::DialFailed { node, refused } => {
+                if self.table.dial_failed(now, node, refused) {
+                    self.plan_dirty(now);
+                }
+            }
+            Input::Gossip(gossip) => self.gossip(now, gossip, outbox),
+            Input::Members(roster) => self.members_changed(now, roster, outbox),
+            Input::Record(record) => {
+                if self.config.members.member(&record.author).is_some() && self.config.catalog.merge(*record) {
+                    self.plan_dirty(now);
+                }
+            }
+            Input::PlanOffered { from, plan } => self.plan_offered(from, *plan, outbox),
+            Input::PlanAnswered { epoch_highest } => self.coordinator.saw_epoch(epoch_highest),
+            Input::EpochPersisted(epoch) => {
+                self.epoch_durable = self.epoch_durable.max(epoch);
+                let actions = self.coordinator.persisted(now, epoch);
+                self.seat(now, actions, outbox);
+            }
+            Input::Request(request, ask) => {
+                if let Some(refusal) = self.router.ask(request, ask) {
+                    outbox.push(Output::Reject(request, refusal));
+                }
+            }
+            Input::RequestFailed { request, refusal, retryable } => {
+                if !self.router.failed(request, refusal, retryable) {
+                    outbox.push(Output::Final(request));
+                }
+            }
+            Input::Manifest(artifact, chunk_bytes) => {
+                self.partial.entry(artifact).or_insert(0);
+                if self.transfers.manifest(artifact, chunk_bytes) {
+                    outbox.push(Output::Begin(artifact));
+                }
+            }
+            other => self.take_work(now, other),
+        }
+    }
+
+    /// Inputs about weights, replicas and requests.
+    fn take_work(&mut self, now: Time, input: Input) {
+        match input {
+            Input::Stored(artifact) => self.stored(now, artifact),
+            Input::Partial(artifact, chunks) => {
+                self.partial.insert(artifact, chunks);
+            }
+            Input::ManifestFailed { artifact, from } => self.transfers.manifest_failed(now, artifact, from),
+            Input::Begun(artifact, have) => {
+                self.partial.insert(artifact, have.count());
+                self.transfers.begun(artifact, have);
+            }
+            Input::TransferPaused(artifact, why) => self.transfers.paused(now, artifact, why),
+            Input::Has { artifact, from, have } => self.transfers.has(now, artifact, from, have),
+            Input::Chunk { artifact, chunk, from, outcome } => {
+                self.transfers.chunk(now, artifact, chunk, from, outcome);
+                if let Some((_, transfer)) = self.transfers.iter().find(|(known, _)| **known == artifact) {
+                    self.partial.insert(artifact, transfer.chunks_done());
+                }
+            }
+            Input::Finished(artifact, result) => {
+                if result.is_ok() {
+                    self.stored(now, artifact);
+                }
+                self.transfers.finished(now, artifact, result);
+            }
+            Input::Loaded(slot, result) => {
+                if let Err(why) = &result {
+                    self.residency.failed(now, &slot, why.clone());
+                } else {
+                    self.residency.loaded(now, &slot, result);
+                }
+            }
+            Input::Unloaded(slot) => self.residency.unloaded(&slot),
+            Input::ReplicaDied(slot, why) => self.residency.failed(now, &slot, why),
+            Input::RequestStarted(request) => self.router.started(request),
+            Input::RequestEnded(request, well) => self.router.ended(request, well),
+            _ => {}
+        }
+    }
+
+    fn stored(&mut self, now: Time, artifact: Digest) {
+        self.on_disk.insert(artifact);
+        self.partial.remove(&artifact);
+        self.plan_dirty(now);
+    }
+
+    fn gossip(&mut self, now: Time, gossip: Gossip, outbox: &mut Vec<Output>) {
+        match gossip {
+            Gossip::Advert(advert) => self.advert(now, *advert, outbox),
+            Gossip::Lease(lease) => {
+                if self.config.members.member(&lease.coordinator).is_some() {
+                    let actions = self.coordinator.heard(now, &lease);
+                    self.seat(now, actions, outbox);
+                }
+            }
+        }
+    }
+
+    fn advert(&mut self, now: Time, advert: Advert, outbox: &mut Vec<Output>) {
+        let from = advert.node;
+        if from == self.config.me || self.config.members.member(&from).is_none() {
+            return;
+        }
+        let behind = advert.member_roster_version > self.config.members.version
+            || advert.catalog_digest != self.config.catalog.digest();
+        if behind && self.rested(now, &from) {
+            self.synced.insert(from, now);
+            outbox.push(Output::Sync(from));
+        }
+        outbox.push(Output::Know(from, advert.addresses.clone()));
+        self.coordinator.saw_epoch(advert.epoch_highest);
+        if self.table.advert(now, advert) {
+            self.plan_dirty(now);
+        }
+    }
+
+    /// Not synced with `node` within the last settling time.
+    fn rested(&self, now: Time, node: &NodeId) -> bool {
+        self.synced.get(node).is_none_or(|at| now >= at.after(limits::SETTLE.times(4)))
+    }
+
+    fn members_changed(&mut self, now: Time, roster: MemberRoster, outbox: &mut Vec<Output>) {
+        if self.config.members.may_become(&roster).is_err() {
+            return;
+        }
+        self.config.members = roster;
+        let members = &self.config.members;
+        self.table.retain(|node| members.member(node).is_some());
+        outbox.push(Output::Admit(members.members.iter().map(|member| member.node).collect()));
+        self.plan_dirty(now);
+    }
+
+    fn plan_offered(&mut self, from: NodeId, plan: Plan, outbox: &mut Vec<Output>) {
+        let epoch = plan.epoch;
+        let answer = if self.config.members.member(&from).is_none() {
+            Err(coordinator::PlanRefusal::NotCoordinator)
+        } else {
+            self.coordinator.offered(from, plan)
+        };
+        if answer.is_ok() && epoch > self.epoch_durable {
+            outbox.push(Output::PersistEpoch(epoch));
+        }
+        outbox.push(Output::AnswerPlan(answer));
+    }
+
+    fn seat(&mut self, now: Time, actions: Vec<coordinator::Action>, outbox: &mut Vec<Output>) {
+        for action in actions {
+            match action {
+                coordinator::Action::PersistEpoch(epoch) => outbox.push(Output::PersistEpoch(epoch)),
+                coordinator::Action::Announce(lease) => outbox.push(Output::Gossip(Gossip::Lease(lease))),
+                coordinator::Action::Seated => self.plan_dirty(now),
+                coordinator::Action::Unseated => self.plan_sent.clear(),
+            }
+        }
+    }
+
+    /// Everything that follows from what is known now.
+    fn settle(&mut self, now: Time, outbox: &mut Vec<Output>) {
+        if self.table.expire(now) {
+            self.plan_dirty(now);
+        }
+        let around = self.surroundings();
+        let actions = self.coordinator.tick(now, &around);
+        self.seat(now, actions, outbox);
+        self.note_wants(now);
+        self.plan_if_due(now, outbox);
+        self.adopt();
+        let in_flight = self.router.in_flight_here(self.config.me);
+        for action in self.residency.reconcile(now, &self.on_disk, &in_flight) {
+            outbox.push(match action {
+                residency::Action::Load(order) => Output::Load(Box::new(order)),
+                residency::Action::Unload(slot) => Output::Unload(slot),
+            });
+        }
+        self.transfer(now, outbox);
+        self.route(now, outbox);
+        self.advertise(now, outbox);
+    }
+
+    /// Follows the newest accepted plan once its epoch is durable.
+    fn adopt(&mut self) {
+        let Some(plan) = self.coordinator.plan() else { return };
+        let name = (plan.epoch, plan.revision, plan.author);
+        if plan.epoch > self.epoch_durable || self.adopted == Some(name) {
+            return;
+        }
+        self.adopted = Some(name);
+        let me = self.config.me;
+        self.residency.desire(me, plan.replicas_of(me).cloned());
+        let mut artifacts: BTreeSet<Digest> = plan.stored_on(me).collect();
+        artifacts.extend(self.residency.artifacts_wanted());
+        artifacts.retain(|artifact| !self.on_disk.contains(artifact));
+        self.transfers.want(&artifacts);
+    }
+
+    fn transfer(&mut self, now: Time, outbox: &mut Vec<Output>) {
+        let table = &self.table;
+        let holders = |artifact: &Digest| holders(table, artifact);
+        for action in self.transfers.schedule(now, holders) {
+            outbox.push(match action {
+                transfer::Action::GetManifest { artifact, from } => Output::GetManifest { artifact, from },
+                transfer::Action::GetHave { artifact, from } => Output::GetHave { artifact, from },
+                transfer::Action::Fetch { artifact, chunk, bytes, from } => {
+                    Output::Fetch { artifact, chunk, bytes, from }
+                }
+                transfer::Action::Finish { artifact } => Output::Finish(artifact),
+            });
+        }
+    }
+
+    /// What this node would say of itself now.
+    fn statement(&self) -> Advert {
+        let in_flight = self.router.in_flight_here(self.config.me);
+        let whole = self.on_disk.iter().map(|&artifact| Holding { artifact, complete: true, chunks: 0 });
+        let parts = self.partial.iter().filter(|(artifact, _)| !self.on_disk.contains(*artifact));
+        let parts = parts.map(|(&artifact, &chunks)| Holding { artifact, complete: false, chunks });
+        let plan = self.adopted.unwrap_or_default();
+        Advert {
+            node: self.config.me,
+            incarnation: self.config.incarnation,
+            sequence: 0,
+            ttl_ms: limits::ADVERT_LIFE.as_millis() as u32,
+            name: self.config.name.clone(),
+            role: self.config.role,
+            on_battery: self.on_battery,
+            priority: self.config.priority,
+            domains: self.residency.ledger(),
+            disk_free_bytes: self.disk_free_bytes,
+            holdings: whole.chain(parts).take(limits::HOLDINGS_PER_ADVERT_MAX).collect(),
+            replicas: self.residency.statuses(&in_flight, |artifact| self.precision_of(artifact)),
+            member_roster_version: self.config.members.version,
+            catalog_digest: self.config.catalog.digest(),
+            plan_epoch: plan.0,
+            plan_revision: plan.1,
+            epoch_highest: self.coordinator.epoch_highest(),
+            addresses: self.addresses.clone(),
+            wanted: self.router.wanted().into_iter().collect(),
+        }
+    }
+
+    fn precision_of(&self, artifact: &Digest) -> String {
+        let published = self.config.catalog.publications().find(|publication| &publication.artifact == artifact);
+        published.map(|publication| publication.shape.precision.name().to_owned()).unwrap_or_default()
+    }
+
+    fn advertise(&mut self, now: Time, outbox: &mut Vec<Output>) {
+        let statement = self.statement();
+        let settled = now >= self.advertised_at.after(limits::SETTLE) || self.sequence == 0;
+        let news = self.advertised.as_ref().is_none_or(|said| says_more(said, &statement));
+        let due = now >= self.advertised_at.after(limits::ADVERT_PERIOD);
+        if !(due || (news && settled)) {
+            return;
+        }
+        self.sequence += 1;
+        self.advertised_at = now;
+        self.advertised = Some(statement.clone());
+        let said = Advert { sequence: self.sequence, ..statement };
+        outbox.push(Output::Gossip(Gossip::Advert(Box::new(said))));
+    }
+}
+
+/// Is there something in `next` that others act on, and should hear before the next period?
+fn says_more(said: &Advert, next: &Advert) -> bool {
+    let plain = |advert: &Advert| {
+        let replicas: Vec<_> = advert.replicas.iter().map(|r| (r.slot.clone(), r.state, r.reason.clone())).collect();
+        let whole: Vec<_> = advert.holdings.iter().filter(|held| held.complete).map(|held| held.artifact).collect();
+        (replicas, whole, advert.wanted.clone(), advert.catalog_digest, advert.member_roster_version)
+    };
+    plain(said) != plain(next)
+        || (said.plan_epoch, said.plan_revision) != (next.plan_epoch, next.plan_revision)
+        || said.addresses != next.addresses
+        || said.domains.len() != next.domains.len()
+}
+
+/// Connected members that hold `artifact`, wholly or in part.
+fn holders(table: &Table, artifact: &Digest) -> Vec<transfer::Holder> {
+    let connected = table.iter().filter(|(_, entry)| entry.connected && entry.presence == Presence::Alive);
+    let holding = connected.filter_map(|(node, entry)| {
+        let held = entry.advert.as_ref()?.holdings.iter().find(|held| &held.artifact == artifact)?;
+        Some(transfer::Holder { node: *node, complete: held.complete })
+    });
+    holding.collect()
+}
+
+/// What readers of the machine may see.
+impl Machine {
+    /// This node's configuration, with the current roster of members and catalog.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+    /// The table of members.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+    /// The plan this node follows.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.coordinator.plan().filter(|plan| plan.epoch <= self.epoch_durable)
+    }
+    /// Who coordinates, and under which epoch.
+    pub fn coordinator(&self) -> Option<(NodeId, u64)> {
+        self.coordinator.coordinator()
+    }
+    /// The highest epoch seen.
+    pub fn epoch_highest(&self) -> u64 {
+        self.coordinator.epoch_highest()
+    }
+    /// Transfers into this node.
+    pub fn transfers(&self) -> &Transfers {
+        &self.transfers
+    }
+    /// This node's own statement, as it would be advertised now.
+    pub fn own_advert(&self) -> Advert {
+        self.statement()
+    }
+    /// Requests not yet ended, and counters.
+    pub fn requests(&self) -> (usize, route::Counts) {
+        (self.router.open(), self.router.counts)
+    }
+    /// Artifacts whole on this node's disk.
+    pub fn on_disk(&self) -> &BTreeSet<Digest> {
+        &self.on_disk
+    }
+}

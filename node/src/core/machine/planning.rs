@@ -1,0 +1,198 @@
+//! The machine's planning half: what the surroundings look like to the election, and from the table and the catalog to a
+//! problem, a plan, and its delivery.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use crate::core::catalog::Publication;
+use crate::core::coordinator::Surroundings;
+use crate::core::limits;
+use crate::core::machine::{Machine, Output};
+use crate::core::membership::advert::{Advert, ReplicaState};
+use crate::core::membership::roster::Role;
+use crate::core::membership::table::Presence;
+use crate::core::placement::plan::{Plan, PlannedAdapter, PlannedReplica};
+use crate::core::placement::problem::{ArtifactInput, DomainInput, NodeInput, Problem, RoleWanted, SlotInput};
+use crate::core::placement::{self};
+use crate::core::roster::RosterSlot;
+use crate::core::sizing;
+use crate::core::types::{NodeId, SlotName, Time};
+
+impl Machine {
+    /// Something changed that a plan depends on.
+    pub(super) fn plan_dirty(&mut self, now: Time) {
+        self.plan_dirty_since.get_or_insert(now);
+    }
+
+    /// What the election needs to know of the others.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        let me = self.config.me;
+        let holder = self.coordinator.coordinator().map(|(holder, _)| holder);
+        let others = self.config.members.members.iter().filter(|m| m.node != me && m.role == Role::Full);
+        let mut all_accounted = true;
+        let mut alone = true;
+        for member in others {
+            alone = false;
+            all_accounted &= self
+                .table
+                .get(&member.node)
+                .is_some_and(|entry| (entry.connected && entry.advert.is_some()) || entry.presence == Presence::Down);
+        }
+        let claim =
+            |priority: u32, on_battery: bool, node: NodeId| (Reverse(priority), on_battery, holder != Some(node), node);
+        let mine = claim(self.config.priority, self.on_battery, me);
+        let candidates = self.table.alive().filter(|advert| advert.role == Role::Full);
+        let rank = candidates.filter(|a| claim(a.priority, a.on_battery, a.node) < mine).count() as u64;
+        let holder_gone_since = holder.filter(|holder| *holder != me).and_then(|holder| {
+            let gone = self.table.get(&holder).filter(|entry| entry.presence == Presence::Down && entry.refused);
+            gone.map(|entry| entry.since)
+        });
+        Surroundings { rank, eligible: self.config.role == Role::Full, holder_gone_since, all_accounted, alone }
+    }
+
+    /// Gathers which slots somebody waits for, anywhere.
+    pub(super) fn note_wants(&mut self, now: Time) {
+        let mut wanted: BTreeSet<SlotName> = self.router.wanted();
+        wanted.extend(self.table.alive().flat_map(|advert| advert.wanted.iter().cloned()));
+        let before: BTreeSet<SlotName> = self.first_wanted.keys().cloned().collect();
+        self.first_wanted.retain(|slot, _| wanted.contains(slot));
+        for slot in &wanted {
+            self.first_wanted.entry(slot.clone()).or_insert(now);
+            self.last_wanted.insert(slot.clone(), now);
+        }
+        if wanted != before {
+            self.plan_dirty(now);
+        }
+    }
+
+    /// Publishes a new plan if this node sits, something changed, and the change has settled.
+    pub(super) fn plan_if_due(&mut self, now: Time, outbox: &mut Vec<Output>) {
+        if self.coordinator.seated().is_none() {
+            return;
+        }
+        if let Some(since) = self.plan_dirty_since
+            && now >= since.after(limits::SETTLE)
+        {
+            self.plan_dirty_since = None;
+            self.planned_at = now;
+            let problem = self.problem();
+            let plan = placement::solve(&problem);
+            let checked = placement::check(&problem, &plan);
+            assert!(checked.is_ok(), "the solver made a plan that violates its own rules: {checked:?}");
+            if self.coordinator.plan().is_none_or(|known| differs(known, &plan, self.coordinator.seated())) {
+                self.coordinator.publish(plan);
+            }
+        }
+        self.deliver(now, outbox);
+    }
+
+    /// Brings the current plan to every member that has not said it follows it.
+    fn deliver(&mut self, now: Time, outbox: &mut Vec<Output>) {
+        let Some(plan) = self.coordinator.plan().filter(|plan| plan.author == self.config.me) else { return };
+        let version = (plan.epoch, plan.revision);
+        for (node, entry) in self.table.iter().filter(|(_, entry)| entry.connected) {
+            let follows = entry.advert.as_ref().map(|advert| (advert.plan_epoch, advert.plan_revision));
+            let sent = self.plan_sent.get(node).copied();
+            let lately = sent.is_some_and(|(epoch, revision, at)| {
+                (epoch, revision) == version && now < at.after(limits::SETTLE.times(8))
+            });
+            if follows == Some(version) || lately {
+                continue;
+            }
+            self.plan_sent.insert(*node, (version.0, version.1, now));
+            outbox.push(Output::DeliverPlan(*node, Box::new(plan.clone())));
+        }
+    }
+
+    /// The question as this node sees it now.
+    pub fn problem(&self) -> Problem {
+        let mine = self.own_advert();
+        let alive: Vec<&Advert> = self.table.alive().chain([&mine]).collect();
+        let nodes = alive.iter().map(|advert| node_input(advert)).collect();
+        let present: BTreeSet<NodeId> = alive.iter().map(|advert| advert.node).collect();
+        let previous = match self.coordinator.plan() {
+            Some(plan) => plan.replicas.iter().filter(|r| present.contains(&r.node)).cloned().collect(),
+            None => alive.iter().flat_map(|advert| already_there(advert)).collect(),
+        };
+        Problem { strategy: self.config.strategy, nodes, slots: self.slot_inputs(), previous }.sorted()
+    }
+
+    fn slot_inputs(&self) -> Vec<SlotInput> {
+        let Some(roster) = self.config.catalog.roster() else { return Vec::new() };
+        let published = roster.slots.iter().filter_map(|slot| {
+            let base = self.config.catalog.publication(&slot.name, None)?;
+            let fits_floor = !roster.requires_f16() || base.shape.precision.meets_f16_floor();
+            fits_floor.then(|| self.slot_input(slot, base))
+        });
+        published.collect()
+    }
+
+    fn slot_input(&self, slot: &RosterSlot, base: &Publication) -> SlotInput {
+        let adapters = self.config.catalog.adapters(&slot.name).filter_map(|publication| {
+            let domain = publication.domain.clone()?;
+            Some((PlannedAdapter { domain, artifact: publication.artifact }, publication.artifact_bytes))
+        });
+        let adapters: Vec<_> = adapters.collect();
+        let adapter_bytes = self.config.catalog.adapters(&slot.name).map(|p| p.shape.weights_bytes).sum();
+        let context = slot.context.min(base.shape.context_max.max(1));
+        let wanted = self.first_wanted.get(&slot.name);
+        let rank = wanted.map(|since| {
+            self.first_wanted.iter().filter(|(name, at)| (*at, *name) < (since, &slot.name)).count() as u32
+        });
+        SlotInput {
+            name: slot.name.clone(),
+            base: ArtifactInput { artifact: base.artifact, bytes: base.artifact_bytes },
+            adapters,
+            footprint: sizing::footprint(&base.shape, context, slot.parallel, adapter_bytes),
+            context,
+            parallel: slot.parallel,
+            replicas: slot.replicas,
+            policy: slot.policy,
+            demand_per_hour: slot.demand_per_hour,
+            wanted_rank: rank,
+            last_wanted: self.last_wanted.get(&slot.name).map_or(0, |at| at.0),
+        }
+    }
+}
+
+fn node_input(advert: &Advert) -> NodeInput {
+    let domain = |domain: &crate::core::membership::advert::MemoryDomain| DomainInput {
+        name: domain.name.clone(),
+        kind: domain.kind,
+        budget_bytes: domain.budget_bytes(),
+    };
+    NodeInput {
+        id: advert.node,
+        name: advert.name.clone(),
+        role: if advert.role == Role::Delegate { RoleWanted::Delegate } else { RoleWanted::Auto },
+        disk_free_bytes: advert.disk_free_bytes,
+        domains: advert.domains.iter().map(domain).collect(),
+        holds: advert.holdings.iter().filter(|held| held.complete).map(|held| held.artifact).collect(),
+    }
+}
+
+/// Replicas a node has or is about to have: what a coordinator without a plan of its own starts from.
+fn already_there(advert: &Advert) -> Vec<PlannedReplica> {
+    let staying =
+        advert.replicas.iter().filter(|replica| matches!(replica.state, ReplicaState::Ready | ReplicaState::Loading));
+    let planned = staying.map(|replica| PlannedReplica {
+        slot: replica.slot.clone(),
+        node: advert.node,
+        memory_domain: replica.memory_domain.clone(),
+        artifact: replica.artifact,
+        adapters: Vec::new(),
+        context: 1,
+        parallel: 1,
+        bytes: replica.bytes,
+    });
+    planned.collect()
+}
+
+/// Would `next` change what anybody does, or is `known` of another seat?
+fn differs(known: &Plan, next: &Plan, seated: Option<u64>) -> bool {
+    Some(known.epoch) != seated
+        || known.replicas != next.replicas
+        || known.stored != next.stored
+        || known.roles != next.roles
+        || known.shortfalls != next.shortfalls
+}

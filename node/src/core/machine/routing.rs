@@ -1,0 +1,110 @@
+//! The machine's routing half: what is known about a slot when a request needs it.
+
+use crate::core::machine::{Machine, Output};
+use crate::core::membership::table::Presence;
+use crate::core::route::{Action, Ask, Candidate, Knowledge, Refusal};
+use crate::core::types::{Digest, SlotName, Time};
+
+impl Machine {
+    /// Sends waiting requests on their way.
+    pub(super) fn route(&mut self, now: Time, outbox: &mut Vec<Output>) {
+        if self.router.open() == 0 {
+            return;
+        }
+        let mut router = std::mem::take(&mut self.router);
+        let actions = router.schedule(now, self.config.me, |ask| self.knowledge(ask));
+        self.router = router;
+        for action in actions {
+            outbox.push(match action {
+                Action::Dispatch { request, to } => Output::Dispatch(request, to),
+                Action::Reject { request, refusal } => Output::Reject(request, refusal),
+            });
+        }
+    }
+
+    fn knowledge(&self, ask: &Ask) -> Knowledge {
+        if let Err(refusal) = self.published(ask) {
+            return Knowledge::Hopeless(refusal);
+        }
+        let candidates = self.candidates(ask);
+        if !candidates.is_empty() {
+            return Knowledge::Ready(candidates);
+        }
+        match self.hopeless(&ask.slot) {
+            Some(refusal) => Knowledge::Hopeless(refusal),
+            None => Knowledge::Waiting,
+        }
+    }
+
+    /// Is there anything to answer with, anywhere?
+    fn published(&self, ask: &Ask) -> Result<(), Refusal> {
+        let catalog = &self.config.catalog;
+        let slot = &ask.slot;
+        if catalog.roster().and_then(|roster| roster.slot(slot)).is_none() {
+            let message = format!("there is no slot {slot} in this federation's roster; `fednode managers` lists them");
+            return Err(Refusal { code: "model_not_found", message });
+        }
+        if catalog.publication(slot, None).is_none() {
+            let message = format!("nothing is published in {slot} yet; `fednode publish PATH --as {slot}` fills it");
+            return Err(Refusal { code: "model_not_found", message });
+        }
+        if let Some(domain) = &ask.domain
+            && catalog.publication(slot, Some(domain)).is_none()
+        {
+            let message = format!("{slot} has no published domain {domain}; `fednode managers` lists them");
+            return Err(Refusal { code: "model_not_found", message });
+        }
+        Ok(())
+    }
+
+    fn candidates(&self, ask: &Ask) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        let mine = self.residency.ready(&ask.slot);
+        let attached = |replica: &&crate::core::placement::plan::PlannedReplica| {
+            ask.domain.as_ref().is_none_or(|domain| replica.adapters.iter().any(|a| &a.domain == domain))
+        };
+        if mine.filter(attached).is_some() {
+            candidates.push(Candidate { node: self.config.me, advertised: 0 });
+        }
+        if ask.local_only {
+            return candidates;
+        }
+        for (node, replica) in self.table.ready(&ask.slot) {
+            let attached = ask.domain.as_ref().is_none_or(|domain| replica.domains.contains(domain));
+            let reachable = self.table.get(&node).is_some_and(|entry| entry.connected);
+            if attached && reachable {
+                candidates.push(Candidate { node, advertised: replica.in_flight });
+            }
+        }
+        candidates
+    }
+
+    /// Why waiting for `slot` cannot help, if that is known.
+    fn hopeless(&self, slot: &SlotName) -> Option<Refusal> {
+        let artifact = self.config.catalog.publication(slot, None)?.artifact;
+        if !self.weights_may_return(&artifact) {
+            let message = format!(
+                "{slot} is resident nowhere, and no reachable member has its weights (artifact {}); start one of the machines \
+                 that stored it, or publish it again",
+                artifact.short()
+            );
+            return Some(Refusal { code: "not_resident", message });
+        }
+        let plan = self.plan()?;
+        let author_there = plan.author == self.config.me
+            || self.table.get(&plan.author).is_some_and(|entry| entry.presence == Presence::Alive);
+        let shortfall = plan.shortfalls.iter().find(|shortfall| &shortfall.slot == slot).filter(|_| author_there)?;
+        Some(Refusal { code: "no_room", message: format!("{slot} fits nowhere now: {}", shortfall.why) })
+    }
+
+    /// Does this node or a member that is not known to be gone have some of the artifact?
+    fn weights_may_return(&self, artifact: &Digest) -> bool {
+        if self.on_disk.contains(artifact) || self.partial.contains_key(artifact) {
+            return true;
+        }
+        let there = self.table.iter().filter(|(_, entry)| entry.presence != Presence::Down);
+        let mut adverts = there.map(|(_, entry)| entry.advert.as_ref());
+        // A member that has not spoken yet may have it.
+        adverts.any(|advert| advert.is_none_or(|a| a.holdings.iter().any(|held| &held.artifact == artifact)))
+    }
+}

@@ -1,0 +1,272 @@
+//! The whole machine, a few nodes wired together by hand with a clock that jumps. The simulator goes far beyond this.
+
+use super::*;
+use crate::core::artifact::Shape;
+use crate::core::catalog::{Entry, Publication, Record};
+use crate::core::membership::advert::{DomainKind, MemoryDomain};
+use crate::core::membership::roster::Member;
+use crate::core::placement::plan::Strategy;
+use crate::core::roster::{RosterSlot, SlotPolicy, SlotRoster};
+use crate::core::route::Ask;
+use crate::core::types::{Duration, FederationId};
+
+const GIB: u64 = 1 << 30;
+
+fn id(node: u8) -> NodeId {
+    NodeId([node; 32])
+}
+
+fn slot(name: &str) -> SlotName {
+    SlotName::new(name).expect("name")
+}
+
+fn members(nodes: &[(u8, Role)]) -> MemberRoster {
+    let mut roster = MemberRoster::new(FederationId([99; 32]));
+    for (node, role) in nodes {
+        let member = Member {
+            node: id(*node),
+            name: format!("n{node}"),
+            role: *role,
+            admin: false,
+            not_before_unix_s: 0,
+            expires_unix_s: 0,
+            addresses: Vec::new(),
+        };
+        roster = roster.admit(member).expect("room");
+    }
+    roster
+}
+
+fn roster_record(names: &[&str]) -> Record {
+    let slots = names.iter().map(|name| RosterSlot {
+        name: slot(name),
+        title: String::new(),
+        context: 512,
+        parallel: 1,
+        replicas: 1,
+        policy: SlotPolicy::Swappable,
+        demand_per_hour: 1,
+        domains: Vec::new(),
+    });
+    let roster = SlotRoster { name: "test".into(), precision_floor: "f16".into(), slots: slots.collect() };
+    Record { sequence: 1, author: id(1), entry: Entry::Roster(roster), signed: vec![1] }
+}
+
+fn publication(name: &str) -> Record {
+    let shape = Shape { context_max: 512, weights_bytes: GIB, ..Shape::default() };
+    let publication = Publication {
+        slot: slot(name),
+        domain: None,
+        artifact: Digest::of(name.as_bytes()),
+        artifact_bytes: GIB,
+        chunks: 2,
+        shape,
+        name: name.into(),
+        version: "1".into(),
+    };
+    Record { sequence: 1, author: id(1), entry: Entry::Publication(publication), signed: name.into() }
+}
+
+/// Nodes that hear each other at once, with disks and engines that always succeed at once.
+struct World {
+    now: Time,
+    nodes: BTreeMap<NodeId, Machine>,
+    log: Vec<(NodeId, String)>,
+    dispatched: Vec<(NodeId, u64, NodeId)>,
+    rejected: Vec<(NodeId, u64, &'static str)>,
+}
+
+impl World {
+    fn new(nodes: &[(u8, Role, u64)]) -> World {
+        let roster = members(&nodes.iter().map(|(node, role, _)| (*node, *role)).collect::<Vec<_>>());
+        let mut world = World {
+            now: Time::default(),
+            nodes: BTreeMap::new(),
+            log: Vec::new(),
+            dispatched: Vec::new(),
+            rejected: Vec::new(),
+        };
+        for (node, role, memory) in nodes {
+            let config = Config {
+                me: id(*node),
+                name: format!("n{node}"),
+                role: *role,
+                incarnation: 1,
+                epoch_highest: 0,
+                priority: 0,
+                members: roster.clone(),
+                catalog: Catalog::default(),
+                strategy: Strategy::Mixed,
+            };
+            world.nodes.insert(id(*node), Machine::new(world.now, config));
+            let domain = MemoryDomain {
+                name: "ram".into(),
+                kind: DomainKind::Ram,
+                total_bytes: *memory,
+                free_bytes: *memory,
+                reserve_bytes: 0,
+                ours_bytes: 0,
+                hosts: *role == Role::Full,
+            };
+            world.tell(
+                id(*node),
+                Input::Hardware { domains: vec![domain], disk_free_bytes: 1 << 40, on_battery: false },
+            );
+        }
+        let all: Vec<NodeId> = world.nodes.keys().copied().collect();
+        for &a in &all {
+            for &b in all.iter().filter(|b| **b != a) {
+                world.tell(a, Input::Connected(b));
+            }
+        }
+        world
+    }
+
+    /// Gives `input` to `node` and carries out whatever follows, everywhere, until nothing follows.
+    fn tell(&mut self, node: NodeId, input: Input) {
+        let mut queue = std::collections::VecDeque::from([(node, input)]);
+        while let Some((node, input)) = queue.pop_front() {
+            let Some(machine) = self.nodes.get_mut(&node) else { continue };
+            let mut outbox = Vec::new();
+            machine.handle(self.now, input, &mut outbox);
+            for output in outbox {
+                self.carry_out(node, output, &mut queue);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, node: NodeId, output: Output, queue: &mut std::collections::VecDeque<(NodeId, Input)>) {
+        match output {
+            Output::Gossip(gossip) => {
+                let others = self.nodes.keys().filter(|other| **other != node);
+                queue.extend(others.map(|other| (*other, Input::Gossip(gossip.clone()))));
+            }
+            Output::Sync(with) => {
+                let Some(other) = self.nodes.get(&with) else { return };
+                let theirs = other.config.catalog.records().cloned().collect::<Vec<_>>();
+                queue.extend(theirs.into_iter().map(|record| (node, Input::Record(Box::new(record)))));
+            }
+            Output::DeliverPlan(to, plan) => queue.push_back((to, Input::PlanOffered { from: node, plan })),
+            Output::PersistEpoch(epoch) => queue.push_back((node, Input::EpochPersisted(epoch))),
+            Output::GetManifest { artifact, .. } => {
+                queue.push_back((node, Input::Manifest(artifact, vec![4, 4])));
+            }
+            Output::Begin(artifact) => {
+                queue.push_back((node, Input::Begun(artifact, crate::core::artifact::Bitmap::empty(2))));
+            }
+            Output::Fetch { artifact, chunk, from, .. } => {
+                let outcome = transfer::ChunkOutcome::Stored;
+                queue.push_back((node, Input::Chunk { artifact, chunk, from, outcome }));
+            }
+            Output::Finish(artifact) => queue.push_back((node, Input::Finished(artifact, Ok(())))),
+            Output::Load(order) => {
+                self.log.push((node, format!("load {}", order.slot)));
+                queue.push_back((node, Input::Loaded(order.slot, Ok(0))));
+            }
+            Output::Unload(slot) => {
+                self.log.push((node, format!("unload {slot}")));
+                queue.push_back((node, Input::Unloaded(slot)));
+            }
+            Output::Dispatch(request, to) => self.dispatched.push((node, request, to)),
+            Output::Reject(request, refusal) => self.rejected.push((node, request, refusal.code)),
+            Output::Know(..) | Output::AnswerPlan(_) | Output::Admit(_) | Output::GetHave { .. } | Output::Final(_) => {
+            }
+        }
+    }
+
+    /// Lets `seconds` pass, waking machines at their deadlines.
+    fn run(&mut self, seconds: u64) {
+        let end = self.now.after(Duration::from_secs(seconds));
+        loop {
+            let next = self.nodes.iter().filter_map(|(node, m)| m.next_deadline(self.now).map(|at| (at, *node))).min();
+            let Some((at, node)) = next.filter(|(at, _)| *at <= end) else { break };
+            self.now = self.now.max(at);
+            self.tell(node, Input::Tick);
+        }
+        self.now = end;
+    }
+
+    /// `node`'s process is killed: connections close, redials are refused.
+    fn kill(&mut self, node: NodeId) {
+        self.nodes.remove(&node);
+        for other in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.tell(other, Input::Disconnected(node));
+            self.tell(other, Input::DialFailed { node, refused: true });
+        }
+    }
+
+    fn publish(&mut self, node: NodeId, names: &[&str]) {
+        self.tell(node, Input::Record(Box::new(roster_record(names))));
+        for name in names {
+            self.tell(node, Input::Stored(Digest::of(name.as_bytes())));
+            self.tell(node, Input::Record(Box::new(publication(name))));
+        }
+    }
+
+    fn ask(&mut self, node: NodeId, request: u64, name: &str) {
+        let deadline = self.now.after(limits::REQUEST_WAIT);
+        self.tell(node, Input::Request(request, Ask { slot: slot(name), domain: None, local_only: false, deadline }));
+    }
+
+    fn resident(&self, node: NodeId) -> Vec<String> {
+        self.nodes[&node].own_advert().replicas.iter().map(|replica| replica.slot.to_string()).collect()
+    }
+}
+
+/// A Griffith (1), a swapping node with room for one manager (2), a delegate (3); three managers published on the Griffith.
+fn household() -> World {
+    let mut world =
+        World::new(&[(1, Role::Full, 128 * GIB), (2, Role::Full, 3 * GIB / 2), (3, Role::Delegate, 16 * GIB)]);
+    world.publish(id(1), &["A", "B", "C"]);
+    world.run(40);
+    world
+}
+
+#[test]
+fn the_griffith_holds_all_and_the_swapping_node_stores_all() {
+    let world = household();
+    assert_eq!(world.resident(id(1)), ["A", "B", "C"]);
+    assert_eq!(world.nodes[&id(2)].on_disk().len(), 3);
+    assert_eq!(world.nodes[&id(3)].on_disk().len(), 0, "a delegate stores nothing");
+    let coordinators: BTreeSet<_> = world.nodes.values().map(|m| m.coordinator().map(|(node, _)| node)).collect();
+    assert_eq!(coordinators.len(), 1);
+}
+
+#[test]
+fn a_delegate_is_answered_by_the_holder_and_after_its_death_by_the_other_after_a_swap() {
+    let mut world = household();
+    world.ask(id(3), 1, "B");
+    assert_eq!(world.dispatched, [(id(3), 1, id(1))]);
+    world.kill(id(1));
+    world.dispatched.clear();
+    world.ask(id(3), 2, "C");
+    assert!(world.dispatched.is_empty(), "nobody can answer yet");
+    world.run(12);
+    assert_eq!(world.dispatched, [(id(3), 2, id(2))]);
+    world.tell(id(3), Input::RequestEnded(2, true));
+    world.ask(id(3), 3, "A");
+    world.run(12);
+    assert_eq!(world.dispatched.last(), Some(&(id(3), 3, id(2))));
+    assert!(world.rejected.is_empty());
+}
+
+#[test]
+fn when_nobody_left_has_the_weights_the_error_says_so_at_once() {
+    let mut world = World::new(&[(1, Role::Full, 128 * GIB), (3, Role::Delegate, 16 * GIB)]);
+    world.publish(id(1), &["A"]);
+    world.run(20);
+    world.kill(id(1));
+    world.ask(id(3), 1, "A");
+    assert_eq!(world.rejected, [(id(3), 1, "not_resident")]);
+    world.ask(id(3), 2, "NOPE");
+    assert_eq!(world.rejected[1], (id(3), 2, "model_not_found"));
+}
+
+#[test]
+fn a_plan_once_carried_out_is_followed_by_no_other() {
+    let mut world = household();
+    let revisions = |world: &World| world.nodes.values().map(|m| m.plan().map(|p| p.revision)).collect::<Vec<_>>();
+    let before = revisions(&world);
+    world.run(120);
+    assert_eq!(revisions(&world), before);
+}

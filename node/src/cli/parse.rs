@@ -147,11 +147,12 @@ mod tests {
 
     #[test]
     fn data_lives_where_the_platform_says() {
-        let lookup = |pairs: &'static [(&str, &str)]| {
+        type Environment = &'static [(&'static str, &'static str)];
+        let lookup = |pairs: Environment| {
             move |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         };
         let both = &[("HOME", "/h"), ("XDG_DATA_HOME", "/x")];
-        let cases: [(&'static [(&str, &str)], bool, Option<&str>); 5] = [
+        let cases: [(Environment, bool, Option<&str>); 5] = [
             (both, false, Some("/x/fednode")),
             (&[("HOME", "/h"), ("XDG_DATA_HOME", "relative")], false, Some("/h/.local/share/fednode")),
             (&[("HOME", "/h")], false, Some("/h/.local/share/fednode")),

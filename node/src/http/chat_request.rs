@@ -23,8 +23,11 @@ pub(super) struct ChatRequest {
     pub generate: v1::GenerateRequest,
 }
 
-/// Fields that may be sent only with a value that asks for nothing: name, such a value, what is missing.
-const NEUTRAL: [(&str, fn(&Value) -> bool, &str); 16] = [
+/// A field's name, whether a value of it asks for nothing, and what it would ask for else.
+type Neutral = (&'static str, fn(&Value) -> bool, &'static str);
+
+/// Fields that may be sent only with a value that asks for nothing.
+const NEUTRAL: [Neutral; 16] = [
     ("n", |value| value.as_u64() == Some(1), "more than one choice"),
     ("logprobs", |value| value == &Value::Bool(false), "log probabilities"),
     ("top_logprobs", |value| value.as_u64() == Some(0), "log probabilities"),

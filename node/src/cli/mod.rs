@@ -1,1 +1,231 @@
-//! cli
+//! The command line: what `fednode` accepts and prints. It parses, asks the running node over the admin socket (or, for
+//! `chat`, over its HTTP API) and prints; it decides nothing. `main.rs` calls [`main`].
+
+mod admin;
+mod chat;
+mod child;
+mod exit;
+mod invite;
+mod parse;
+mod plan;
+mod publish;
+mod roster;
+mod run;
+mod sse;
+mod table;
+mod transfers;
+pub mod up;
+mod view;
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+pub use exit::Failure;
+pub use run::main;
+
+/// A personal federation of machines that hosts large language models at full FP16
+#[derive(Parser, Debug)]
+#[command(name = "fednode", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Debug)]
+struct Global {
+    /// Where this node keeps its data; the platform's data directory if not given
+    #[arg(long, global = true, env = "FEDNODE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print JSON, errors included
+    #[arg(long, global = true)]
+    json: bool,
+    /// Log more (twice: all); FEDNODE_LOG chooses in detail
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run this machine's node; the first time it creates a federation
+    Up(up::UpArgs),
+    /// Make a one-use invitation for another machine
+    Invite(invite::InviteArgs),
+    /// Join a federation with a ticket, then run this machine's node
+    Join(up::JoinArgs),
+    /// List the machines of the federation
+    Members {
+        #[command(subcommand)]
+        command: Option<MembersCommand>,
+    },
+    /// Publish a model, or an adapter, into a manager slot
+    Publish(publish::PublishArgs),
+    /// List the managers
+    Managers,
+    /// Show or replace the roster of slots
+    Roster {
+        #[command(subcommand)]
+        command: Option<roster::RosterCommand>,
+    },
+    /// Show the federation as this node sees it
+    Status,
+    /// Show which machine holds which manager, and why
+    Plan(plan::PlanArgs),
+    /// Talk to a manager
+    Chat(chat::ChatArgs),
+    /// List the transfers of weights into this node
+    Transfers,
+    /// The child process that runs one replica; started by the node
+    #[command(hide = true)]
+    Engine {
+        /// Socket to serve
+        #[arg(long)]
+        socket: PathBuf,
+    },
+    /// Tools for developers
+    #[command(hide = true)]
+    Dev(child::DevArgs),
+}
+
+#[derive(Subcommand, Debug)]
+enum MembersCommand {
+    /// List them
+    List,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use clap::CommandFactory;
+
+    use super::up::{RoleChoice, UpOptions};
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+    }
+
+    fn options(line: &str) -> Result<UpOptions, Failure> {
+        match parse(line).expect("a command line") {
+            Command::Up(args) => args.options(PathBuf::from("/data")),
+            Command::Join(args) => args.options(PathBuf::from("/data")),
+            other => panic!("{other:?} runs no node"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_the_contract_is_understood() {
+        let lines = [
+            "fednode up",
+            "fednode invite --role delegate --ttl 1h --ticket-file t --json",
+            "fednode join - --name laptop --role delegate",
+            "fednode join --ticket-file t",
+            "fednode members",
+            "fednode members list --json",
+            "fednode publish model.gguf --as ULM --domain core --version 2",
+            "fednode managers",
+            "fednode roster",
+            "fednode roster show",
+            "fednode roster apply roster.toml",
+            "fednode status --json --data-dir /data",
+            "fednode --json plan --explain --inventory -",
+            "fednode chat ULM:core hello --system brief --max-tokens 5 --temperature 0.5 --seed 1",
+            "fednode transfers -v",
+            "fednode engine --socket /run/socket",
+        ];
+        for line in lines {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_use_exits_with_2() {
+        let lines = [
+            "fednode",
+            "fednode fly",
+            "fednode up --listen here",
+            "fednode up --memory lots",
+            "fednode up --threads 0",
+            "fednode up --name \u{7}",
+            "fednode join ticket --roster r.toml",
+            "fednode invite --role admin",
+            "fednode publish model.gguf",
+            "fednode publish model.gguf --as ../UCM",
+        ];
+        for line in lines {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_has_the_documented_default() {
+        let options = options("fednode up --name desk").expect("options");
+        let expect = UpOptions {
+            data_dir: PathBuf::from("/data"),
+            role: RoleChoice::Auto,
+            listen: vec!["/ip4/0.0.0.0/tcp/7718".to_owned()],
+            api: SocketAddr::from(([127, 0, 0, 1], 7717)),
+            memory_bytes: None,
+            name: "desk".to_owned(),
+            threads: None,
+            priority: 0,
+            roster: None,
+            ticket: None,
+        };
+        assert_eq!(options, expect);
+    }
+
+    #[test]
+    fn given_addresses_replace_the_default_and_a_name_is_always_there() {
+        let options =
+            options("fednode up --listen 127.0.0.1:1 --listen /ip4/127.0.0.1/tcp/2 --memory 20GiB").expect("options");
+        assert_eq!(options.listen, ["/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2"]);
+        assert_eq!((options.memory_bytes, options.name.is_empty()), (Some(20 << 30), false));
+    }
+
+    #[test]
+    fn a_ticket_comes_from_exactly_one_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ticket");
+        std::fs::write(&path, "fednode1file\n").expect("written");
+        let ticket = |line: &str| options(line).map(|options| options.ticket);
+        assert_eq!(ticket("fednode join fednode1word"), Ok(Some("fednode1word".to_owned())));
+        let file = format!("fednode join --ticket-file {}", path.display());
+        assert_eq!(ticket(&file), Ok(Some("fednode1file".to_owned())));
+        let both = format!("{file} fednode1word");
+        for (line, why) in [(both.as_str(), "two tickets"), ("fednode join", "no ticket")] {
+            let failure = ticket(line).expect_err(line);
+            assert!(failure.to_string().starts_with(why), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_roster_is_checked_before_a_node_starts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("roster.toml");
+        let line = format!("fednode up --roster {}", path.display());
+        let cases = [
+            ("name = 'one'\n[[slot]]\nname = 'judge'\n", None),
+            ("name = 'twice'\n[[slot]]\nname = 'a'\n[[slot]]\nname = 'a'\n", Some("twice")),
+            ("name = 'none'\nslot = []\n", Some("1 to")),
+            ("this is no TOML", Some("roster.toml")),
+        ];
+        for (text, why) in cases {
+            std::fs::write(&path, text).expect("written");
+            match (options(&line), why) {
+                (Ok(options), None) => assert!(options.roster.is_some()),
+                (Err(failure), Some(why)) => assert!(failure.to_string().contains(why), "{failure}"),
+                (found, _) => panic!("{text}: {found:?}"),
+            }
+        }
+    }
+}

@@ -1,1 +1,153 @@
-//! http
+//! The HTTP edge: OpenAI's API for every manager of the federation, and the state of this node. It parses, bounds and
+//! prints; what a request leads to is the [`Backend`]'s business. The driver implements `Backend` and calls [`serve`].
+//! Not here: routing between machines (`core::route`), engines, or anything that outlives one request.
+
+mod answer;
+mod chat;
+mod chat_request;
+mod error;
+mod guard;
+mod message;
+mod models;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt;
+use axum::{Json, Router, extract, middleware};
+use fednode_proto::v1;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::core::limits;
+use crate::core::view::State;
+
+pub use error::ApiError;
+pub use guard::{ListenError, check_listen};
+
+/// What the HTTP edge needs from the node.
+pub trait Backend: Clone + Send + Sync + 'static {
+    /// The whole view, now.
+    fn state(&self) -> impl Future<Output = State> + Send;
+
+    /// Starts a request. It resolves when a replica has begun to answer, which may take until the request's deadline while
+    /// a manager is loaded; the backend keeps that deadline and answers the code `deadline` itself. An error is a refusal
+    /// before any event. Dropping the future, or later the receiver, means that the client has gone: cancel.
+    fn generate(&self, request: v1::GenerateRequest) -> impl Future<Output = Result<Generation, ApiError>> + Send;
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct Generation {
+    /// Who answers, and with what.
+    pub start: StartInfo,
+    /// Texts, then exactly one end or error. A channel that closes before either is an error of the engine.
+    pub events: mpsc::Receiver<v1::GenerateEvent>,
+}
+
+/// What is known once a replica has taken the request; the `X-Fednode-*` headers of its answer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StartInfo {
+    /// The answering node's name in the roster of members.
+    pub node_name: String,
+    /// Its PeerId.
+    pub node_peer_id: String,
+    /// The slot's artifact, 64 hex digits.
+    pub artifact_hex: String,
+    /// Such as `F16`.
+    pub precision: String,
+    /// The coordinator's epoch as this node knows it.
+    pub epoch: u64,
+    /// Tokens of the prompt, template included.
+    pub prompt_tokens: u32,
+}
+
+/// Times of a streamed answer that waits; tests shorten them.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// How long a refusal can still become an HTTP status, and the node's name a header; then the stream is opened.
+    before_stream: Duration,
+    /// Between two comments that carry progress.
+    between_comments: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { before_stream: Duration::from_secs(1), between_comments: Duration::from_secs(1) }
+    }
+}
+
+/// What every handler gets.
+#[derive(Clone)]
+struct Edge<B> {
+    backend: B,
+    patience: Patience,
+}
+
+/// Serves until `shutdown` resolves and the open connections have ended; a backend that shuts down ends its streams.
+///
+/// The caller has asked [`check_listen`] first. Errors are those of the listening socket.
+pub async fn serve<B: Backend>(
+    listener: TcpListener,
+    backend: B,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let app = router(backend, Patience::default());
+    // Tokens are small writes: each must leave at once. A socket that refuses the option is slow, not wrong.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    axum::serve(listener, app).with_graceful_shutdown(shutdown).await
+}
+
+fn router<B: Backend>(backend: B, patience: Patience) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::completions::<B>))
+        .route("/v1/models", get(models::list::<B>))
+        .route("/v1/models/{id}", get(models::one::<B>))
+        .route("/health", get(alive))
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready::<B>))
+        .route("/state", get(state::<B>))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
+        .layer(middleware::from_fn(guard::loopback_only))
+        .with_state(Edge { backend, patience })
+}
+
+/// The process answers; says nothing about the federation.
+async fn alive() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// Ready means that a coordinator is known, so that a request for any slot can lead somewhere.
+async fn ready<B: Backend>(extract::State(edge): extract::State<Edge<B>>) -> Result<Json<Value>, ApiError> {
+    let state = edge.backend.state().await;
+    let Some(coordinator) = state.coordinator else {
+        let message =
+            "no coordinator is known yet; a node that has just started or lost its peers elects one in seconds";
+        let waiting = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_coordinator", message);
+        return Err(ApiError { retry_after_s: Some(1), ..waiting });
+    };
+    Ok(Json(json!({"status": "ready", "coordinator": coordinator.name, "epoch": coordinator.epoch})))
+}
+
+async fn state<B: Backend>(extract::State(edge): extract::State<Edge<B>>) -> Json<State> {
+    Json(edge.backend.state().await)
+}
+
+async fn no_route(uri: Uri) -> ApiError {
+    let message = format!("this node has nothing at {}", error::echo(uri.path()));
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
+}
+
+async fn no_method(method: Method, uri: Uri) -> ApiError {
+    let (method, path) = (error::echo(method.as_str()), error::echo(uri.path()));
+    let message = format!("{method} is not possible on {path}; the Allow header names what is");
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}

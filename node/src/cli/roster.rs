@@ -1,0 +1,98 @@
+//! `fednode roster`: shows the roster of slots as the node has it, or hands it another one, which the node checks.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use fednode_proto::v1;
+
+use super::exit::Failure;
+use super::run::Out;
+use super::table::table;
+use super::{admin, up};
+use crate::core::roster::{RosterSlot, SlotPolicy, SlotRoster};
+
+/// `fednode roster …`; without a word it shows.
+#[derive(Subcommand, Debug)]
+pub(super) enum RosterCommand {
+    /// Show the roster
+    Show,
+    /// Put the roster of this file (TOML) in its place
+    Apply {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+pub(super) async fn run(out: Out, data_dir: &Path, command: Option<RosterCommand>) -> Result<(), Failure> {
+    let apply_toml = match command {
+        None | Some(RosterCommand::Show) => String::new(),
+        Some(RosterCommand::Apply { file }) => {
+            let text = up::read_file(&file, up::ROSTER_BYTES_MAX)?;
+            if text.trim().is_empty() {
+                return Err(Failure::refused(format!("{} is empty; a roster has at least one slot", file.display())));
+            }
+            text
+        }
+    };
+    let reply = admin::connect(data_dir).await?.roster(v1::RosterRequest { apply_toml }).await?.into_inner();
+    let document = admin::json_document(&reply.json)?;
+    let roster: Result<SlotRoster, serde_json::Error> = serde_json::from_slice(&reply.json);
+    // A newer node's roster may have more in it than this command knows.
+    out.either(&document, || roster.map_or_else(|_| format!("{document:#}\n"), |roster| show(&roster)));
+    Ok(())
+}
+
+fn show(roster: &SlotRoster) -> String {
+    let rows: Vec<Vec<String>> = roster.slots.iter().map(row).collect();
+    let headers = ["SLOT", "POLICY", "COPIES", "CONTEXT", "PER HOUR", "DOMAINS", "TITLE"];
+    format!("roster {}, precision floor {}\n\n{}", roster.name, roster.precision_floor, table(&headers, &rows))
+}
+
+fn row(slot: &RosterSlot) -> Vec<String> {
+    let policy = match slot.policy {
+        SlotPolicy::Pinned => "pinned",
+        SlotPolicy::Swappable => "swappable",
+    };
+    let context = match slot.parallel {
+        1 => slot.context.to_string(),
+        parallel => format!("{} × {parallel}", slot.context),
+    };
+    let domains: Vec<&str> = slot.domains.iter().map(|domain| domain.as_str()).collect();
+    vec![
+        slot.name.to_string(),
+        policy.to_owned(),
+        slot.replicas.to_string(),
+        context,
+        slot.demand_per_hour.to_string(),
+        domains.join("\n"),
+        slot.title.clone(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_roster_is_shown_at_80_columns() {
+        let roster: SlotRoster = toml::from_str(include_str!("../../rosters/reference.toml")).expect("the file");
+        let expect = "\
+roster reference, precision floor f16
+
+SLOT  POLICY     COPIES  CONTEXT  PER HOUR  DOMAINS   TITLE
+UFM   pinned     2       4096     60                  Universal Federation
+                                                      Manager
+UCM   swappable  1       4096     30                  Universal Content Manager
+URM   swappable  1       4096     20                  Universal Resource Manager
+ULM   swappable  1       4096     20        core      Universal Learning Manager
+                                            external
+                                            personal
+UIM   swappable  1       4096     40                  Universal Interface
+                                                      Manager
+UAM   swappable  1       4096     10                  Universal Arts Manager
+UDM   swappable  1       4096     10        internal  Universal Deployment
+                                            external  Manager
+";
+        assert_eq!(show(&roster), expect);
+    }
+}

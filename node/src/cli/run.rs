@@ -1,0 +1,152 @@
+//! From the command line to the end of the process: logging, the runtime, one command, its output and its exit code.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::{Value, json};
+use tracing_subscriber::EnvFilter;
+
+use super::exit::Failure;
+use super::{Cli, Command, Global, admin, chat, child, invite, parse, plan, publish, roster, transfers, up, view};
+
+/// Fewer would let one blocked task stop a node.
+const WORKERS_MIN: usize = 2;
+
+/// Parses the command line, carries it out and says how the process ends.
+pub fn main() -> ExitCode {
+    let Cli { global, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
+    log_to_stderr(&global, matches!(command, Command::Up(_) | Command::Join(_)));
+    let json = global.json;
+    match carry_out(global, command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if json {
+                Out { json }.json(&failure.json());
+            }
+            eprintln!("{}", failure.sentence());
+            failure.exit_code()
+        }
+    }
+}
+
+/// Help and version are answers; the rest is wrong use, said as JSON too where that was asked for.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let wanted_json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && wanted_json {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Out { json: true }.json(&Failure::wrong_use(first).json());
+    }
+    // A closed standard output or error cannot be told to anyone.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+}
+
+/// Where commands print; standard output closed by a reader such as `head` is no error.
+#[derive(Clone, Copy)]
+pub(super) struct Out {
+    /// Print JSON?
+    pub json: bool,
+}
+
+impl Out {
+    /// `text` as it is, at once.
+    pub(super) fn text(self, text: &str) {
+        let mut stdout = std::io::stdout().lock();
+        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    }
+
+    /// A document for scripts.
+    pub(super) fn json(self, value: &Value) {
+        self.text(&format!("{value:#}\n"));
+    }
+
+    /// Whichever was asked for.
+    pub(super) fn either(self, value: &Value, text: impl FnOnce() -> String) {
+        match self.json {
+            true => self.json(value),
+            false => self.text(&text()),
+        }
+    }
+}
+
+fn log_to_stderr(global: &Global, node: bool) {
+    let by_flags = match (global.verbose, node) {
+        (0, false) => "warn",
+        (0, true) => "warn,fednode=info",
+        (1, _) => "info,fednode=debug",
+        (_, _) => "debug,fednode=trace",
+    };
+    // A flag is stronger than the environment; a filter that cannot be read is as good as none.
+    let environment = std::env::var("FEDNODE_LOG").ok().filter(|_| global.verbose == 0);
+    let filter = environment.and_then(|text| text.parse().ok()).unwrap_or_else(|| EnvFilter::new(by_flags));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+}
+
+fn carry_out(global: Global, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Engine { socket } => child::engine(socket),
+        Command::Dev(args) => child::dev(args),
+        command => {
+            let cores = std::thread::available_parallelism().map_or(WORKERS_MIN, |cores| cores.get());
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            let runtime = builder.worker_threads(cores.max(WORKERS_MIN)).enable_all().build();
+            let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
+            let done = runtime.block_on(with_runtime(global, command));
+            // A thread that still reads the terminal must not hold the process.
+            runtime.shutdown_background();
+            done
+        }
+    }
+}
+
+async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
+    let out = Out { json: global.json };
+    match command {
+        Command::Up(args) => up::run_node(args.options(data_dir(global)?)?).await,
+        Command::Join(args) => up::run_node(args.options(data_dir(global)?)?).await,
+        // It asks no node when it reads an inventory, and must work where no home directory is.
+        Command::Plan(args) => plan::run(out, move || data_dir(global), args).await,
+        Command::Invite(args) => invite::run(out, &data_dir(global)?, args).await,
+        Command::Publish(args) => publish::run(out, &data_dir(global)?, args).await,
+        Command::Roster { command } => roster::run(out, &data_dir(global)?, command).await,
+        Command::Chat(args) => chat::run(out, &data_dir(global)?, args).await,
+        Command::Status => {
+            let (value, state) = admin::state(&data_dir(global)?).await?;
+            out.either(&value, || view::status(&state));
+            Ok(())
+        }
+        Command::Members { .. } => {
+            let (value, state) = admin::state(&data_dir(global)?).await?;
+            out.either(&json!({"members": value["members"]}), || view::members(&state));
+            Ok(())
+        }
+        Command::Managers => {
+            let (value, state) = admin::state(&data_dir(global)?).await?;
+            out.either(&json!({"slots": value["slots"]}), || view::managers(&state));
+            Ok(())
+        }
+        Command::Transfers => {
+            let (value, state) = admin::state(&data_dir(global)?).await?;
+            out.either(&json!({"transfers": value["transfers"]}), || transfers::transfers(&state.transfers));
+            Ok(())
+        }
+        Command::Engine { .. } | Command::Dev(_) => unreachable!("carried out without a runtime"),
+    }
+}
+
+fn data_dir(global: Global) -> Result<PathBuf, Failure> {
+    let named = global.data_dir.filter(|path| !path.as_os_str().is_empty());
+    let macos = cfg!(target_os = "macos");
+    let path = named.or_else(|| parse::default_data_dir(|name| std::env::var_os(name), macos)).ok_or_else(|| {
+        Failure::wrong_use("no home directory is known to keep data in; give --data-dir or set FEDNODE_DATA_DIR")
+    })?;
+    let absolute = std::path::absolute(&path);
+    absolute.map_err(|error| Failure::wrong_use(format!("{} cannot be a data directory: {error}", path.display())))
+}

@@ -1,0 +1,110 @@
+//! Tables of text, 80 columns wide: cells may hold several lines, the last column wraps, the others are cut.
+
+use std::fmt::Write;
+
+/// What a terminal shows at least.
+pub(super) const COLUMNS: usize = 80;
+const GAP: usize = 2;
+const CELL_CHARS_MAX: usize = 30;
+const LAST_CHARS_MIN: usize = 16;
+
+/// `headers` and `rows` as lines, each ended. Rows shorter than the headers are filled with nothing.
+pub(super) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let header: Vec<String> = headers.iter().map(|text| (*text).to_owned()).collect();
+    let last = headers.len().saturating_sub(1);
+    let all = || std::iter::once(&header).chain(rows);
+    let widths: Vec<usize> =
+        (0..last).map(|column| all().map(|row| cell_width(row, column)).max().unwrap_or(0)).collect();
+    let taken: usize = widths.iter().map(|width| width + GAP).sum();
+    let last_width = COLUMNS.saturating_sub(taken).max(LAST_CHARS_MIN);
+    let mut out = String::new();
+    all().for_each(|row| push_row(&mut out, row, &widths, last_width));
+    out
+}
+
+fn cell_width(row: &[String], column: usize) -> usize {
+    let lines = row.get(column).map(String::as_str).unwrap_or_default().lines();
+    lines.map(|line| line.chars().count().min(CELL_CHARS_MAX)).max().unwrap_or(0)
+}
+
+fn push_row(out: &mut String, row: &[String], widths: &[usize], last_width: usize) {
+    let cut: Vec<Vec<String>> = (0..widths.len())
+        .map(|column| row.get(column).map(String::as_str).unwrap_or_default().lines().map(cut).collect())
+        .collect();
+    let wrapped = wrap(row.get(widths.len()).map(String::as_str).unwrap_or_default(), last_width);
+    let height = cut.iter().map(Vec::len).chain([wrapped.len(), 1]).max().unwrap_or(1);
+    for line in 0..height {
+        let mut text = String::new();
+        for (cell, width) in cut.iter().zip(widths) {
+            let part = cell.get(line).map(String::as_str).unwrap_or_default();
+            let _ = write!(text, "{part:<width$}{:GAP$}", "");
+        }
+        text.push_str(wrapped.get(line).map(String::as_str).unwrap_or_default());
+        out.push_str(text.trim_end());
+        out.push('\n');
+    }
+}
+
+fn cut(line: &str) -> String {
+    match line.char_indices().nth(CELL_CHARS_MAX) {
+        Some(_) => line.chars().take(CELL_CHARS_MAX - 1).chain(['…']).collect(),
+        None => line.to_owned(),
+    }
+}
+
+/// `text` in lines of at most `width` characters, broken at spaces; a longer word is broken where it must be.
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.lines() {
+        let mut line = String::new();
+        let mut used = 0;
+        for word in paragraph.split_whitespace() {
+            let mut word: Vec<char> = word.chars().collect();
+            if used > 0 && used + 1 + word.len() > width {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            }
+            if used > 0 {
+                line.push(' ');
+                used += 1;
+            }
+            while word.len() > width {
+                let rest = word.split_off(width);
+                lines.push(word.into_iter().collect());
+                word = rest;
+            }
+            used += word.len();
+            line.extend(word);
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_stay_within_80_columns() {
+        let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+        let rows = [
+            row(&["desk", "ram 1.0 GiB/2.0 GiB\ngpu0 0 B/24.0 GiB", "UFM, UCM"]),
+            row(&[&"long".repeat(20), "", &"word ".repeat(30)]),
+            row(&["x", "y", &"z".repeat(100)]),
+        ];
+        let text = table(&["NAME", "MEMORY", "RESIDENT"], &rows);
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS && !line.ends_with(' ')), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1], "desk                            ram 1.0 GiB/2.0 GiB  UFM, UCM");
+        assert_eq!(lines[2], "                                gpu0 0 B/24.0 GiB");
+        assert_eq!(text.matches('z').count(), 100);
+    }
+
+    #[test]
+    fn wrapping_keeps_every_word() {
+        assert_eq!(wrap("aa bb cc", 5), ["aa bb", "cc"]);
+        assert_eq!(wrap("abcdefg", 3), ["abc", "def", "g"]);
+        assert_eq!(wrap("", 3), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,201 @@
+//! `fednode up` and `fednode join`: what they accept, as plain values, and the one place where the node is started.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::exit::Failure;
+use super::parse;
+use crate::core::roster::SlotRoster;
+
+pub(super) const ROSTER_BYTES_MAX: u64 = 1 << 20;
+const TICKET_BYTES_MAX: u64 = 64 << 10;
+
+/// What a node wants to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum RoleChoice {
+    /// Decided by the machine's memory and disk.
+    Auto,
+    /// Hosts managers.
+    Full,
+    /// Hosts none and forwards requests.
+    Delegate,
+}
+
+/// Flags that `up` and `join` share.
+#[derive(Args, Debug)]
+struct NodeArgs {
+    /// What this node wants to be; auto decides by memory and disk
+    #[arg(long, value_enum, default_value = "auto")]
+    role: RoleChoice,
+    /// Address for other members, IP:PORT or a multiaddress; may be given several times
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7718", value_parser = parse::peer_address)]
+    listen: Vec<String>,
+    /// Address of the OpenAI-compatible API; loopback only
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7717")]
+    api: SocketAddr,
+    /// RAM that fednode may use for managers, such as 20GiB; what is free, less a reserve, if not given
+    #[arg(long, value_name = "BYTES", value_parser = parse::bytes)]
+    memory: Option<u64>,
+    /// What people call this machine; the host name if not given
+    #[arg(long, value_parser = parse::member_name)]
+    name: Option<String>,
+    /// Compute threads of all managers together; all cores if not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    threads: Option<u32>,
+    /// Wish for the coordinator's seat; higher first
+    #[arg(long, default_value_t = 0)]
+    priority: u32,
+}
+
+/// `fednode up`.
+#[derive(Args, Debug)]
+pub(super) struct UpArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Roster of slots (TOML), used only when this command creates the federation
+    #[arg(long, value_name = "FILE")]
+    roster: Option<PathBuf>,
+}
+
+/// `fednode join`.
+#[derive(Args, Debug)]
+pub(super) struct JoinArgs {
+    #[command(flatten)]
+    ticket: TicketArgs,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+/// Where a ticket comes from; exactly one of these.
+#[derive(Args, Debug)]
+struct TicketArgs {
+    /// The ticket that `fednode invite` printed; `-` reads it from stdin
+    #[arg(env = "FEDNODE_TICKET", hide_env_values = true)]
+    ticket: Option<String>,
+    /// Read the ticket from this file, so that it stands in no process list
+    #[arg(long, value_name = "F")]
+    ticket_file: Option<PathBuf>,
+}
+
+/// Everything the command line says about the node to run. Defaults are filled in; nothing is looked up again.
+#[derive(Clone, PartialEq, Debug)]
+pub struct UpOptions {
+    /// Absolute; may not exist yet.
+    pub data_dir: PathBuf,
+    /// What the node wants to be.
+    pub role: RoleChoice,
+    /// Multiaddresses as text; a malformed one is the network room's to refuse.
+    pub listen: Vec<String>,
+    /// The API's address; `http::check_listen` says whether it may be used.
+    pub api: SocketAddr,
+    /// RAM for managers, bytes.
+    pub memory_bytes: Option<u64>,
+    /// The node's name.
+    pub name: String,
+    /// Compute threads of all replicas together.
+    pub threads: Option<u32>,
+    /// Wish for the coordinator's seat; higher first.
+    pub priority: u32,
+    /// Checked; only for a federation that is created now.
+    pub roster: Option<SlotRoster>,
+    /// `join`: enrol with this ticket, then run.
+    pub ticket: Option<String>,
+}
+
+impl UpArgs {
+    /// With the roster read and checked.
+    pub(super) fn options(self, data_dir: PathBuf) -> Result<UpOptions, Failure> {
+        let roster = self.roster.as_deref().map(read_roster).transpose()?;
+        Ok(UpOptions { roster, ..self.node.options(data_dir) })
+    }
+}
+
+impl JoinArgs {
+    /// With the ticket read.
+    pub(super) fn options(self, data_dir: PathBuf) -> Result<UpOptions, Failure> {
+        let ticket = Some(self.ticket.read()?);
+        Ok(UpOptions { ticket, ..self.node.options(data_dir) })
+    }
+}
+
+impl NodeArgs {
+    fn options(self, data_dir: PathBuf) -> UpOptions {
+        UpOptions {
+            data_dir,
+            role: self.role,
+            listen: self.listen,
+            api: self.api,
+            memory_bytes: self.memory,
+            name: self.name.unwrap_or_else(host_name),
+            threads: self.threads,
+            priority: self.priority,
+            roster: None,
+            ticket: None,
+        }
+    }
+}
+
+fn host_name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // A host may be called anything, or nothing.
+    parse::member_name(&host).unwrap_or_else(|_| "node".to_owned())
+}
+
+fn read_roster(path: &Path) -> Result<SlotRoster, Failure> {
+    let text = read_file(path, ROSTER_BYTES_MAX)?;
+    let roster: SlotRoster =
+        toml::from_str(&text).map_err(|error| Failure::refused(format!("roster {}: {error}", path.display())))?;
+    roster.check().map_err(|error| Failure::refused(format!("roster {}: {error}", path.display())))?;
+    Ok(roster)
+}
+
+/// A text file of at most `bytes_max`, with what to do when it cannot be had.
+pub(super) fn read_file(path: &Path, bytes_max: u64) -> Result<String, Failure> {
+    let file = std::fs::File::open(path);
+    let file = file.map_err(|error| Failure::failed(format!("cannot open {}: {error}", path.display())))?;
+    read_text(file, &path.display().to_string(), bytes_max)
+}
+
+/// Text from `source` to its end, at most `bytes_max`; `called` is its name in the error.
+pub(super) fn read_text(source: impl Read, called: &str, bytes_max: u64) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = source.take(bytes_max + 1).read_to_string(&mut text);
+    read.map_err(|error| Failure::failed(format!("cannot read {called}: {error}")))?;
+    match text.len() as u64 > bytes_max {
+        true => Err(Failure::refused(format!("{called} is larger than {bytes_max} bytes; is it the right file?"))),
+        false => Ok(text),
+    }
+}
+
+impl TicketArgs {
+    /// The ticket's text, from wherever it is.
+    fn read(self) -> Result<String, Failure> {
+        let text = match (self.ticket, self.ticket_file) {
+            (None, Some(path)) => read_file(&path, TICKET_BYTES_MAX)?,
+            (Some(ticket), None) if ticket == "-" => read_text(std::io::stdin(), "stdin", TICKET_BYTES_MAX)?,
+            (Some(ticket), None) => ticket,
+            (Some(_), Some(_)) => {
+                let message = "two tickets: give one of TICKET, --ticket-file F and FEDNODE_TICKET, not more";
+                return Err(Failure::wrong_use(message));
+            }
+            (None, None) => {
+                let message = "no ticket: give TICKET, --ticket-file F, - for stdin, or FEDNODE_TICKET; \
+                               `fednode invite` on a member makes one";
+                return Err(Failure::wrong_use(message));
+            }
+        };
+        match text.trim() {
+            "" => Err(Failure::wrong_use("the ticket is empty; `fednode invite` on a member makes one")),
+            ticket => Ok(ticket.to_owned()),
+        }
+    }
+}
+
+/// Runs the node until it is told to stop.
+pub(super) async fn run_node(options: UpOptions) -> Result<(), Failure> {
+    let message = format!("this build has no driver to run a node in {}", options.data_dir.display());
+    Err(Failure::failed(message))
+}

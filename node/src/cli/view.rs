@@ -1,0 +1,169 @@
+//! The node's view as text: `status`, `members`, `managers`. Pure: a `State` in, lines of at most 80 columns out.
+
+use super::table::{COLUMNS, table, wrap};
+use super::transfers;
+use crate::core::types::human_bytes;
+use crate::core::view::{DomainView, MemberView, PlanSummary, SlotView, State};
+
+/// Width of the words at the left of the first lines of `status`.
+const LABEL: usize = 13;
+/// Hex digits of a hash that people compare.
+const SHORT_HEX: usize = 8;
+
+/// `fednode status`.
+pub(super) fn status(state: &State) -> String {
+    let node = &state.node;
+    let about = [node.name.as_str(), node.role.as_str(), node.tier.as_str()].map(or_unknown).join(", ");
+    let coordinator = match &state.coordinator {
+        Some(coordinator) => format!("{}, epoch {}", or_unknown(&coordinator.name), coordinator.epoch),
+        None => "none known yet".to_owned(),
+    };
+    let mut out = String::new();
+    push_labelled(&mut out, "federation", or_unknown(short(&state.federation)));
+    push_labelled(&mut out, "node", &format!("{about}, API {}", or_unknown(&node.api)));
+    push_labelled(&mut out, "coordinator", &coordinator);
+    push_labelled(&mut out, "plan", &plan_line(state.plan.as_ref()));
+    for sentence in state.plan.iter().flat_map(|plan| &plan.pending) {
+        push_labelled(&mut out, "", &format!("- {sentence}"));
+    }
+    let members: Vec<Vec<String>> = state.members.iter().map(member_row).collect();
+    let slots: Vec<Vec<String>> = state.slots.iter().map(slot_row).collect();
+    out.push('\n');
+    out.push_str(&table(&["MEMBER", "ROLE", "STATE", "MEMORY", "RESIDENT"], &members));
+    out.push('\n');
+    out.push_str(&table(&["SLOT", "STATE", "PRECISION", "WHERE"], &slots));
+    let active: Vec<_> = state.transfers.iter().filter(|transfer| transfer.state != "done").cloned().collect();
+    if !active.is_empty() {
+        out.push('\n');
+        out.push_str(&transfers::transfers(&active));
+    }
+    out
+}
+
+/// `fednode members`.
+pub(super) fn members(state: &State) -> String {
+    let row = |member: &MemberView| {
+        vec![
+            member.name.clone(),
+            if member.admin { format!("{}, admin", member.role) } else { member.role.clone() },
+            member.state.clone(),
+            human_bytes(member.disk_free_bytes),
+            // PeerIds begin alike; their ends tell them apart. --json has them whole.
+            peer_end(&member.peer_id),
+        ]
+    };
+    let rows: Vec<Vec<String>> = state.members.iter().map(row).collect();
+    table(&["MEMBER", "ROLE", "STATE", "DISK FREE", "PEER"], &rows)
+}
+
+/// `fednode managers`.
+pub(super) fn managers(state: &State) -> String {
+    let row = |slot: &SlotView| {
+        let published = !slot.artifact.is_empty();
+        let named = slot.domains.iter().map(|domain| match domain.artifact.is_empty() {
+            true => format!("{} (empty)", domain.name),
+            false => domain.name.clone(),
+        });
+        let domains: Vec<String> = named.collect();
+        vec![
+            slot.name.clone(),
+            slot.state.clone(),
+            or_dash(&slot.precision),
+            or_dash(short(&slot.artifact)),
+            if published { human_bytes(slot.bytes) } else { "-".to_owned() },
+            or_dash(&slot.version),
+            domains.join(", "),
+        ]
+    };
+    let rows: Vec<Vec<String>> = state.slots.iter().map(row).collect();
+    table(&["SLOT", "STATE", "PRECISION", "ARTIFACT", "SIZE", "VERSION", "DOMAINS"], &rows)
+}
+
+fn push_labelled(out: &mut String, label: &str, text: &str) {
+    let lines = wrap(text, COLUMNS - LABEL);
+    for (index, line) in lines.iter().enumerate() {
+        let label = if index == 0 { label } else { "" };
+        out.push_str(&format!("{label:<LABEL$}{line}\n"));
+    }
+}
+
+fn plan_line(plan: Option<&PlanSummary>) -> String {
+    let Some(plan) = plan else { return "none yet".to_owned() };
+    let done = match (plan.carried_out, plan.pending.is_empty()) {
+        (true, _) => "carried out",
+        (false, true) => "being carried out",
+        (false, false) => "being carried out; still missing:",
+    };
+    format!("{}.{}, {done}", plan.epoch, plan.revision)
+}
+
+fn member_row(member: &MemberView) -> Vec<String> {
+    let role = match member.plan_role.as_str() {
+        "" => member.role.clone(),
+        plan_role if plan_role == member.role => member.role.clone(),
+        plan_role => format!("{}, {plan_role}", member.role),
+    };
+    let memory: Vec<String> = member.domains.iter().map(memory).collect();
+    let resident = if member.resident.is_empty() { "-".to_owned() } else { member.resident.join(", ") };
+    vec![member.name.clone(), role, member.state.clone(), memory.join("\n"), resident]
+}
+
+/// What managers hold of a memory domain.
+fn memory(domain: &DomainView) -> String {
+    let (ours, total) = (human_bytes(domain.ours_bytes), human_bytes(domain.total_bytes));
+    match domain.hosts {
+        true => format!("{} {ours} of {total}", domain.name),
+        false => format!("{} {total}, not usable", domain.name),
+    }
+}
+
+fn slot_row(slot: &SlotView) -> Vec<String> {
+    vec![slot.name.clone(), slot.state.clone(), or_dash(&slot.precision), whereabouts(slot)]
+}
+
+/// Replicas first, else who stores it; then why there are not more.
+fn whereabouts(slot: &SlotView) -> String {
+    let replicas: Vec<String> = slot
+        .replicas
+        .iter()
+        .map(|replica| {
+            let reason = if replica.reason.is_empty() { String::new() } else { format!(": {}", replica.reason) };
+            match replica.state.as_str() {
+                "ready" => replica.node.clone(),
+                state => format!("{} ({state}{reason})", replica.node),
+            }
+        })
+        .collect();
+    let place = match (slot.artifact.is_empty(), replicas.is_empty(), slot.holders.is_empty()) {
+        (true, _, _) => "nothing published".to_owned(),
+        (false, false, _) => replicas.join(", "),
+        (false, true, false) => format!("stored on {}", slot.holders.join(", ")),
+        (false, true, true) => "no member that can be reached holds it".to_owned(),
+    };
+    match slot.shortfall.as_str() {
+        "" => place,
+        shortfall => format!("{place}; short: {shortfall}"),
+    }
+}
+
+/// The first digits of a hash.
+pub(super) fn short(hex: &str) -> &str {
+    hex.get(..SHORT_HEX).unwrap_or(hex)
+}
+
+fn peer_end(peer_id: &str) -> String {
+    let begin = peer_id.len().saturating_sub(SHORT_HEX);
+    peer_id.get(begin..).filter(|_| begin > 0).map_or_else(|| peer_id.to_owned(), |end| format!("…{end}"))
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+fn or_unknown(text: &str) -> &str {
+    if text.is_empty() { "unknown" } else { text }
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

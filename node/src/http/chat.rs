@@ -1,0 +1,194 @@
+//! `POST /v1/chat/completions`, the answer: whole, or streamed by SSE exactly as OpenAI's clients read it. While a manager
+//! is being loaded a streamed answer says so in SSE comments, which clients skip. Dropping an answer cancels the request.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use fednode_proto::v1::generate_event::Event as Generated;
+use futures::stream::{Stream, StreamExt};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::answer::{self, Answer};
+use super::chat_request::{self, ChatRequest};
+use super::{ApiError, Backend, Edge, Generation};
+use crate::core::{limits, view};
+
+/// A long prompt keeps a stream silent for a minute on a slow machine; comments keep proxies and clients from giving up.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+type Pending = Pin<Box<dyn Future<Output = Result<Generation, ApiError>> + Send>>;
+
+/// The handler.
+pub(super) async fn completions<B: Backend>(
+    State(edge): State<Edge<B>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let request = chat_request::parse(&body.map_err(unreadable)?)?;
+    let ChatRequest { model, stream, include_usage, generate } = request;
+    let backend = edge.backend.clone();
+    let slot = generate.slot.clone();
+    let mut pending: Pending = Box::pin(async move { backend.generate(generate).await });
+    if !stream {
+        return whole(&model, pending.await?).await;
+    }
+    match timeout(edge.patience.before_stream, &mut pending).await {
+        Ok(generation) => {
+            let generation = generation?;
+            let headers = answer::headers(&generation.start);
+            Ok(sse(headers, answer_events(model, include_usage, generation)))
+        }
+        Err(_) => Ok(sse(HeaderMap::new(), waiting_events(edge, slot, model, include_usage, pending))),
+    }
+}
+
+fn unreadable(rejection: BytesRejection) -> ApiError {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let message = format!("the body is larger than {} bytes; send less history", limits::HTTP_BODY_BYTES_MAX);
+        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message);
+    }
+    ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", "the body could not be read to its end; send it again")
+}
+
+/// How an answer ended.
+enum Ended {
+    Well { finish_reason: String, completion_tokens: u32 },
+    Badly(ApiError),
+}
+
+/// A text, or the end.
+enum Step {
+    Text(String),
+    End(Ended),
+}
+
+async fn next(events: &mut mpsc::Receiver<fednode_proto::v1::GenerateEvent>) -> Step {
+    loop {
+        let Some(event) = events.recv().await else {
+            let message = "the answer broke off: its replica or the connection to it ended; send the request again";
+            return Step::End(Ended::Badly(ApiError::from_code("engine_failed", message)));
+        };
+        match event.event {
+            Some(Generated::Text(text)) => return Step::Text(text),
+            Some(Generated::Error(error)) => return Step::End(Ended::Badly(error.into())),
+            Some(Generated::End(end)) => {
+                let (finish_reason, completion_tokens) = (end.finish_reason, end.completion_tokens);
+                return Step::End(Ended::Well { finish_reason, completion_tokens });
+            }
+            // The backend has read the start; an event of a later version says nothing to this one.
+            Some(Generated::Start(_)) | None => {}
+        }
+    }
+}
+
+async fn whole(model: &str, mut generation: Generation) -> Result<Response, ApiError> {
+    let mut all = String::new();
+    loop {
+        match next(&mut generation.events).await {
+            Step::Text(text) => all.push_str(&text),
+            Step::End(Ended::Badly(error)) => return Err(error),
+            Step::End(Ended::Well { finish_reason, completion_tokens }) => {
+                let answer = Answer::new(model, &generation.start, false);
+                let json = Json(answer.whole(&all, &finish_reason, completion_tokens));
+                return Ok((answer::headers(&generation.start), json).into_response());
+            }
+        }
+    }
+}
+
+fn sse(headers: HeaderMap, events: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let stream = Sse::new(events.map(Ok::<Event, Infallible>));
+    let mut response = stream.keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("working")).into_response();
+    response.headers_mut().extend(headers);
+    // Some proxies gather a response before passing it on unless told not to.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn data(json: &Value) -> Event {
+    // JSON text has no line breaks, so that one event is one `data:` line.
+    Event::default().data(json.to_string())
+}
+
+/// The answer from its first chunk to `[DONE]`, or to an error.
+fn answer_events(
+    model: String,
+    include_usage: bool,
+    mut generation: Generation,
+) -> impl Stream<Item = Event> + Send + 'static {
+    async_stream::stream! {
+        let answer = Answer::new(&model, &generation.start, include_usage);
+        yield data(&answer.first_chunk());
+        let ended = loop {
+            match next(&mut generation.events).await {
+                Step::Text(text) => yield data(&answer.text_chunk(&text)),
+                Step::End(ended) => break ended,
+            }
+        };
+        match ended {
+            Ended::Badly(error) => yield data(&error.body()),
+            Ended::Well { finish_reason, completion_tokens } => {
+                yield data(&answer.last_chunk(&finish_reason));
+                if let Some(usage) = answer.usage_chunk(completion_tokens) {
+                    yield data(&usage);
+                }
+                yield Event::default().data("[DONE]");
+            }
+        }
+    }
+}
+
+/// Comments while the manager is made ready, then the answer.
+fn waiting_events<B: Backend>(
+    edge: Edge<B>,
+    slot: String,
+    model: String,
+    include_usage: bool,
+    mut pending: Pending,
+) -> impl Stream<Item = Event> + Send + 'static {
+    async_stream::stream! {
+        let started = loop {
+            yield Event::default().comment(progress(&edge.backend.state().await, &slot));
+            if let Ok(started) = timeout(edge.patience.between_comments, &mut pending).await {
+                break started;
+            }
+        };
+        match started {
+            Err(error) => yield data(&error.body()),
+            Ok(generation) => {
+                yield Event::default().comment(answer::comment(&generation.start));
+                let mut rest = std::pin::pin!(answer_events(model, include_usage, generation));
+                while let Some(event) = rest.next().await {
+                    yield event;
+                }
+            }
+        }
+    }
+}
+
+/// One line for a person who waits.
+fn progress(state: &view::State, slot: &str) -> String {
+    let Some(view) = state.slots.iter().find(|view| view.name == slot) else { return format!("waiting for {slot}") };
+    let replicas: Vec<String> =
+        view.replicas.iter().map(|replica| format!("{} on {}", replica.state, replica.node)).collect();
+    let arriving = state.transfers.iter().find(|transfer| transfer.artifact == view.artifact && !transfer.verified);
+    let fetched = arriving.map(|transfer| {
+        let percent = u128::from(transfer.done_bytes) * 100 / u128::from(transfer.total_bytes.max(1));
+        format!("{percent} % fetched here")
+    });
+    let facts: Vec<String> = replicas.into_iter().chain(fetched).collect();
+    let facts = if facts.is_empty() { view.state.clone() } else { facts.join(", ") };
+    // A comment is one line, whatever a node is called.
+    format!("waiting for {slot}: {facts}").replace(['\r', '\n'], " ")
+}

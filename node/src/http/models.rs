@@ -1,0 +1,51 @@
+//! `GET /v1/models` and `/v1/models/{id}`: the managers that have been published, as OpenAI's clients list models.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+use super::{ApiError, Backend, Edge};
+use crate::core::view::{self, SlotView};
+
+/// Every published slot, each followed by its published domains.
+pub(super) async fn list<B: Backend>(State(edge): State<Edge<B>>) -> Json<Value> {
+    Json(json!({"object": "list", "data": models(&edge.backend.state().await)}))
+}
+
+/// One of them.
+pub(super) async fn one<B: Backend>(
+    State(edge): State<Edge<B>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, ApiError> {
+    // A name that is not text names no model.
+    let Path(id) = path.map_err(|_| ApiError::model_not_found(""))?;
+    let found = models(&edge.backend.state().await).into_iter().find(|model| model["id"] == id.as_str());
+    found.map(Json).ok_or_else(|| ApiError::model_not_found(&id))
+}
+
+fn models(state: &view::State) -> Vec<Value> {
+    let published = state.slots.iter().filter(|slot| !slot.artifact.is_empty());
+    published.flat_map(of_slot).collect()
+}
+
+fn of_slot(slot: &SlotView) -> Vec<Value> {
+    let adapters = slot.domains.iter().filter(|domain| !domain.artifact.is_empty());
+    let names = adapters.map(|domain| (format!("{}:{}", slot.name, domain.name), &domain.artifact));
+    std::iter::once((slot.name.clone(), &slot.artifact))
+        .chain(names)
+        .map(|(id, artifact)| {
+            json!({
+                "id": id,
+                "object": "model",
+                // OpenAI's clients require the field; a publication carries no time.
+                "created": 0,
+                "owned_by": "fednode",
+                "status": {"value": slot.state},
+                "context_length": slot.context,
+                "precision": slot.precision,
+                "artifact": artifact,
+            })
+        })
+        .collect()
+}

@@ -7,8 +7,8 @@ mod behaviour;
 mod dial;
 pub mod duplex;
 mod frame;
-//pub mod join;
-//mod join_serve;
+pub mod join;
+mod join_serve;
 mod listen;
 mod members_only;
 mod outbox;
@@ -18,7 +18,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod transport;
-//pub mod weights;
+pub mod weights;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -40,6 +40,47 @@ pub const REPLICAS_PER_ADVERT_MAX: usize = 64;
 /// Addresses of one member.
 pub const ADDRESSES_MAX: usize = 16;
 
+/// Strangers connected at once while an invitation is open: one joins, a few may knock.
+pub const GUESTS_MAX: usize = 8;
+/// A stranger's connection ends after this, whatever it does: joining takes a second, and each step has its own limit.
+pub const GUEST_LIFE: Duration = Duration::from_secs(60);
+/// Connections of one peer: both sides may dial at once, and those of a process that died linger until found silent.
+pub const CONNECTIONS_PER_PEER_MAX: u32 = 8;
+/// Connections in all: a few for each member of any federation a person owns.
+pub const CONNECTIONS_MAX: u32 = 4096;
+/// Connections being encrypted, each way: what a port scan may cost us.
+pub const CONNECTIONS_PENDING_MAX: u32 = 256;
+/// A dial, with encryption and multiplexing, ends by then.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A connection is pinged this often.
+pub const PING_PERIOD: Duration = Duration::from_secs(5);
+/// A pong not here by then, and the peer counts as silent.
+pub const PONG_WAIT: Duration = Duration::from_secs(10);
+/// A lost member is dialled again at once, then after this, doubling up to `REDIAL_LONGEST`.
+pub const REDIAL_FIRST: Duration = Duration::from_secs(1);
+/// The longest pause between two dials of a member that is away.
+pub const REDIAL_LONGEST: Duration = Duration::from_secs(15);
+/// A connection that ended sooner was refused by the other side: dialling again at once would spin.
+pub const CONNECTION_LIVED: Duration = Duration::from_secs(1);
+/// Accepted streams of one protocol that wait to be served; more are reset.
+pub const STREAMS_WAITING_MAX: usize = 256;
+/// Streams being opened on one connection; more answer Busy.
+pub const STREAMS_OPENING_MAX: usize = 64;
+/// Commands waiting for the network task; senders wait beyond it.
+pub const NET_COMMANDS_MAX: usize = 256;
+/// Network events waiting for the driver.
+pub const NET_EVENTS_MAX: usize = 256;
+/// Connection events held back for a slow driver; beyond it the network itself waits, for none may be lost.
+pub const NET_EVENTS_HELD_MAX: usize = 4096;
+/// Each step of joining.
+pub const JOIN_STEP: Duration = Duration::from_secs(10);
+/// One chunk, from request to last byte: 4 MiB over a megabit line.
+pub const CHUNK_WAIT: Duration = Duration::from_secs(30);
+/// Chunks read and sent at once: bounds a sender's memory to 32 × 4 MiB; more answer Busy.
+pub const CHUNKS_SERVED_MAX: usize = 32;
+/// Open streams of the weight data plane that are served; more are closed.
+pub const CHUNK_STREAMS_MAX: usize = 256;
+
 /// A node says what it has at least this often; a change is said at once.
 pub const ADVERT_PERIOD: Duration = Duration::from_secs(2);
 /// An advertisement not renewed is void: seven periods, so that a few lost ones do not matter.

@@ -1,1 +1,280 @@
-//! net
+//! The network: libp2p and nothing else. Connections between members, gossip, streams, joining, and the weight data plane.
+//! The driver starts it once, sends commands through a `NetHandle` and reads `NetEvent`s; `rpc` and the weight plane take
+//! streams. It knows `core` and `wire`, and no other room.
+
+mod admission;
+mod behaviour;
+mod dial;
+pub mod duplex;
+mod frame;
+pub mod join;
+mod join_serve;
+mod listen;
+mod members_only;
+mod outbox;
+mod peers;
+mod streams;
+mod task;
+#[cfg(test)]
+mod tests;
+mod transport;
+pub mod weights;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use libp2p::Multiaddr;
+use libp2p::identity::ed25519;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::core::limits;
+use crate::core::membership::advert::Gossip;
+use crate::core::types::{FederationId, NodeId};
+use crate::net::admission::Admission;
+use crate::net::behaviour::Behaviour;
+pub use crate::net::duplex::{Duplex, Stream};
+use crate::net::listen::Listening;
+use crate::net::streams::{Inbox, OpenError};
+use crate::net::task::{Command, Task};
+
+/// What a node needs to be on the network.
+pub struct NetConfig {
+    /// This node's identity.
+    pub keypair: ed25519::Keypair,
+    /// Whose gossip it hears.
+    pub federation: FederationId,
+    /// Where it listens.
+    pub listen: Vec<Multiaddr>,
+}
+
+/// What a stream is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Protocol {
+    /// gRPC between members.
+    Rpc,
+    /// Chunks of weights between members.
+    Weights,
+    /// Joining: the only one strangers reach, and only while an invitation is open.
+    Join,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Protocol; 3] = [Protocol::Rpc, Protocol::Weights, Protocol::Join];
+
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Rpc => "/fednode/rpc/1",
+            Protocol::Weights => "/fednode/weights/1",
+            Protocol::Join => "/fednode/join/1",
+        }
+    }
+}
+
+/// What the network tells the driver.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NetEvent {
+    /// A member's first connection, in either direction.
+    Connected {
+        /// Which member.
+        node: NodeId,
+        /// Where it is, as seen from here.
+        address: String,
+    },
+    /// A member's last connection ended. Its addresses are dialled again at once.
+    Disconnected {
+        /// Which member.
+        node: NodeId,
+    },
+    /// No address of a member could be dialled. It is tried again after a while.
+    DialFailed {
+        /// Which member.
+        node: NodeId,
+        /// Every address answered that this node is not there; false when some did not answer at all.
+        refused: bool,
+    },
+    /// A member spoke: signed by it, checked, and passed on.
+    Gossip {
+        /// Who signed.
+        author: NodeId,
+        /// What it said.
+        gossip: Gossip,
+    },
+    /// We can be dialled at one more address.
+    ListenAddress {
+        /// A multiaddress.
+        address: String,
+    },
+}
+
+/// Why the network could not do what was asked.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NetError {
+    /// Another process listens there.
+    #[error("{addr} is in use by another program; stop it, or choose another port with --listen")]
+    PortInUse {
+        /// The address.
+        addr: String,
+    },
+    /// Not an address one can listen on.
+    #[error("cannot listen on {addr}: {why}; choose another address with --listen")]
+    Listen {
+        /// The address.
+        addr: String,
+        /// The system's reason.
+        why: String,
+    },
+    /// A part of libp2p refused its settings.
+    #[error("cannot set up {what}: {why}")]
+    Setup {
+        /// Which part.
+        what: &'static str,
+        /// Its reason.
+        why: String,
+    },
+    /// No connection to this member now.
+    #[error("not connected to node {node}")]
+    NotConnected {
+        /// Which member.
+        node: NodeId,
+    },
+    /// The peer does not serve this protocol to us: we are no member there, or it is another kind of program.
+    #[error("node {node} does not serve {} to this node", protocol.name())]
+    NotServed {
+        /// Which member.
+        node: NodeId,
+        /// What was asked for.
+        protocol: Protocol,
+    },
+    /// Too many streams are being opened to this member.
+    #[error("too many streams are being opened to node {node}; try again")]
+    Busy {
+        /// Which member.
+        node: NodeId,
+    },
+    /// The peer did not answer in time.
+    #[error("node {node} did not answer in time")]
+    TimedOut {
+        /// Which member.
+        node: NodeId,
+    },
+    /// The network of this node has stopped.
+    #[error("the network has stopped")]
+    Stopped,
+}
+
+/// Accepted streams, already filtered by membership: strangers reach `join` only, and only while an invitation is open.
+pub struct IncomingStreams {
+    /// For the gRPC server.
+    pub rpc: mpsc::Receiver<(NodeId, Stream)>,
+    /// For `weights::WeightsServer`.
+    pub weights: mpsc::Receiver<(NodeId, Stream)>,
+    /// For `join::serve_join`.
+    pub join: mpsc::Receiver<(NodeId, Stream)>,
+}
+
+/// Commands to the network. Cheap to clone; the network ends when the last one is dropped, or on `stop`.
+#[derive(Clone)]
+pub struct NetHandle {
+    commands: mpsc::Sender<Command>,
+    listening: Listening,
+}
+
+/// Starts the network. Returns once it listens on every address asked for, or says why it cannot.
+pub async fn start(
+    config: NetConfig,
+    members: BTreeSet<NodeId>,
+) -> Result<(NetHandle, mpsc::Receiver<NetEvent>, IncomingStreams), NetError> {
+    let keypair = libp2p::identity::Keypair::from(config.keypair);
+    let admission = Arc::new(Admission::new(members));
+    let (rpc_in, rpc) = mpsc::channel(limits::STREAMS_WAITING_MAX);
+    let (weights_in, weights) = mpsc::channel(limits::STREAMS_WAITING_MAX);
+    let (join_in, join) = mpsc::channel(limits::STREAMS_WAITING_MAX);
+    let inbox = Inbox { rpc: rpc_in, weights: weights_in, join: join_in };
+    let behaviour = Behaviour::new(&keypair, &config.federation, Arc::clone(&admission), inbox)?;
+    let swarm_config = libp2p::swarm::Config::with_tokio_executor()
+        // Members stay connected however quiet they are; silence is noticed by pings, guests by their own limit.
+        .with_idle_connection_timeout(std::time::Duration::MAX);
+    let transport = transport::build(&keypair)?;
+    let swarm = libp2p::Swarm::new(transport, behaviour, keypair.public().to_peer_id(), swarm_config);
+
+    let (commands, commands_out) = mpsc::channel(limits::NET_COMMANDS_MAX);
+    let (events_in, events) = mpsc::channel(limits::NET_EVENTS_MAX);
+    let listening = Listening::default();
+    let mut task = Task::new(swarm, &config.federation, admission, listening.clone(), commands_out, events_in);
+    task.listen(&config.listen).await?;
+    tokio::spawn(task.run());
+    Ok((NetHandle { commands, listening }, events, IncomingStreams { rpc, weights, join }))
+}
+
+impl NetHandle {
+    /// Says something to all members (an encoded gossip message). That nobody hears it is no error.
+    pub async fn publish(&self, bytes: Vec<u8>) {
+        self.send(Command::Publish(bytes)).await;
+    }
+
+    /// Learns where a member can be dialled; the newest addresses come first. A member that is not connected is dialled
+    /// when there is something new, and from then on until it is reached.
+    pub async fn know(&self, node: NodeId, addresses: Vec<String>) {
+        self.send(Command::Know { node, addresses, hurry: false }).await;
+    }
+
+    /// As `know`, and dials at once whatever the backoff says, unless a dial is under way or the member is connected.
+    pub async fn dial(&self, node: NodeId, addresses: Vec<String>) {
+        self.send(Command::Know { node, addresses, hurry: true }).await;
+    }
+
+    /// Admits these and nobody else. Connections of nodes no longer among them are closed at once.
+    pub async fn set_members(&self, members: BTreeSet<NodeId>) {
+        self.send(Command::SetMembers(members)).await;
+    }
+
+    /// While open, strangers may connect and reach the joining protocol. Those connected when it closes keep the stream
+    /// they have until their time is up, so that a refusal can still be read.
+    pub async fn set_invitation_open(&self, open: bool) {
+        self.send(Command::SetInvitationOpen(open)).await;
+    }
+
+    /// Closes a member's connections and forgets its addresses, so that it is not dialled until it is known again.
+    pub async fn disconnect(&self, node: NodeId) {
+        self.send(Command::Disconnect(node)).await;
+    }
+
+    /// Opens a stream to a connected member.
+    pub async fn open_stream(&self, node: NodeId, protocol: Protocol) -> Result<Stream, NetError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Open { node, wish: streams::Open { protocol, reply } };
+        self.commands.send(command).await.map_err(|_| NetError::Stopped)?;
+        match answer.await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(OpenError::NotServed)) => Err(NetError::NotServed { node, protocol }),
+            Ok(Err(OpenError::TimedOut)) => Err(NetError::TimedOut { node }),
+            Ok(Err(OpenError::Busy)) => Err(NetError::Busy { node }),
+            // Dropped unanswered: there was no connection, or it ended meanwhile.
+            Ok(Err(OpenError::Broken)) | Err(_) => Err(NetError::NotConnected { node }),
+        }
+    }
+
+    /// Where others can dial this node, the best first, loopback last.
+    pub fn listen_addresses(&self) -> Vec<String> {
+        self.listening.dialable()
+    }
+
+    /// Ends the network: connections close and the port is free again.
+    pub async fn stop(&self) {
+        self.send(Command::Stop).await;
+        self.commands.closed().await;
+    }
+
+    async fn send(&self, command: Command) {
+        if self.commands.send(command).await.is_err() {
+            tracing::debug!("network command after its end");
+        }
+    }
+}
+
+/// The core's duration as the standard library's.
+fn std_duration(duration: crate::core::types::Duration) -> std::time::Duration {
+    std::time::Duration::from_nanos(duration.0)
+}

@@ -1,0 +1,225 @@
+//! Joining: how a machine with a ticket becomes a member. The joiner's side is here: a short-lived swarm that dials nobody
+//! but the inviter, at the ticket's addresses. The inviter's side is in `join_serve`.
+//!
+//! In order, on one stream: the joiner names the ticket and sends a nonce; the inviter answers with its nonce and proves
+//! that it knows the ticket's secret; only then the joiner proves the same; the inviter burns the ticket, admits the joiner
+//! and sends the roster. The secret itself never travels. An inviter that does not know the ticket sends an empty
+//! challenge and its refusal.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fednode_proto::v1;
+use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use futures::StreamExt;
+use libp2p::identity::ed25519;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{PeerId, Swarm};
+use prost::Message;
+use tokio::sync::oneshot;
+
+use crate::core::limits;
+use crate::core::membership::roster::{Member, Role};
+use crate::core::types::NodeId;
+use crate::net::admission::Admission;
+use crate::net::dial::{dial_of, dialable, nobody_there};
+use crate::net::frame::{self, FrameError};
+pub use crate::net::join_serve::{Invitation, JoinAuthority, ServeJoinError, serve_join};
+use crate::net::{Protocol, std_duration, streams, transport};
+use crate::wire::join::{Side, Ticket, Transcript};
+use crate::wire::members::{VerifiedRoster, role_to_proto};
+use crate::wire::{ids, members};
+
+/// What a redeemed ticket gave.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Redeemed {
+    /// The roster that admits this machine, as read.
+    pub roster: VerifiedRoster,
+    /// This machine's own entry: its name may have got a number, its role may be less than it asked for.
+    pub member: Member,
+}
+
+/// Why this machine did not join.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum JoinError {
+    /// By this machine's clock the ticket is too old.
+    #[error("this ticket has expired; ask for a new one with `fednode invite`, or check this machine's clock")]
+    Expired,
+    /// No address of the ticket answered.
+    #[error("the inviter cannot be reached at {}; is its node running, and on the same network?", addresses.join(", "))]
+    Unreachable {
+        /// The ticket's addresses.
+        addresses: Vec<String>,
+    },
+    /// The inviter lets no strangers in.
+    #[error("the inviter has no invitation open; this ticket was used or has expired, ask for a new one")]
+    NotInvited,
+    /// The inviter said no.
+    #[error("the inviter refused: {reason}")]
+    Refused {
+        /// Its words.
+        reason: String,
+    },
+    /// Another machine answered, or one that does not know the ticket's secret.
+    #[error("whoever answered is not the machine that made this ticket; do not use the ticket again, ask for a new one")]
+    WrongInviter,
+    /// The inviter did not keep to the protocol.
+    #[error("the inviter's answer is not usable: {why}; run the same version on both machines and ask for a new ticket")]
+    BadReply {
+        /// What was wrong.
+        why: String,
+    },
+    /// The network of this machine could not be used.
+    #[error("cannot join: {why}")]
+    Setup {
+        /// The system's reason.
+        why: String,
+    },
+}
+
+/// Joins the ticket's federation as `my_name`, in `role` or less.
+pub async fn redeem(
+    keypair: &ed25519::Keypair,
+    ticket: &Ticket,
+    my_name: &str,
+    role: Role,
+) -> Result<Redeemed, JoinError> {
+    if unix_seconds() >= ticket.expires_unix_s {
+        return Err(JoinError::Expired);
+    }
+    let inviter = ids::peer_id(&ticket.inviter).ok_or(JoinError::WrongInviter)?;
+    let mut swarm = knocking_swarm(keypair, ticket.inviter)?;
+    let connection = reach(&mut swarm, inviter, &ticket.addresses).await?;
+    let (reply, answer) = oneshot::channel();
+    swarm.behaviour_mut().open(inviter, connection, streams::Open { protocol: Protocol::Join, reply });
+    let me = ids::node_of_key(&keypair.public());
+    let talk = async {
+        // Closed before a stream was open: the gate is shut.
+        let mut stream = answer.await.ok().and_then(Result::ok).ok_or(JoinError::NotInvited)?;
+        let redeemed = converse(&mut stream, me, ticket, my_name, role).await;
+        // Told at once that we have read its answer, the inviter need not wait for us.
+        let _ = tokio::time::timeout(std_duration(limits::JOIN_STEP), stream.close()).await;
+        redeemed
+    };
+    tokio::pin!(talk);
+    loop {
+        tokio::select! {
+            redeemed = &mut talk => return redeemed,
+            _ = swarm.select_next_some() => {}
+        }
+    }
+}
+
+/// A swarm that connects to the inviter and to nobody else, and serves nothing.
+fn knocking_swarm(keypair: &ed25519::Keypair, inviter: NodeId) -> Result<Swarm<streams::Behaviour>, JoinError> {
+    let keypair = libp2p::identity::Keypair::from(keypair.clone());
+    let transport = transport::build(&keypair).map_err(|error| JoinError::Setup { why: error.to_string() })?;
+    let admission = Arc::new(Admission::new(BTreeSet::from([inviter])));
+    let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(60));
+    let behaviour = streams::Behaviour::new(admission, None);
+    Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config))
+}
+
+/// Dials every address at once and takes the first that is the inviter.
+async fn reach(
+    swarm: &mut Swarm<streams::Behaviour>,
+    inviter: PeerId,
+    addresses: &[String],
+) -> Result<ConnectionId, JoinError> {
+    let unreachable = || JoinError::Unreachable { addresses: addresses.to_vec() };
+    let mut pending = BTreeSet::new();
+    for address in addresses.iter().filter_map(|text| dialable(text)) {
+        let dial = dial_of(inviter, address);
+        let id = dial.connection_id();
+        if swarm.dial(dial).is_ok() {
+            pending.insert(id);
+        }
+    }
+    let mut somebody_else = false;
+    while !pending.is_empty() {
+        // Each dial ends within the handshake's limit, so this loop does.
+        match swarm.select_next_some().await {
+            SwarmEvent::ConnectionEstablished { connection_id, .. } => return Ok(connection_id),
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                pending.remove(&connection_id);
+                somebody_else |= matches!(error, libp2p::swarm::DialError::WrongPeerId { .. });
+                tracing::debug!(%error, gone = nobody_there(&error), "inviter not reached");
+            }
+            _ => {}
+        }
+    }
+    Err(if somebody_else { JoinError::WrongInviter } else { unreachable() })
+}
+
+/// The joiner's half of the conversation.
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    me: NodeId,
+    ticket: &Ticket,
+    my_name: &str,
+    role: Role,
+) -> Result<Redeemed, JoinError> {
+    let joiner_nonce: [u8; 32] = rand::random();
+    let request =
+        v1::JoinRequest { ticket_id: ticket.id().to_vec(), nonce: joiner_nonce.to_vec(), name: my_name.to_owned() };
+    // A gate that shuts now shuts before anything was said.
+    let shut = |error| if is_shut(&error) { JoinError::NotInvited } else { bad_reply(error) };
+    step(frame::write(stream, &request)).await.map_err(shut)?;
+    let challenge: v1::JoinChallenge = receive(stream).await.map_err(shut)?;
+    if challenge == v1::JoinChallenge::default() {
+        return finish(receive(stream).await.map_err(bad_reply)?, me, ticket);
+    }
+    let inviter_nonce: [u8; 32] = challenge.nonce.as_slice().try_into().map_err(|_| JoinError::WrongInviter)?;
+    let transcript = Transcript { inviter: ticket.inviter, joiner: me, joiner_nonce, inviter_nonce };
+    // First of all: nothing is proved to a machine that did not prove itself.
+    if !transcript.holds(&ticket.secret, Side::Inviter, &challenge.proof) {
+        return Err(JoinError::WrongInviter);
+    }
+    let proof = transcript.proof(&ticket.secret, Side::Joiner).as_bytes().to_vec();
+    let proof = v1::JoinProof { proof, role: role_to_proto(role).into() };
+    step(frame::write(stream, &proof)).await.map_err(bad_reply)?;
+    finish(receive(stream).await.map_err(bad_reply)?, me, ticket)
+}
+
+/// Reads the inviter's last word.
+fn finish(reply: v1::JoinReply, me: NodeId, ticket: &Ticket) -> Result<Redeemed, JoinError> {
+    let bad = |why: &str| JoinError::BadReply { why: why.to_owned() };
+    match reply.reply {
+        Some(v1::join_reply::Reply::Admitted(signed)) => {
+            let roster = members::open(&signed.encode_to_vec(), &ticket.federation)
+                .map_err(|error| JoinError::BadReply { why: error.to_string() })?;
+            let member = roster.roster.member(&me).ok_or_else(|| bad("its roster does not name this machine"))?.clone();
+            Ok(Redeemed { roster, member })
+        }
+        Some(v1::join_reply::Reply::Refused(reason)) => {
+            // Printed on a terminal: no control characters, no novels.
+            let reason = reason.chars().filter(|c| !c.is_control()).take(300).collect();
+            Err(JoinError::Refused { reason })
+        }
+        None => Err(bad("it is empty")),
+    }
+}
+
+fn is_shut(error: &FrameError) -> bool {
+    matches!(error, FrameError::Ended | FrameError::Broken(_))
+}
+
+fn bad_reply(error: FrameError) -> JoinError {
+    JoinError::BadReply { why: error.to_string() }
+}
+
+/// Reads one message of the protocol within a step's time.
+pub(super) async fn receive<M: Message + Default, S: AsyncRead + Unpin>(stream: &mut S) -> Result<M, FrameError> {
+    step(frame::read(stream, limits::JOIN_MESSAGE_BYTES_MAX)).await
+}
+
+/// One step of the protocol, within its time.
+pub(super) async fn step<T>(doing: impl Future<Output = Result<T, FrameError>>) -> Result<T, FrameError> {
+    tokio::time::timeout(std_duration(limits::JOIN_STEP), doing).await.unwrap_or(Err(FrameError::TimedOut))
+}
+
+/// Seconds since the Unix epoch, by the wall clock.
+pub(super) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

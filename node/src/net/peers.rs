@@ -1,0 +1,301 @@
+//! The book of members: where each can be dialled, which connections it has, when it is dialled next. Pure bookkeeping with
+//! the time handed in; the network task acts on what it answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use libp2p::Multiaddr;
+use libp2p::swarm::ConnectionId;
+
+use crate::core::limits;
+use crate::core::types::NodeId;
+use crate::net::std_duration;
+
+/// All members spoken of so far.
+#[derive(Default)]
+pub(super) struct Book {
+    peers: BTreeMap<NodeId, Peer>,
+}
+
+#[derive(Default)]
+struct Peer {
+    /// Newest first.
+    addresses: Vec<Multiaddr>,
+    links: BTreeMap<ConnectionId, Link>,
+    round: Option<Round>,
+    /// Rounds that failed since a connection last lived.
+    failures: u32,
+    retry_at: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Link {
+    since: Instant,
+    heard: Instant,
+}
+
+/// One attempt at all addresses at once, each in a dial of its own: libp2p gives a whole dial up when the first address
+/// that answers turns out to be another peer, and 127.0.0.1 in a neighbour's list is always another peer.
+struct Round {
+    pending: BTreeSet<ConnectionId>,
+    won: bool,
+    refused: bool,
+}
+
+/// What a new connection means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Arrival {
+    /// The peer was not connected.
+    First,
+    /// One more.
+    Another,
+    /// Another address of the same round was faster: close it.
+    Surplus,
+}
+
+/// All addresses of a round failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct RoundFailed {
+    /// Every address said that nobody is there.
+    pub(super) refused: bool,
+}
+
+impl Book {
+    /// Takes addresses, the newest first. True when something new makes a dial worth while.
+    pub(super) fn know(&mut self, node: NodeId, addresses: Vec<Multiaddr>, now: Instant) -> bool {
+        let peer = self.peers.entry(node).or_default();
+        let news = addresses.iter().any(|address| !peer.addresses.contains(address));
+        let mut merged = Vec::new();
+        for address in addresses.into_iter().chain(std::mem::take(&mut peer.addresses)) {
+            if merged.len() < limits::ADDRESSES_MAX && !merged.contains(&address) {
+                merged.push(address);
+            }
+        }
+        peer.addresses = merged;
+        if news {
+            peer.retry_at = Some(now);
+        }
+        news
+    }
+
+    /// Dials as soon as possible, whatever the backoff says.
+    pub(super) fn hurry(&mut self, node: NodeId, now: Instant) {
+        self.peers.entry(node).or_default().retry_at = Some(now);
+    }
+
+    /// Forgets every peer that `keep` does not name, and tells the connections they had.
+    pub(super) fn retain(&mut self, keep: &BTreeSet<NodeId>) -> Vec<(NodeId, Vec<ConnectionId>)> {
+        let gone: Vec<NodeId> = self.peers.keys().filter(|&node| !keep.contains(node)).copied().collect();
+        gone.into_iter().map(|node| (node, self.forget(&node))).collect()
+    }
+
+    /// Forgets a peer and its addresses, and tells the connections it had.
+    pub(super) fn forget(&mut self, node: &NodeId) -> Vec<ConnectionId> {
+        self.peers.remove(node).map(|peer| peer.links.into_keys().collect()).unwrap_or_default()
+    }
+
+    /// Who should be dialled now.
+    pub(super) fn due(&self, now: Instant) -> Vec<NodeId> {
+        let due = |peer: &Peer| {
+            let idle = peer.links.is_empty() && peer.round.is_none() && !peer.addresses.is_empty();
+            idle && peer.retry_at.is_some_and(|at| at <= now)
+        };
+        self.peers.iter().filter(|(_, peer)| due(peer)).map(|(&node, _)| node).collect()
+    }
+
+    /// Where to dial `node`.
+    pub(super) fn addresses(&self, node: &NodeId) -> Vec<Multiaddr> {
+        self.peers.get(node).map(|peer| peer.addresses.clone()).unwrap_or_default()
+    }
+
+    /// Dials of these ids have begun.
+    pub(super) fn round_began(&mut self, node: NodeId, dials: BTreeSet<ConnectionId>) {
+        let peer = self.peers.entry(node).or_default();
+        peer.retry_at = None;
+        peer.round = Some(Round { pending: dials, won: false, refused: true });
+    }
+
+    /// One dial failed. Tells when it was the last of its round and none succeeded.
+    pub(super) fn dial_failed(
+        &mut self,
+        node: &NodeId,
+        dial: ConnectionId,
+        refused: bool,
+        now: Instant,
+    ) -> Option<RoundFailed> {
+        let peer = self.peers.get_mut(node)?;
+        let round = peer.round.as_mut()?;
+        if !round.pending.remove(&dial) {
+            return None;
+        }
+        round.refused &= refused;
+        if !round.pending.is_empty() {
+            return None;
+        }
+        let (won, refused) = (round.won, round.refused);
+        peer.round = None;
+        if won || !peer.links.is_empty() {
+            return None;
+        }
+        peer.back_off(now);
+        Some(RoundFailed { refused })
+    }
+
+    /// A connection was made, in either direction.
+    pub(super) fn arrived(&mut self, node: NodeId, connection: ConnectionId, now: Instant) -> Arrival {
+        let peer = self.peers.entry(node).or_default();
+        if let Some(round) = peer.round.as_mut()
+            && round.pending.remove(&connection)
+        {
+            let surplus = std::mem::replace(&mut round.won, true);
+            if round.pending.is_empty() {
+                peer.round = None;
+            }
+            if surplus {
+                return Arrival::Surplus;
+            }
+        }
+        let first = peer.links.is_empty();
+        peer.links.insert(connection, Link { since: now, heard: now });
+        if first { Arrival::First } else { Arrival::Another }
+    }
+
+    /// A connection ended. True when it was the peer's last; the next dial is planned then.
+    pub(super) fn ended(&mut self, node: &NodeId, connection: ConnectionId, now: Instant) -> bool {
+        let Some(peer) = self.peers.get_mut(node) else { return false };
+        let Some(link) = peer.links.remove(&connection) else { return false };
+        if !peer.links.is_empty() {
+            return false;
+        }
+        if now.saturating_duration_since(link.since) >= std_duration(limits::CONNECTION_LIVED) {
+            peer.failures = 0;
+            peer.retry_at = Some(now);
+        } else {
+            peer.back_off(now);
+        }
+        true
+    }
+
+    /// A pong came.
+    pub(super) fn heard(&mut self, node: &NodeId, connection: ConnectionId, now: Instant) {
+        if let Some(link) = self.peers.get_mut(node).and_then(|peer| peer.links.get_mut(&connection)) {
+            link.heard = now;
+        }
+    }
+
+    /// Connections on which no pong came for a ping period and the wait for a pong.
+    ///
+    /// libp2p's ping reports only the second failure in a row, half a minute after the peer fell silent.
+    pub(super) fn silent(&self, now: Instant) -> Vec<(NodeId, ConnectionId)> {
+        let patience = std_duration(limits::PING_PERIOD) + std_duration(limits::PONG_WAIT);
+        let silent = |link: &Link| now.saturating_duration_since(link.heard) > patience;
+        let links = self.peers.iter().flat_map(|(&node, peer)| peer.links.iter().map(move |(&id, link)| (node, id, link)));
+        links.filter(|(_, _, link)| silent(link)).map(|(node, id, _)| (node, id)).collect()
+    }
+
+    /// We ourselves stood still for `pause`: nobody could be heard meanwhile.
+    pub(super) fn excuse(&mut self, pause: Duration) {
+        for link in self.peers.values_mut().flat_map(|peer| peer.links.values_mut()) {
+            link.heard += pause;
+        }
+    }
+
+    /// The connection to `node` that was heard from last.
+    pub(super) fn best_link(&self, node: &NodeId) -> Option<ConnectionId> {
+        let links = &self.peers.get(node)?.links;
+        links.iter().max_by_key(|(id, link)| (link.heard, **id)).map(|(&id, _)| id)
+    }
+}
+
+impl Peer {
+    fn back_off(&mut self, now: Instant) {
+        let doubled = std_duration(limits::REDIAL_FIRST) * (1 << self.failures.min(10));
+        self.retry_at = Some(now + doubled.min(std_duration(limits::REDIAL_LONGEST)));
+        self.failures = self.failures.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId([1; 32]);
+
+    fn id(n: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(n)
+    }
+
+    fn known(now: Instant) -> Book {
+        let mut book = Book::default();
+        assert!(book.know(NODE, vec!["/ip4/10.0.0.1/tcp/1".parse().expect("address")], now));
+        book
+    }
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn a_lost_member_is_dialled_at_once_and_then_ever_more_rarely() {
+        let mut now = Instant::now();
+        let mut book = known(now);
+        assert_eq!(book.due(now), vec![NODE]);
+        book.round_began(NODE, [id(1)].into());
+        assert_eq!(book.due(now), vec![], "one dial at a time");
+        assert_eq!(book.arrived(NODE, id(1), now), Arrival::First);
+        now += seconds(2);
+        assert!(book.ended(&NODE, id(1), now));
+        assert_eq!(book.due(now), vec![NODE], "at once");
+        for pause in [1, 2, 4, 8, 15, 15] {
+            book.round_began(NODE, [id(2)].into());
+            assert_eq!(book.dial_failed(&NODE, id(2), true, now), Some(RoundFailed { refused: true }));
+            assert_eq!(book.due(now + seconds(pause) - Duration::from_millis(1)), vec![]);
+            now += seconds(pause);
+            assert_eq!(book.due(now), vec![NODE], "after {pause} s");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_closed_on_arrival_does_not_make_us_spin() {
+        let now = Instant::now();
+        let mut book = known(now);
+        book.round_began(NODE, [id(1)].into());
+        book.arrived(NODE, id(1), now);
+        assert!(book.ended(&NODE, id(1), now + Duration::from_millis(5)));
+        assert_eq!(book.due(now + Duration::from_millis(5)), vec![]);
+    }
+
+    #[test]
+    fn a_peer_is_known_gone_only_when_every_address_refused() {
+        let now = Instant::now();
+        for (first, second, refused) in [(true, true, true), (true, false, false), (false, true, false)] {
+            let mut book = known(now);
+            book.round_began(NODE, [id(1), id(2)].into());
+            assert_eq!(book.dial_failed(&NODE, id(1), first, now), None);
+            assert_eq!(book.dial_failed(&NODE, id(2), second, now), Some(RoundFailed { refused }));
+        }
+    }
+
+    #[test]
+    fn the_slower_address_of_a_round_is_surplus_and_no_failure_is_told() {
+        let now = Instant::now();
+        let mut book = known(now);
+        book.round_began(NODE, [id(1), id(2), id(3)].into());
+        assert_eq!(book.arrived(NODE, id(2), now), Arrival::First);
+        assert_eq!(book.arrived(NODE, id(1), now), Arrival::Surplus);
+        assert_eq!(book.dial_failed(&NODE, id(3), true, now), None);
+        assert_eq!(book.best_link(&NODE), Some(id(2)));
+    }
+
+    #[test]
+    fn silence_is_noticed_unless_it_was_our_own() {
+        let now = Instant::now();
+        let mut book = known(now);
+        book.arrived(NODE, id(1), now);
+        book.heard(&NODE, id(1), now + seconds(5));
+        assert_eq!(book.silent(now + seconds(20)), vec![]);
+        assert_eq!(book.silent(now + seconds(21)), vec![(NODE, id(1))]);
+        book.excuse(seconds(10));
+        assert_eq!(book.silent(now + seconds(21)), vec![]);
+    }
+}

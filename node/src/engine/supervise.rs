@@ -1,5 +1,7 @@
 //! The node's side of an embedded engine: starts the child, loads, streams answers from it, and ends it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use fednode_proto::v1;
@@ -105,11 +107,12 @@ impl Drop for ChildEngine {
     }
 }
 
-/// A private folder (mode 0700, which `tempfile` gives) and the socket's path in it. Where the path would be too long
+/// A private folder (mode 0700) and the socket's path in it. Where the path would be too long
 /// for a socket, the folder is among the system's temporary files instead.
 fn socket_folder(run_dir: &Path) -> Result<(TempDir, PathBuf), EngineError> {
     let make = |parent: &Path| -> Result<(TempDir, PathBuf), EngineError> {
-        let folder = tempfile::Builder::new().prefix("engine-").tempdir_in(parent);
+        let private = Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix("engine-").permissions(private).tempdir_in(parent);
         let folder = folder.map_err(|source| EngineError::SocketFolder { folder: parent.to_owned(), source })?;
         let socket = folder.path().join("socket");
         Ok((folder, socket))
@@ -190,8 +193,6 @@ async fn reason_of(process: &ChildProcess, status: tonic::Status) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]

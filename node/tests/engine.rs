@@ -3,6 +3,7 @@
 
 #![cfg(all(unix, feature = "llama"))]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -206,6 +207,38 @@ async fn dropping_the_engine_kills_the_child() {
     let exited = engine.exited();
     drop(engine);
     assert_eq!(tokio::time::timeout(PATIENCE, exited).await.unwrap(), "killed by signal 9");
+}
+
+/// The trained managers say exactly what `answers.json` says, base and domains interleaved in one process. They are named
+/// by `FEDNODE_TEST_MANAGERS`, the folder that `train.py` wrote; without it there is nothing to ask.
+#[tokio::test]
+async fn trained_managers_give_their_own_answers() {
+    let Some(folder) = std::env::var_os("FEDNODE_TEST_MANAGERS").map(PathBuf::from) else { return };
+    let answers = std::fs::read(folder.join("answers.json")).unwrap();
+    let answers: BTreeMap<String, Vec<BTreeMap<String, String>>> = serde_json::from_slice(&answers).unwrap();
+    let fixture = Fixture::new();
+    let mut asked = 0;
+    for slot in answers.keys().filter(|name| !name.contains(':')) {
+        let mut spec = LoadSpec { context: 512, ..spec(&folder.join(format!("{slot}.gguf"))) };
+        let domains = answers.keys().filter_map(|name| name.strip_prefix(slot.as_str())?.strip_prefix(':'));
+        spec.adapters =
+            domains.map(|domain| (domain.to_owned(), folder.join(format!("{slot}-{domain}.gguf")))).collect();
+        let (engine, _) = ChildEngine::start(Path::new(EXE), &fixture.run_dir(), &spec).await.unwrap();
+        let voices: Vec<(&str, &[BTreeMap<String, String>])> = std::iter::once(("", answers[slot].as_slice()))
+            .chain(spec.adapters.iter().map(|(d, _)| (d.as_str(), answers[&format!("{slot}:{d}")].as_slice())))
+            .collect();
+        for turn in 0..voices.iter().map(|(_, said)| said.len()).max().unwrap() {
+            for (domain, said) in voices.iter().filter(|(_, said)| turn < said.len()) {
+                let request = v1::GenerateRequest { domain: (*domain).to_owned(), ..ask(&said[turn]["prompt"], 200) };
+                let answer = collect(engine.generate(request)).await;
+                assert_eq!(answer.text, said[turn]["answer"], "{slot}:{domain} {:?}", said[turn]["prompt"]);
+                assert_eq!(end(&answer).0, "stop");
+                asked += 1;
+            }
+        }
+        engine.stop().await;
+    }
+    println!("{asked} answers equal");
 }
 
 /// The children of a node that dies without a word must not outlive it.

@@ -24,7 +24,10 @@ pub(super) struct Model {
 enum Failure {
     /// Nobody listens any more; nothing is to be said.
     Cancelled,
-    Told { code: &'static str, message: String },
+    Told {
+        code: &'static str,
+        message: String,
+    },
 }
 
 impl Model {

@@ -124,12 +124,9 @@ fn socket_folder(run_dir: &Path) -> Result<(TempDir, PathBuf), EngineError> {
 }
 
 fn load_request(spec: &LoadSpec) -> Result<v1::LoadRequest, EngineError> {
-    let text = |path: &Path| {
-        path.to_str().map(str::to_owned).ok_or_else(|| EngineError::PathNotUtf8(path.to_owned()))
-    };
-    let adapters = spec.adapters.iter().map(|(domain, path)| {
-        Ok(v1::EngineAdapter { domain: domain.clone(), path: text(path)? })
-    });
+    let text = |path: &Path| path.to_str().map(str::to_owned).ok_or_else(|| EngineError::PathNotUtf8(path.to_owned()));
+    let adapters =
+        spec.adapters.iter().map(|(domain, path)| Ok(v1::EngineAdapter { domain: domain.clone(), path: text(path)? }));
     Ok(v1::LoadRequest {
         path: text(&spec.path)?,
         adapters: adapters.collect::<Result<_, EngineError>>()?,

@@ -120,7 +120,8 @@ mod tests {
     /// The expected text was made with jinja2 3.1 and Hugging Face's settings.
     #[test]
     fn deepseek_without_system_prompt_uses_its_own() {
-        let expect = "<|begin▁of▁sentence|>You are an AI programming assistant.\n### Instruction:\nSort a list\n### Response:\n";
+        let expect =
+            "<|begin▁of▁sentence|>You are an AI programming assistant.\n### Instruction:\nSort a list\n### Response:\n";
         check(DEEPSEEK, &[("user", "Sort a list")], Ok(expect));
     }
 

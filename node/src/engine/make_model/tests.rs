@@ -28,7 +28,10 @@ fn the_same_seed_makes_the_same_bytes_and_another_does_not() {
     assert_eq!(first, make("second.gguf", 7));
     assert_ne!(first, make("third.gguf", 8));
     // On every machine: a changed hash changes every published measurement.
-    assert_eq!(blake3::hash(&first).to_hex().as_str(), "8531c2ff4f9077f2bbac68a58f83278ffe1d43b091155a148a60f51f3b15c0b1");
+    assert_eq!(
+        blake3::hash(&first).to_hex().as_str(),
+        "8531c2ff4f9077f2bbac68a58f83278ffe1d43b091155a148a60f51f3b15c0b1"
+    );
 }
 
 #[test]

@@ -12,7 +12,6 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use self::gguf::{Dtype, Header, TensorInfo};
-use self::weights::WeightSource;
 
 /// The special tokens, in the order of their ids.
 const SPECIAL: [&str; 5] = ["<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"];
@@ -235,9 +234,8 @@ fn gpt2_letter(byte: u8) -> char {
 fn write(make: &MakeModel, tensors: &[TensorInfo], path: &Path) -> std::io::Result<u64> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let mut written = header(make).write(tensors, &mut file)?;
-    let mut source = WeightSource::new(make.seed);
     for tensor in tensors {
-        written += source.write(tensor, &mut file)?;
+        written += weights::write(make.seed, tensor, &mut file)?;
         written += gguf::pad(written, &mut file)?;
     }
     file.flush()?;

@@ -40,6 +40,7 @@ pub(super) fn channel(runtime: Handle) -> (Reply, ReplyStream) {
     (reply, ReplyStream { events: receiver, cancel })
 }
 
+#[cfg_attr(not(feature = "llama"), allow(dead_code, reason = "without an engine only errors are sent"))]
 impl Reply {
     /// True once nobody listens.
     pub(super) fn cancel(&self) -> Arc<AtomicBool> {

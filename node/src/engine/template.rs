@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(template.render(&messages), expect.map(str::to_owned));
     }
 
-    /// The expected text was made with jinja2 3.1 and Hugging Face's settings.
+    /// The expected texts were made with jinja2 3.1.6 and Hugging Face's settings.
     #[test]
     fn deepseek_without_system_prompt_uses_its_own() {
         let expect =
@@ -139,6 +139,12 @@ mod tests {
     fn python_string_methods_work() {
         let source = "{% for m in messages %}{{ m.content.strip().upper() }}{% if m.role.startswith('u') %}!{% endif %}{% endfor %}";
         check(source, &[("user", "  hi ")], Ok("HI!"));
+    }
+
+    #[test]
+    fn what_hugging_face_adds_to_jinja_works() {
+        let source = "{% for m in messages %}{{ m.content | tojson }}{% break %}{% endfor %}";
+        check(source, &[("user", "a\"b"), ("user", "c")], Ok(r#""a\"b""#));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::engine::model::Model;
 use crate::engine::reply::Reply;
 
 /// Dropped by the worker's thread as its last act.
-pub(super) struct Ended(#[allow(dead_code)] std_mpsc::Sender<()>);
+pub(super) struct Ended(#[allow(dead_code, reason = "its being dropped is the message")] std_mpsc::Sender<()>);
 
 /// Waits for the worker's end.
 pub(super) struct AwaitEnded(std_mpsc::Receiver<()>);

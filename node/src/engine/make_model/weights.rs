@@ -72,7 +72,7 @@ fn values(halves: &[u8]) -> impl Iterator<Item = f32> {
     halves.chunks_exact(2).map(|half| {
         let half = u32::from(u16::from_le_bytes([half[0], half[1]]));
         // All of these are normal numbers: rebase the exponent, keep the rest.
-        f32::from_bits((half & 0x8000) << 16 | ((half & 0x7FFF) << 13) + ((127 - 15) << 23))
+        f32::from_bits(((half & 0x8000) << 16) | (((half & 0x7FFF) << 13) + ((127 - 15) << 23)))
     })
 }
 

@@ -2,6 +2,7 @@
 //! no `HashMap`. Inputs and time come in, outputs come out; `driver` and `federation-sim` carry them out.
 
 pub mod artifact;
+pub mod catalog;
 pub mod coordinator;
 pub mod limits;
 pub mod membership;

@@ -1,1 +1,308 @@
-//! coordinator
+//! The coordinator's seat: who publishes plans, under which epoch, and which plans a node accepts.
+//!
+//! Weights are immutable and placement can be recomputed, so no quorum is needed: two machines, or one, must work. A node
+//! that sits renews its lease every 2 s; the others wait until it has been silent for the lease's life (or is known to be
+//! gone) and then take over in order of rank. Every seat has an epoch higher than any seen before, durable before its
+//! first use; nodes refuse older epochs, and on a tie the lower id wins. See DESIGN 7.
+
+use crate::core::limits;
+use crate::core::membership::advert::Lease;
+use crate::core::placement::plan::Plan;
+use crate::core::types::{NodeId, Time};
+
+/// What this node is to the seat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Seat {
+    /// Follows whoever holds the lease, if anyone.
+    Follower,
+    /// Claims the seat as soon as `epoch` is durable.
+    Claiming {
+        /// The epoch it asks for.
+        epoch: u64,
+    },
+    /// Publishes plans.
+    Coordinator {
+        /// Its epoch.
+        epoch: u64,
+        /// When it last renewed its lease.
+        renewed: Time,
+    },
+}
+
+/// A lease of another node, as last heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SeenLease {
+    /// Who holds it.
+    pub coordinator: NodeId,
+    /// Under which epoch.
+    pub epoch: u64,
+    /// When it was last renewed.
+    pub heard: Time,
+}
+
+/// What the others look like from here, told by the membership table before each decision.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Surroundings {
+    /// How many living candidates come before this node.
+    pub rank: u64,
+    /// This node may sit at all.
+    pub eligible: bool,
+    /// The lease's holder is known to be gone since then (its address refuses), not merely silent.
+    pub holder_gone_since: Option<Time>,
+    /// Every other member that could sit is accounted for: connected, or known to be gone.
+    pub all_accounted: bool,
+    /// No other member that could sit exists at all.
+    pub alone: bool,
+}
+
+/// What the election wants done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Make this epoch durable, then tell [`Coordinator::persisted`].
+    PersistEpoch(u64),
+    /// Say this lease to everyone.
+    Announce(Lease),
+    /// The seat was taken: plan.
+    Seated,
+    /// The seat was left: stop issuing.
+    Unseated,
+}
+
+/// Why a plan is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PlanRefusal {
+    /// Of an older epoch, or not newer than the one followed.
+    #[error("stale")]
+    Stale,
+    /// Its sender is not its author.
+    #[error("not_coordinator")]
+    NotCoordinator,
+}
+
+/// One node's part in the election.
+#[derive(Clone, Debug)]
+pub struct Coordinator {
+    me: NodeId,
+    seat: Seat,
+    lease: Option<SeenLease>,
+    epoch_highest: u64,
+    vacant_since: Time,
+    plan: Option<Plan>,
+    revision: u64,
+}
+
+impl Coordinator {
+    /// A node that has just started; `epoch_highest` is what it has made durable before.
+    pub fn new(me: NodeId, now: Time, epoch_highest: u64) -> Coordinator {
+        Coordinator { me, seat: Seat::Follower, lease: None, epoch_highest, vacant_since: now, plan: None, revision: 0 }
+    }
+
+    /// The highest epoch seen.
+    pub fn epoch_highest(&self) -> u64 {
+        self.epoch_highest
+    }
+
+    /// The plan this node follows.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
+    }
+
+    /// The epoch this node publishes under, if it sits.
+    pub fn seated(&self) -> Option<u64> {
+        match self.seat {
+            Seat::Coordinator { epoch, .. } => Some(epoch),
+            Seat::Follower | Seat::Claiming { .. } => None,
+        }
+    }
+
+    /// Who sits, as far as this node knows, and under which epoch.
+    pub fn coordinator(&self) -> Option<(NodeId, u64)> {
+        match self.seat {
+            Seat::Coordinator { epoch, .. } => Some((self.me, epoch)),
+            _ => self.lease.map(|lease| (lease.coordinator, lease.epoch)),
+        }
+    }
+
+    /// Time passed, or the surroundings changed.
+    pub fn tick(&mut self, now: Time, around: &Surroundings) -> Vec<Action> {
+        match self.seat {
+            Seat::Coordinator { epoch, renewed } => self.renew(now, epoch, renewed),
+            Seat::Claiming { .. } => Vec::new(),
+            Seat::Follower => {
+                if around.holder_gone_since.is_none() && self.lease_expired(now) {
+                    self.vacant_since = self.vacant_since.max(self.lease_end());
+                }
+                match self.claim_at(around) {
+                    Some(at) if now >= at => {
+                        let epoch = self.epoch_highest + 1;
+                        self.seat = Seat::Claiming { epoch };
+                        vec![Action::PersistEpoch(epoch)]
+                    }
+                    _ => Vec::new(),
+                }
+            }
+        }
+    }
+
+    /// When [`Coordinator::tick`] must be called next.
+    pub fn next_deadline(&self, around: &Surroundings) -> Option<Time> {
+        match self.seat {
+            Seat::Coordinator { renewed, .. } => Some(renewed.after(limits::LEASE_PERIOD)),
+            Seat::Claiming { .. } => None,
+            Seat::Follower => self.claim_at(around),
+        }
+    }
+
+    fn renew(&mut self, now: Time, epoch: u64, renewed: Time) -> Vec<Action> {
+        if now.since(renewed) >= limits::LEASE_SELF_LIFE {
+            // This process slept: others may have taken over meanwhile. Whoever sits now will be heard first.
+            return self.step_down(now);
+        }
+        if now.since(renewed) < limits::LEASE_PERIOD {
+            return Vec::new();
+        }
+        self.seat = Seat::Coordinator { epoch, renewed: now };
+        vec![Action::Announce(self.lease_of(epoch))]
+    }
+
+    fn lease_of(&self, epoch: u64) -> Lease {
+        Lease { coordinator: self.me, epoch, plan_revision: self.revision, resigns: false }
+    }
+
+    fn lease_end(&self) -> Time {
+        self.lease.map_or(self.vacant_since, |lease| lease.heard.after(limits::LEASE_LIFE))
+    }
+
+    fn lease_expired(&self, now: Time) -> bool {
+        self.lease.is_some() && now >= self.lease_end()
+    }
+
+    /// When this node claims the seat, if nothing changes.
+    fn claim_at(&self, around: &Surroundings) -> Option<Time> {
+        if !around.eligible {
+            return None;
+        }
+        let step = limits::TAKEOVER_STEP.times(around.rank);
+        if around.alone {
+            return Some(self.vacant_since);
+        }
+        match (self.lease, around.holder_gone_since) {
+            (Some(_), Some(gone)) => Some(gone.after(limits::TAKEOVER_GONE).after(step)),
+            (Some(_), None) => Some(self.lease_end().after(limits::TAKEOVER_SILENT).after(step)),
+            (None, _) if around.all_accounted => Some(self.vacant_since.after(limits::TAKEOVER_GONE).after(step)),
+            (None, _) => Some(self.vacant_since.after(limits::LEASE_LIFE).after(limits::TAKEOVER_SILENT).after(step)),
+        }
+    }
+
+    /// `epoch` is durable.
+    pub fn persisted(&mut self, now: Time, epoch: u64) -> Vec<Action> {
+        self.epoch_highest = self.epoch_highest.max(epoch);
+        if self.seat != (Seat::Claiming { epoch }) {
+            return Vec::new();
+        }
+        if epoch < self.epoch_highest {
+            self.seat = Seat::Follower;
+            return Vec::new();
+        }
+        self.seat = Seat::Coordinator { epoch, renewed: now };
+        self.lease = None;
+        self.revision = 0;
+        vec![Action::Announce(self.lease_of(epoch)), Action::Seated]
+    }
+
+    /// Another node's lease arrived.
+    pub fn heard(&mut self, now: Time, lease: &Lease) -> Vec<Action> {
+        if lease.coordinator == self.me {
+            return Vec::new();
+        }
+        if lease.resigns {
+            return self.resigned(now, lease);
+        }
+        if let Seat::Coordinator { epoch, .. } = self.seat {
+            if outranks((epoch, self.me), (lease.epoch, lease.coordinator)) {
+                // It does not know of this seat yet; say so at once.
+                return vec![Action::Announce(self.lease_of(epoch))];
+            }
+        }
+        if self.lease.is_some_and(|known| {
+            known.coordinator != lease.coordinator
+                && now < known.heard.after(limits::LEASE_LIFE)
+                && outranks((known.epoch, known.coordinator), (lease.epoch, lease.coordinator))
+        }) {
+            return Vec::new();
+        }
+        let actions = if self.seat == Seat::Follower { Vec::new() } else { self.step_down(now) };
+        self.epoch_highest = self.epoch_highest.max(lease.epoch);
+        self.lease = Some(SeenLease { coordinator: lease.coordinator, epoch: lease.epoch, heard: now });
+        actions
+    }
+
+    fn resigned(&mut self, now: Time, lease: &Lease) -> Vec<Action> {
+        if self.lease.is_some_and(|known| known.coordinator == lease.coordinator) {
+            self.lease = None;
+            self.vacant_since = now;
+        }
+        Vec::new()
+    }
+
+    /// Leaves the seat without a word (another one took it, or this process slept).
+    fn step_down(&mut self, now: Time) -> Vec<Action> {
+        let sat = self.seated().is_some();
+        self.seat = Seat::Follower;
+        self.lease = None;
+        self.vacant_since = now;
+        if sat { vec![Action::Unseated] } else { Vec::new() }
+    }
+
+    /// The process slept or is about to end: leave the seat, saying so if there is anybody to tell.
+    pub fn leave(&mut self, now: Time) -> Vec<Action> {
+        let resignation = self.seated().map(|epoch| Action::Announce(Lease { resigns: true, ..self.lease_of(epoch) }));
+        let mut actions: Vec<Action> = resignation.into_iter().collect();
+        actions.extend(self.step_down(now));
+        actions
+    }
+
+    /// Another member says it has seen this epoch: the next claim goes beyond it.
+    pub fn saw_epoch(&mut self, epoch: u64) {
+        // A liar could exhaust the epochs; a personal federation takes over far fewer than 2^32 times.
+        if epoch < self.epoch_highest.saturating_add(1 << 32) {
+            self.epoch_highest = self.epoch_highest.max(epoch);
+        }
+    }
+
+    /// Stamps a plan of this seat's own and follows it. `None` if this node does not sit.
+    pub fn publish(&mut self, mut plan: Plan) -> Option<&Plan> {
+        let epoch = self.seated()?;
+        self.revision += 1;
+        plan.author = self.me;
+        plan.epoch = epoch;
+        plan.revision = self.revision;
+        self.plan = Some(plan);
+        self.plan.as_ref()
+    }
+
+    /// A plan arrived from `from`. On success the caller makes `plan.epoch` durable before anything acts on it.
+    pub fn offered(&mut self, from: NodeId, plan: Plan) -> Result<(), PlanRefusal> {
+        if plan.author != from {
+            return Err(PlanRefusal::NotCoordinator);
+        }
+        let older = plan.epoch < self.epoch_highest || self.plan.as_ref().is_some_and(|known| !plan.supersedes(known));
+        let outranked = self.coordinator().is_some_and(|(holder, epoch)| {
+            holder != plan.author && outranks((epoch, holder), (plan.epoch, plan.author))
+        });
+        if older || outranked {
+            return Err(PlanRefusal::Stale);
+        }
+        self.epoch_highest = self.epoch_highest.max(plan.epoch);
+        self.plan = Some(plan);
+        Ok(())
+    }
+}
+
+/// Does the first seat take precedence over the second? Higher epoch; on a tie the lower id.
+fn outranks(first: (u64, NodeId), second: (u64, NodeId)) -> bool {
+    first.0 > second.0 || (first.0 == second.0 && first.1 < second.1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,5 @@
-//! membership
+//! Who belongs, who is there, and what each says of itself.
+
+pub mod advert;
+pub mod roster;
+pub mod table;

@@ -1,1 +1,332 @@
-//! route
+//! Requests: admission, choice of a replica, in-flight accounting, and failover before the first token.
+//!
+//! A request names a slot (and perhaps a domain). It goes to the least loaded ready replica, this node's own first; if the
+//! replica fails before its first token another one is tried; if no replica is ready the request waits, the slot counts as
+//! wanted, and the coordinator places it. Every request ends exactly once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::core::limits;
+use crate::core::types::{DomainName, NodeId, SlotName, Time};
+
+/// A request's number on this node.
+pub type RequestId = u64;
+
+/// What a request asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ask {
+    /// The slot.
+    pub slot: SlotName,
+    /// One of its adapters.
+    pub domain: Option<DomainName>,
+    /// It came from another member: serve it here or refuse it, never pass it on.
+    pub local_only: bool,
+    /// When waiting for a replica ends.
+    pub deadline: Time,
+}
+
+/// Why a request ends without an answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Refusal {
+    /// model_not_found | not_resident | busy | engine_failed | deadline.
+    pub code: &'static str,
+    /// One sentence: what, why, what to do.
+    pub message: String,
+}
+
+/// A replica that could answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// Its holder.
+    pub node: NodeId,
+    /// Requests in flight there, as advertised.
+    pub advertised: u32,
+}
+
+/// What is known about a slot when a request needs it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Knowledge {
+    /// These can answer now (not empty).
+    Ready(Vec<Candidate>),
+    /// Nothing can answer now, but waiting may help.
+    Waiting,
+    /// Waiting cannot help.
+    Hopeless(Refusal),
+}
+
+/// What routing wants done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Send the request to this node (perhaps this very one).
+    Dispatch {
+        /// Which request.
+        request: RequestId,
+        /// Whither.
+        to: NodeId,
+    },
+    /// End the request with an error.
+    Reject {
+        /// Which request.
+        request: RequestId,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Request {
+    ask: Ask,
+    at: Option<NodeId>,
+    started: bool,
+    attempts: u32,
+    tried: BTreeSet<NodeId>,
+    last_failure: Option<Refusal>,
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Ended well.
+    pub done: u64,
+    /// Ended with an error.
+    pub failed: u64,
+    /// Sent to another holder after a failure.
+    pub retried: u64,
+}
+
+/// All requests of one node.
+#[derive(Clone, Debug, Default)]
+pub struct Router {
+    requests: BTreeMap<RequestId, Request>,
+    /// Counters since the start.
+    pub counts: Counts,
+}
+
+impl Router {
+    /// A new request.
+    pub fn ask(&mut self, request: RequestId, ask: Ask) -> Option<Refusal> {
+        if self.requests.len() >= limits::REQUESTS_MAX {
+            self.counts.failed += 1;
+            let message =
+                format!("{} requests are waiting or running here already; try again shortly", limits::REQUESTS_MAX);
+            return Some(Refusal { code: "busy", message });
+        }
+        let fresh = Request { ask, at: None, started: false, attempts: 0, tried: BTreeSet::new(), last_failure: None };
+        let known = self.requests.insert(request, fresh);
+        assert!(known.is_none(), "the driver numbers requests uniquely");
+        None
+    }
+
+    /// Sends waiting requests on their way, or ends those for which there is no hope or no time left.
+    pub fn schedule(&mut self, now: Time, me: NodeId, knowledge: impl Fn(&Ask) -> Knowledge) -> Vec<Action> {
+        let mut loads = self.loads();
+        let mut actions = Vec::new();
+        let waiting: Vec<RequestId> =
+            self.requests.iter().filter(|(_, request)| request.at.is_none()).map(|(id, _)| *id).collect();
+        for id in waiting {
+            let Some(request) = self.requests.get_mut(&id) else { continue };
+            match decide(now, me, request, &loads, &knowledge(&request.ask)) {
+                Decision::Wait => {}
+                Decision::Send(to) => {
+                    request.at = Some(to);
+                    request.attempts += 1;
+                    request.tried.insert(to);
+                    *loads.entry(to).or_default() += 1;
+                    actions.push(Action::Dispatch { request: id, to });
+                }
+                Decision::Refuse(refusal) => {
+                    self.requests.remove(&id);
+                    self.counts.failed += 1;
+                    actions.push(Action::Reject { request: id, refusal });
+                }
+            }
+        }
+        actions
+    }
+
+    fn loads(&self) -> BTreeMap<NodeId, u32> {
+        let mut loads = BTreeMap::new();
+        for node in self.requests.values().filter_map(|request| request.at) {
+            *loads.entry(node).or_default() += 1;
+        }
+        loads
+    }
+
+    /// The first token went to the client: from here on a failure is final.
+    pub fn started(&mut self, request: RequestId) {
+        if let Some(request) = self.requests.get_mut(&request) {
+            request.started = true;
+        }
+    }
+
+    /// The answer is complete, or the client went away.
+    pub fn ended(&mut self, request: RequestId, well: bool) {
+        if self.requests.remove(&request).is_some() {
+            if well { self.counts.done += 1 } else { self.counts.failed += 1 }
+        }
+    }
+
+    /// The replica failed. True: it may be tried elsewhere and waits for [`Router::schedule`]; false: the error is final.
+    pub fn failed(&mut self, request: RequestId, refusal: Refusal, retryable: bool) -> bool {
+        let Some(known) = self.requests.get_mut(&request) else { return false };
+        if known.started || !retryable || known.ask.local_only || known.attempts >= limits::ATTEMPTS_MAX {
+            self.requests.remove(&request);
+            self.counts.failed += 1;
+            return false;
+        }
+        known.at = None;
+        known.last_failure = Some(refusal);
+        self.counts.retried += 1;
+        true
+    }
+
+    /// Slots that somebody waits for here.
+    pub fn wanted(&self) -> BTreeSet<SlotName> {
+        let waiting = self.requests.values().filter(|request| request.at.is_none() && !request.ask.local_only);
+        waiting.map(|request| request.ask.slot.clone()).collect()
+    }
+
+    /// Requests running on this node's own replicas, by slot.
+    pub fn in_flight_here(&self, me: NodeId) -> BTreeMap<SlotName, u32> {
+        let mut counts = BTreeMap::new();
+        for request in self.requests.values().filter(|request| request.at == Some(me)) {
+            *counts.entry(request.ask.slot.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Requests not yet ended.
+    pub fn open(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// When the next waiting request runs out of time.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.requests.values().filter(|request| request.at.is_none()).map(|request| request.ask.deadline).min()
+    }
+}
+
+enum Decision {
+    Wait,
+    Send(NodeId),
+    Refuse(Refusal),
+}
+
+fn decide(now: Time, me: NodeId, request: &Request, loads: &BTreeMap<NodeId, u32>, known: &Knowledge) -> Decision {
+    match known {
+        Knowledge::Hopeless(refusal) => return Decision::Refuse(refusal.clone()),
+        Knowledge::Ready(candidates) => {
+            let load = |candidate: &Candidate| {
+                // Our own count is exact for this node, and newer than an advertisement for the others.
+                let ours = loads.get(&candidate.node).copied().unwrap_or(0);
+                if candidate.node == me { ours } else { ours.max(candidate.advertised) }
+            };
+            let usable = candidates.iter().filter(|candidate| {
+                !request.tried.contains(&candidate.node)
+                    && load(candidate) < limits::REQUESTS_PER_REPLICA_MAX
+                    && (!request.ask.local_only || candidate.node == me)
+            });
+            if let Some(best) = usable.min_by_key(|candidate| (load(candidate), candidate.node != me, candidate.node)) {
+                return Decision::Send(best.node);
+            }
+        }
+        Knowledge::Waiting => {}
+    }
+    if request.ask.local_only {
+        let message = format!("{} is not resident here", request.ask.slot);
+        return Decision::Refuse(Refusal { code: "not_resident", message });
+    }
+    if now >= request.ask.deadline {
+        return Decision::Refuse(out_of_time(request));
+    }
+    Decision::Wait
+}
+
+fn out_of_time(request: &Request) -> Refusal {
+    match &request.last_failure {
+        Some(failure) => failure.clone(),
+        None => Refusal {
+            code: "not_resident",
+            message: format!("{} did not become resident in time; see `fednode plan --explain`", request.ask.slot),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::types::Duration;
+
+    const ME: NodeId = NodeId([1; 32]);
+    const OTHER: NodeId = NodeId([2; 32]);
+
+    fn ask(local_only: bool) -> Ask {
+        let deadline = Time::default().after(Duration::from_secs(10));
+        Ask { slot: SlotName::new("UCM").expect("name"), domain: None, local_only, deadline }
+    }
+
+    fn ready(nodes: &[NodeId]) -> Knowledge {
+        Knowledge::Ready(nodes.iter().map(|&node| Candidate { node, advertised: 0 }).collect())
+    }
+
+    fn died() -> Refusal {
+        Refusal { code: "engine_failed", message: "killed by signal 9".into() }
+    }
+
+    fn router() -> Router {
+        let mut router = Router::default();
+        assert_eq!(router.ask(1, ask(false)), None);
+        router
+    }
+
+    #[test]
+    fn this_nodes_own_replica_comes_first_until_it_is_the_busier() {
+        let mut router = router();
+        router.ask(2, ask(false));
+        let actions = router.schedule(Time(0), ME, |_| ready(&[OTHER, ME]));
+        let expect = [Action::Dispatch { request: 1, to: ME }, Action::Dispatch { request: 2, to: OTHER }];
+        assert_eq!(actions, expect);
+    }
+
+    #[test]
+    fn a_failure_before_the_first_token_goes_to_another_holder_and_after_it_is_final() {
+        let mut router = router();
+        router.schedule(Time(0), ME, |_| ready(&[ME, OTHER]));
+        assert!(router.failed(1, died(), true));
+        let actions = router.schedule(Time(0), ME, |_| ready(&[ME, OTHER]));
+        assert_eq!(actions, [Action::Dispatch { request: 1, to: OTHER }]);
+        router.started(1);
+        assert!(!router.failed(1, died(), true));
+        assert_eq!((router.open(), router.counts.failed, router.counts.retried), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_request_waits_is_wanted_and_ends_at_its_deadline() {
+        let mut router = router();
+        assert!(router.schedule(Time(0), ME, |_| Knowledge::Waiting).is_empty());
+        assert_eq!(router.wanted().len(), 1);
+        let deadline = router.next_deadline().expect("it waits");
+        let actions = router.schedule(deadline, ME, |_| Knowledge::Waiting);
+        assert!(matches!(&actions[..], [Action::Reject { request: 1, .. }]), "{actions:?}");
+        assert_eq!((router.open(), router.wanted().len()), (0, 0));
+    }
+
+    #[test]
+    fn what_another_member_sent_is_never_passed_on() {
+        let mut router = Router::default();
+        router.ask(1, ask(true));
+        let actions = router.schedule(Time(0), ME, |_| ready(&[OTHER]));
+        assert!(matches!(&actions[..], [Action::Reject { request: 1, .. }]), "{actions:?}");
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let mut router = Router::default();
+        for request in 0..limits::REQUESTS_MAX as u64 {
+            assert_eq!(router.ask(request, ask(false)), None);
+        }
+        assert_eq!(router.ask(u64::MAX, ask(false)).map(|refusal| refusal.code), Some("busy"));
+    }
+}

@@ -1,0 +1,118 @@
+//! The election, one rule at a time, with a clock that only jumps.
+
+use super::*;
+use crate::core::placement::plan::Strategy;
+use crate::core::types::{Digest, Duration};
+
+const ME: NodeId = NodeId([5; 32]);
+const LOWER: NodeId = NodeId([1; 32]);
+const HIGHER: NodeId = NodeId([9; 32]);
+
+fn at(seconds: u64) -> Time {
+    Time::default().after(Duration::from_secs(seconds))
+}
+
+fn around() -> Surroundings {
+    Surroundings { rank: 0, eligible: true, holder_gone_since: None, all_accounted: true, alone: false }
+}
+
+fn lease(coordinator: NodeId, epoch: u64) -> Lease {
+    Lease { coordinator, epoch, plan_revision: 0, resigns: false }
+}
+
+fn seated(epoch: u64) -> Coordinator {
+    let mut node = Coordinator::new(ME, at(0), epoch - 1);
+    let alone = Surroundings { alone: true, ..around() };
+    assert_eq!(node.tick(at(0), &alone), [Action::PersistEpoch(epoch)]);
+    assert_eq!(node.seated(), None, "an epoch is not used before it is durable");
+    assert_eq!(node.persisted(at(0), epoch), [Action::Announce(lease(ME, epoch)), Action::Seated]);
+    node
+}
+
+fn plan(author: NodeId, epoch: u64, revision: u64) -> Plan {
+    Plan {
+        author,
+        epoch,
+        revision,
+        inputs_digest: Digest::default(),
+        strategy: Strategy::Mixed,
+        replicas: Vec::new(),
+        stored: Vec::new(),
+        roles: Vec::new(),
+        shortfalls: Vec::new(),
+        refused: Vec::new(),
+    }
+}
+
+#[test]
+fn one_machine_alone_sits_at_once() {
+    assert_eq!(seated(8).coordinator(), Some((ME, 8)));
+}
+
+#[test]
+fn a_silent_holder_is_waited_for_and_a_gone_one_is_not() {
+    let mut node = Coordinator::new(ME, at(0), 3);
+    node.heard(at(10), &lease(LOWER, 4));
+    let second = Surroundings { rank: 1, ..around() };
+    // Silence: 15 s of lease, 3 s, and one step of 2 s for rank 1.
+    assert!(node.tick(at(29), &second).is_empty());
+    assert_eq!(node.clone().tick(at(30), &second), [Action::PersistEpoch(5)]);
+    // Known to be gone since 12 s: 2 s and the step.
+    let gone = Surroundings { holder_gone_since: Some(at(12)), ..second };
+    assert!(node.tick(at(15), &gone).is_empty());
+    assert_eq!(node.tick(at(16), &gone), [Action::PersistEpoch(5)]);
+}
+
+#[test]
+fn the_lease_is_renewed_every_two_seconds() {
+    let mut node = seated(1);
+    assert!(node.tick(at(1), &around()).is_empty());
+    assert_eq!(node.tick(at(2), &around()), [Action::Announce(lease(ME, 1))]);
+    assert_eq!(node.next_deadline(&around()), Some(at(4)));
+}
+
+#[test]
+fn a_coordinator_that_slept_issues_nothing_under_its_old_epoch() {
+    let mut node = seated(1);
+    assert_eq!(node.tick(at(90), &around()), [Action::Unseated]);
+    assert!(node.publish(plan(ME, 0, 0)).is_none());
+}
+
+#[test]
+fn of_two_seats_the_higher_epoch_wins_and_on_a_tie_the_lower_id() {
+    assert_eq!(seated(3).heard(at(1), &lease(HIGHER, 4)), [Action::Unseated]);
+    assert_eq!(seated(3).heard(at(1), &lease(LOWER, 3)), [Action::Unseated]);
+    for outranked in [lease(HIGHER, 3), lease(LOWER, 2)] {
+        let mut node = seated(3);
+        assert_eq!(node.heard(at(1), &outranked), [Action::Announce(lease(ME, 3))]);
+        assert_eq!(node.seated(), Some(3));
+    }
+}
+
+#[test]
+fn plans_of_older_epochs_or_from_messengers_are_refused() {
+    let mut node = Coordinator::new(ME, at(0), 3);
+    assert_eq!(node.offered(LOWER, plan(LOWER, 2, 1)), Err(PlanRefusal::Stale));
+    assert_eq!(node.offered(HIGHER, plan(LOWER, 4, 1)), Err(PlanRefusal::NotCoordinator));
+    assert_eq!(node.offered(HIGHER, plan(HIGHER, 4, 2)), Ok(()));
+    assert_eq!(node.offered(HIGHER, plan(HIGHER, 4, 2)), Err(PlanRefusal::Stale));
+    assert_eq!(node.offered(HIGHER, plan(HIGHER, 4, 1)), Err(PlanRefusal::Stale));
+    // On a tie of epochs the lower id's plan wins, whatever its revision.
+    assert_eq!(node.offered(LOWER, plan(LOWER, 4, 1)), Ok(()));
+    assert_eq!(node.offered(HIGHER, plan(HIGHER, 4, 3)), Err(PlanRefusal::Stale));
+}
+
+#[test]
+fn a_resignation_opens_the_seat_early() {
+    let mut node = Coordinator::new(ME, at(0), 3);
+    node.heard(at(1), &lease(LOWER, 4));
+    node.heard(at(2), &Lease { resigns: true, ..lease(LOWER, 4) });
+    assert_eq!(node.tick(at(4), &around()), [Action::PersistEpoch(5)]);
+}
+
+#[test]
+fn a_delegate_never_claims() {
+    let mut node = Coordinator::new(ME, at(0), 0);
+    let barred = Surroundings { eligible: false, alone: true, ..around() };
+    assert_eq!((node.tick(at(1000), &barred), node.next_deadline(&barred)), (Vec::new(), None));
+}

@@ -1,0 +1,194 @@
+//! What nodes say of themselves: advertisements and the coordinator's lease, as plain data.
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::membership::roster::Role;
+use crate::core::types::{Digest, DomainName, NodeId, SlotName};
+
+/// What kind of memory a domain is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DomainKind {
+    /// One GPU's memory.
+    Vram,
+    /// Host memory.
+    Ram,
+    /// Memory a CPU and a GPU share.
+    Unified,
+}
+
+impl DomainKind {
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DomainKind::Vram => "vram",
+            DomainKind::Ram => "ram",
+            DomainKind::Unified => "unified",
+        }
+    }
+}
+
+/// One pool of memory a model can live in. Domains are never summed together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemoryDomain {
+    /// Such as `ram` or `gpu0`.
+    pub name: String,
+    /// VRAM, RAM or unified.
+    pub kind: DomainKind,
+    /// All of it, bytes.
+    pub total_bytes: u64,
+    /// What admission could still give, bytes: never more than total − reserve − ours.
+    pub free_bytes: u64,
+    /// Kept for the system and other programs, bytes.
+    pub reserve_bytes: u64,
+    /// Held by our replicas, bytes.
+    pub ours_bytes: u64,
+    /// The node's engine can load models here.
+    pub hosts: bool,
+}
+
+impl MemoryDomain {
+    /// What managers may use in all: what is free plus what they hold already.
+    pub fn budget_bytes(&self) -> u64 {
+        if !self.hosts {
+            return 0;
+        }
+        let cap = self.total_bytes.saturating_sub(self.reserve_bytes);
+        self.free_bytes.saturating_add(self.ours_bytes).min(cap)
+    }
+}
+
+/// An artifact a node has on disk, wholly or in part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Holding {
+    /// Which artifact.
+    pub artifact: Digest,
+    /// All chunks verified, whole file verified.
+    pub complete: bool,
+    /// Verified chunks on disk.
+    pub chunks: u32,
+}
+
+/// Where a replica is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicaState {
+    /// Its weights are on their way to this node's disk.
+    Fetching,
+    /// Its weights are going from disk into memory.
+    Loading,
+    /// Answers.
+    Ready,
+    /// Finishes what it has and takes nothing new.
+    Draining,
+    /// Could not be loaded; tried again after a while.
+    Failed,
+}
+
+impl ReplicaState {
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReplicaState::Fetching => "fetching",
+            ReplicaState::Loading => "loading",
+            ReplicaState::Ready => "ready",
+            ReplicaState::Draining => "draining",
+            ReplicaState::Failed => "failed",
+        }
+    }
+}
+
+/// One replica as its holder describes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReplicaStatus {
+    /// The slot it serves.
+    pub slot: SlotName,
+    /// Its base artifact.
+    pub artifact: Digest,
+    /// Adapters attached.
+    pub domains: Vec<DomainName>,
+    /// The memory domain it lives in.
+    pub memory_domain: String,
+    /// Where it is in its life.
+    pub state: ReplicaState,
+    /// Bytes promised to it.
+    pub bytes: u64,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// As read from the file's tensor table.
+    pub precision: String,
+    /// Why it failed or waits, or empty.
+    pub reason: String,
+}
+
+/// A node's statement of capacity, residency and load.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Advert {
+    /// Who speaks.
+    pub node: NodeId,
+    /// Rises with every start of the process.
+    pub incarnation: u64,
+    /// Rises with every advertisement of one incarnation.
+    pub sequence: u64,
+    /// How long this may be believed, milliseconds.
+    pub ttl_ms: u32,
+    /// Its name.
+    pub name: String,
+    /// Full or delegate.
+    pub role: Role,
+    /// Runs on battery now.
+    pub on_battery: bool,
+    /// The owner's wish for the coordinator's seat; higher first.
+    pub priority: u32,
+    /// Memory domains.
+    pub domains: Vec<MemoryDomain>,
+    /// Free disk in its store, bytes.
+    pub disk_free_bytes: u64,
+    /// Artifacts on disk.
+    pub holdings: Vec<Holding>,
+    /// Replicas.
+    pub replicas: Vec<ReplicaStatus>,
+    /// Version of its roster of members.
+    pub member_roster_version: u64,
+    /// Digest of its catalog.
+    pub catalog_digest: Digest,
+    /// Epoch of the plan it follows.
+    pub plan_epoch: u64,
+    /// Revision of the plan it follows.
+    pub plan_revision: u64,
+    /// Highest epoch it has seen.
+    pub epoch_highest: u64,
+    /// Where it can be dialled.
+    pub addresses: Vec<String>,
+    /// Slots asked for there and resident nowhere.
+    pub wanted: Vec<SlotName>,
+}
+
+impl Advert {
+    /// Does it hold `artifact` whole?
+    pub fn stores(&self, artifact: &Digest) -> bool {
+        self.holdings.iter().any(|held| held.complete && &held.artifact == artifact)
+    }
+}
+
+/// The coordinator's heartbeat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// Who coordinates.
+    pub coordinator: NodeId,
+    /// Under which epoch.
+    pub epoch: u64,
+    /// Revision of its newest plan.
+    pub plan_revision: u64,
+    /// It leaves the seat now.
+    pub resigns: bool,
+}
+
+/// What travels by gossip.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Gossip {
+    /// A node's statement.
+    Advert(Box<Advert>),
+    /// The coordinator's heartbeat.
+    Lease(Lease),
+}

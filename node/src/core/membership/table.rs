@@ -1,0 +1,246 @@
+//! The table of members as one node sees them: newest advertisement of each, and whether it is there. Highest incarnation
+//! wins, then highest sequence. A closed connection makes a member suspect at once, a refused redial makes it down, and
+//! what others still gossip about a member that is down does not bring it back: only a connection or a newer start does.
+
+use std::collections::BTreeMap;
+
+use crate::core::limits;
+use crate::core::membership::advert::{Advert, ReplicaState, ReplicaStatus};
+use crate::core::types::{Duration, NodeId, SlotName, Time};
+
+/// Is a member there?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Presence {
+    /// Heard from, and not known to be gone.
+    Alive,
+    /// Its connection closed; its last words still count for a while.
+    Suspect,
+    /// Known to be gone, or silent for too long.
+    Down,
+}
+
+impl Presence {
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Presence::Alive => "alive",
+            Presence::Suspect => "suspect",
+            Presence::Down => "down",
+        }
+    }
+}
+
+/// What is known of one member.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its newest advertisement, if one came.
+    pub advert: Option<Advert>,
+    /// When that came.
+    pub heard: Time,
+    /// Is it there?
+    pub presence: Presence,
+    /// Since when `presence` holds.
+    pub since: Time,
+    /// A connection to it is open.
+    pub connected: bool,
+    /// It went down because its address refused: the process is gone, not merely silent.
+    pub refused: bool,
+}
+
+/// All members but this one.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    entries: BTreeMap<NodeId, Entry>,
+}
+
+impl Table {
+    fn entry(&mut self, now: Time, node: NodeId) -> &mut Entry {
+        self.entries.entry(node).or_insert(Entry {
+            advert: None,
+            heard: now,
+            presence: Presence::Suspect,
+            since: now,
+            connected: false,
+            refused: false,
+        })
+    }
+
+    fn set(entry: &mut Entry, now: Time, presence: Presence) -> bool {
+        let changed = entry.presence != presence;
+        if changed {
+            entry.presence = presence;
+            entry.since = now;
+        }
+        changed
+    }
+
+    /// Takes an advertisement; true if it said something new.
+    pub fn advert(&mut self, now: Time, advert: Advert) -> bool {
+        let entry = self.entry(now, advert.node);
+        let version = |advert: &Advert| (advert.incarnation, advert.sequence);
+        if entry.advert.as_ref().is_some_and(|known| version(known) >= version(&advert)) {
+            return false;
+        }
+        let restarted = entry.advert.as_ref().is_none_or(|known| advert.incarnation > known.incarnation);
+        entry.heard = now;
+        if entry.connected || entry.presence != Presence::Down || restarted {
+            entry.refused = false;
+            Table::set(entry, now, Presence::Alive);
+        }
+        entry.advert = Some(advert);
+        true
+    }
+
+    /// A connection to `node` opened.
+    pub fn connected(&mut self, now: Time, node: NodeId) -> bool {
+        let entry = self.entry(now, node);
+        entry.connected = true;
+        entry.refused = false;
+        entry.heard = now;
+        Table::set(entry, now, Presence::Alive)
+    }
+
+    /// The last connection to `node` closed.
+    pub fn disconnected(&mut self, now: Time, node: NodeId) -> bool {
+        let entry = self.entry(now, node);
+        entry.connected = false;
+        if entry.presence == Presence::Down { false } else { Table::set(entry, now, Presence::Suspect) }
+    }
+
+    /// A redial failed; `refused`: nothing listens there any more.
+    pub fn dial_failed(&mut self, now: Time, node: NodeId, refused: bool) -> bool {
+        let entry = self.entry(now, node);
+        if entry.connected || !refused {
+            return false;
+        }
+        entry.refused = true;
+        Table::set(entry, now, Presence::Down)
+    }
+
+    /// Forgets who is no longer a member.
+    pub fn retain(&mut self, is_member: impl Fn(&NodeId) -> bool) {
+        self.entries.retain(|node, _| is_member(node));
+    }
+
+    /// Lets silence speak; true if a presence changed.
+    pub fn expire(&mut self, now: Time) -> bool {
+        let mut changed = false;
+        for entry in self.entries.values_mut() {
+            let silent = now.since(entry.heard) >= Table::life(entry);
+            if silent && entry.presence != Presence::Down {
+                changed |= Table::set(entry, now, Presence::Down);
+            }
+        }
+        changed
+    }
+
+    fn life(entry: &Entry) -> Duration {
+        entry.advert.as_ref().map_or(limits::ADVERT_LIFE, |advert| Duration::from_millis(u64::from(advert.ttl_ms)))
+    }
+
+    /// When silence will next speak.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let waiting = self.entries.values().filter(|entry| entry.presence != Presence::Down);
+        waiting.map(|entry| entry.heard.after(Table::life(entry))).min()
+    }
+
+    /// What is known of `node`.
+    pub fn get(&self, node: &NodeId) -> Option<&Entry> {
+        self.entries.get(node)
+    }
+
+    /// All entries, by node.
+    pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Advertisements of members that are alive.
+    pub fn alive(&self) -> impl Iterator<Item = &Advert> {
+        let alive = self.entries.values().filter(|entry| entry.presence == Presence::Alive);
+        alive.filter_map(|entry| entry.advert.as_ref())
+    }
+
+    /// Replicas of `slot` that are ready on members that are alive.
+    pub fn ready<'a>(&'a self, slot: &'a SlotName) -> impl Iterator<Item = (NodeId, &'a ReplicaStatus)> {
+        self.alive().flat_map(move |advert| {
+            let ready = advert
+                .replicas
+                .iter()
+                .filter(move |replica| &replica.slot == slot && replica.state == ReplicaState::Ready);
+            ready.map(|replica| (advert.node, replica))
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::core::membership::roster::Role;
+    use crate::core::types::Digest;
+
+    pub(crate) fn advert(node: u8, incarnation: u64, sequence: u64) -> Advert {
+        Advert {
+            node: NodeId([node; 32]),
+            incarnation,
+            sequence,
+            ttl_ms: 15_000,
+            name: format!("n{node}"),
+            role: Role::Full,
+            on_battery: false,
+            priority: 0,
+            domains: Vec::new(),
+            disk_free_bytes: 0,
+            holdings: Vec::new(),
+            replicas: Vec::new(),
+            member_roster_version: 0,
+            catalog_digest: Digest::default(),
+            plan_epoch: 0,
+            plan_revision: 0,
+            epoch_highest: 0,
+            addresses: Vec::new(),
+            wanted: Vec::new(),
+        }
+    }
+
+    fn seconds(n: u64) -> Time {
+        Time::default().after(Duration::from_secs(n))
+    }
+
+    fn check(table: &Table, node: u8, presence: Presence) {
+        assert_eq!(table.get(&NodeId([node; 32])).map(|entry| entry.presence), Some(presence));
+    }
+
+    #[test]
+    fn old_news_changes_nothing() {
+        let mut table = Table::default();
+        assert!(table.advert(seconds(0), advert(1, 2, 5)));
+        assert!(!table.advert(seconds(1), advert(1, 2, 5)));
+        assert!(!table.advert(seconds(1), advert(1, 1, 99)));
+        assert!(table.advert(seconds(1), advert(1, 3, 1)));
+    }
+
+    #[test]
+    fn what_others_still_say_of_a_dead_member_does_not_resurrect_it() {
+        let mut table = Table::default();
+        table.connected(seconds(0), NodeId([1; 32]));
+        table.advert(seconds(0), advert(1, 1, 1));
+        table.disconnected(seconds(1), NodeId([1; 32]));
+        check(&table, 1, Presence::Suspect);
+        table.dial_failed(seconds(1), NodeId([1; 32]), true);
+        check(&table, 1, Presence::Down);
+        table.advert(seconds(2), advert(1, 1, 2));
+        check(&table, 1, Presence::Down);
+        table.advert(seconds(3), advert(1, 2, 1));
+        check(&table, 1, Presence::Alive);
+    }
+
+    #[test]
+    fn silence_ends_in_down() {
+        let mut table = Table::default();
+        table.advert(seconds(0), advert(1, 1, 1));
+        assert_eq!(table.next_deadline(), Some(seconds(15)));
+        assert!(!table.expire(seconds(14)));
+        assert!(table.expire(seconds(15)));
+        check(&table, 1, Presence::Down);
+    }
+}

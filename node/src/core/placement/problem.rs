@@ -1,0 +1,122 @@
+//! The question placement answers: machines with memory and disk, slots with footprints, and what was planned before.
+//! Sorted on construction, so that the order in which things were learned changes nothing.
+
+use crate::core::membership::advert::DomainKind;
+use crate::core::placement::plan::{PlannedAdapter, PlannedReplica, Strategy};
+use crate::core::roster::SlotPolicy;
+use crate::core::sizing::Footprint;
+use crate::core::types::{Digest, NodeId, SlotName};
+
+/// One memory domain of a machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DomainInput {
+    /// Its name.
+    pub name: String,
+    /// VRAM, RAM or unified.
+    pub kind: DomainKind,
+    /// What managers may use, bytes.
+    pub budget_bytes: u64,
+}
+
+/// What the owner wants a machine to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RoleWanted {
+    /// Placement decides.
+    #[default]
+    Auto,
+    /// Only replicas that stay.
+    Specialised,
+    /// Only replicas that may be evicted.
+    Swapping,
+    /// Nothing.
+    Delegate,
+}
+
+/// One machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeInput {
+    /// Which.
+    pub id: NodeId,
+    /// For people.
+    pub name: String,
+    /// What the owner wants it to be.
+    pub role: RoleWanted,
+    /// Free disk, bytes.
+    pub disk_free_bytes: u64,
+    /// Memory domains, sorted by name.
+    pub domains: Vec<DomainInput>,
+    /// Artifacts on its disk, sorted.
+    pub holds: Vec<Digest>,
+}
+
+/// An artifact a slot needs on disk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ArtifactInput {
+    /// Which.
+    pub artifact: Digest,
+    /// Its size on disk, bytes.
+    pub bytes: u64,
+}
+
+/// One slot with something published in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SlotInput {
+    /// Which.
+    pub name: SlotName,
+    /// Base artifact: slots of one base on one domain share its weights.
+    pub base: ArtifactInput,
+    /// Adapters.
+    pub adapters: Vec<(PlannedAdapter, u64)>,
+    /// Footprint of one replica.
+    pub footprint: Footprint,
+    /// Tokens per sequence.
+    pub context: u32,
+    /// Sequences at once.
+    pub parallel: u32,
+    /// Replicas wanted.
+    pub replicas: u32,
+    /// Pinned or swappable.
+    pub policy: SlotPolicy,
+    /// Expected requests per hour.
+    pub demand_per_hour: u32,
+    /// Somebody waits for it: 0 has waited longest.
+    pub wanted_rank: Option<u32>,
+    /// When somebody last waited for it: larger is later, 0 is never.
+    pub last_wanted: u64,
+}
+
+/// The whole question.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Problem {
+    /// How residency is weighed.
+    pub strategy: Strategy,
+    /// Machines, sorted by id.
+    pub nodes: Vec<NodeInput>,
+    /// Slots, sorted by name.
+    pub slots: Vec<SlotInput>,
+    /// Replicas of the plan before, sorted.
+    pub previous: Vec<PlannedReplica>,
+}
+
+impl Problem {
+    /// Brings everything into canonical order.
+    pub fn sorted(mut self) -> Problem {
+        self.nodes.sort_by_key(|node| node.id);
+        for node in &mut self.nodes {
+            node.domains.sort_by(|a, b| a.name.cmp(&b.name));
+            node.holds.sort();
+            node.holds.dedup();
+        }
+        self.slots.sort_by(|a, b| a.name.cmp(&b.name));
+        for slot in &mut self.slots {
+            slot.adapters.sort();
+        }
+        self.previous.sort();
+        self
+    }
+
+    /// BLAKE3 over a canonical rendering: two problems of one digest have one plan.
+    pub fn digest(&self) -> Digest {
+        Digest::of(format!("{self:?}").as_bytes())
+    }
+}

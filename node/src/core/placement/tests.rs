@@ -1,0 +1,105 @@
+//! Properties of the solver over random small federations.
+
+use proptest::prelude::*;
+
+use super::plan::Strategy as PlanStrategy;
+use super::problem::{ArtifactInput, DomainInput, NodeInput, Problem, RoleWanted, SlotInput};
+use super::{check, solve};
+use crate::core::membership::advert::DomainKind;
+use crate::core::roster::SlotPolicy;
+use crate::core::sizing::Footprint;
+use crate::core::types::{Digest, NodeId, SlotName};
+
+fn node(id: u8, budgets: &[u64]) -> NodeInput {
+    let domain = |(index, &budget_bytes): (usize, &u64)| DomainInput {
+        name: format!("d{index}"),
+        kind: if index == 0 { DomainKind::Ram } else { DomainKind::Vram },
+        budget_bytes,
+    };
+    NodeInput {
+        id: NodeId([id; 32]),
+        name: format!("n{id}"),
+        role: RoleWanted::Auto,
+        disk_free_bytes: 1 << 40,
+        domains: budgets.iter().enumerate().map(domain).collect(),
+        holds: Vec::new(),
+    }
+}
+
+fn slot(index: usize, weights: u64, own: u64, base: u8, pinned: bool, replicas: u32) -> SlotInput {
+    SlotInput {
+        name: SlotName::new(&format!("S{index}")).expect("name"),
+        base: ArtifactInput { artifact: Digest([base; 32]), bytes: weights },
+        adapters: Vec::new(),
+        footprint: Footprint { weights_bytes: weights, kv_bytes: own, ..Footprint::default() },
+        context: 1,
+        parallel: 1,
+        replicas,
+        policy: if pinned { SlotPolicy::Pinned } else { SlotPolicy::Swappable },
+        demand_per_hour: index as u32,
+        wanted_rank: None,
+        last_wanted: 0,
+    }
+}
+
+prop_compose! {
+    fn problems()(
+        budgets in prop::collection::vec(prop::collection::vec(0u64..60, 1..3), 1..5),
+        slots in prop::collection::vec((5u64..25, 1u64..6, 0u8..6, any::<bool>(), 1u32..3), 0..8),
+        strategy in prop::sample::select(vec![PlanStrategy::Mixed, PlanStrategy::Specialised, PlanStrategy::Swapping]),
+    ) -> Problem {
+        let nodes = budgets.iter().enumerate().map(|(index, budgets)| node(index as u8 + 1, budgets)).collect();
+        // One base has one size.
+        let slots = slots.iter().enumerate().map(|(index, &(_, own, base, pinned, replicas))| {
+            slot(index, 8 + 3 * u64::from(base), own, base, pinned, replicas)
+        });
+        Problem { strategy, nodes, slots: slots.collect(), previous: Vec::new() }.sorted()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    #[test]
+    fn every_plan_passes_its_check(problem in problems()) {
+        prop_assert_eq!(check(&problem, &solve(&problem)), Ok(()));
+    }
+
+    #[test]
+    fn order_of_input_changes_nothing(problem in problems()) {
+        let mut shuffled = problem.clone();
+        shuffled.nodes.reverse();
+        shuffled.slots.reverse();
+        prop_assert_eq!(solve(&shuffled.sorted()), solve(&problem));
+    }
+
+    #[test]
+    fn planning_again_from_a_plan_keeps_its_replicas(problem in problems()) {
+        let first = solve(&problem);
+        let again = Problem { previous: first.replicas.clone(), ..problem };
+        let second = solve(&again);
+        prop_assert_eq!(second.replicas, first.replicas);
+    }
+}
+
+#[test]
+fn a_wanted_slot_takes_the_place_of_one_nobody_waits_for() {
+    let mut wanted = slot(1, 10, 1, 1, false, 1);
+    wanted.wanted_rank = Some(0);
+    let resident = slot(2, 10, 1, 2, false, 1);
+    let nodes = vec![node(1, &[15])];
+    let calm = Problem { nodes: nodes.clone(), slots: vec![resident.clone()], ..Problem::default() }.sorted();
+    let previous = solve(&calm).replicas;
+    assert_eq!(previous.len(), 1);
+    let asked = Problem { nodes, slots: vec![wanted.clone(), resident], previous, ..Problem::default() }.sorted();
+    let plan = solve(&asked);
+    assert_eq!(plan.replicas.iter().map(|replica| &replica.slot).collect::<Vec<_>>(), [&wanted.name]);
+}
+
+#[test]
+fn seven_adapters_of_one_base_fit_where_one_manager_fits() {
+    let slots = (0..7).map(|index| slot(index, 100, 1, 9, true, 1)).collect();
+    let problem = Problem { nodes: vec![node(1, &[107])], slots, ..Problem::default() }.sorted();
+    let plan = solve(&problem);
+    assert_eq!((plan.replicas.len(), plan.shortfalls.len()), (7, 0));
+}

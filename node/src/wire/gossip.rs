@@ -1,0 +1,284 @@
+//! Advertisements and leases. The gossip layer has verified the author's signature; here the author must be the node the
+//! message speaks of, and everything must be within its bounds.
+
+use fednode_proto::v1;
+use prost::Message;
+
+use crate::core::limits;
+use crate::core::membership::advert::{
+    Advert, DomainKind, Gossip, Holding, Lease, MemoryDomain, ReplicaState, ReplicaStatus,
+};
+use crate::core::types::{Digest, NodeId, SlotName};
+use crate::wire::catalog::slot_name;
+use crate::wire::members::{addresses, machine_name, role_from_proto, role_to_proto};
+use crate::wire::{WireError, array32, at_most, decode, field, ids, text};
+
+/// Encodes a gossip message.
+pub fn encode(gossip: &Gossip) -> Vec<u8> {
+    let message = match gossip {
+        Gossip::Advert(advert) => v1::gossip::Message::Advert(advert_to_proto(advert)),
+        Gossip::Lease(lease) => v1::gossip::Message::Lease(v1::Lease {
+            coordinator: lease.coordinator.0.to_vec(),
+            epoch: lease.epoch,
+            plan_revision: lease.plan_revision,
+            resigns: lease.resigns,
+        }),
+    };
+    v1::Gossip { message: Some(message) }.encode_to_vec()
+}
+
+/// Reads a gossip message that `author` signed.
+pub fn decode_from(author: &NodeId, bytes: &[u8]) -> Result<Gossip, WireError> {
+    let gossip: v1::Gossip = decode("gossip", bytes, limits::GOSSIP_BYTES_MAX)?;
+    match gossip.message.ok_or(WireError::Encoding("gossip"))? {
+        v1::gossip::Message::Advert(proto) => {
+            let advert = advert_from_proto(&proto)?;
+            if &advert.node != author {
+                return Err(WireError::Impostor("advertisement"));
+            }
+            Ok(Gossip::Advert(Box::new(advert)))
+        }
+        v1::gossip::Message::Lease(proto) => {
+            let coordinator = ids::node("lease", &proto.coordinator)?;
+            if &coordinator != author {
+                return Err(WireError::Impostor("lease"));
+            }
+            let v1::Lease { epoch, plan_revision, resigns, .. } = proto;
+            Ok(Gossip::Lease(Lease { coordinator, epoch, plan_revision, resigns }))
+        }
+    }
+}
+
+fn advert_to_proto(advert: &Advert) -> v1::Advert {
+    v1::Advert {
+        node: advert.node.0.to_vec(),
+        incarnation: advert.incarnation,
+        sequence: advert.sequence,
+        ttl_ms: advert.ttl_ms,
+        name: advert.name.clone(),
+        role: role_to_proto(advert.role).into(),
+        on_battery: advert.on_battery,
+        domains: advert.domains.iter().map(domain_to_proto).collect(),
+        disk_free_bytes: advert.disk_free_bytes,
+        holdings: advert.holdings.iter().take(limits::HOLDINGS_PER_ADVERT_MAX).map(holding_to_proto).collect(),
+        replicas: advert.replicas.iter().take(limits::REPLICAS_PER_ADVERT_MAX).map(replica_to_proto).collect(),
+        member_roster_version: advert.member_roster_version,
+        catalog_digest: advert.catalog_digest.0.to_vec(),
+        plan_epoch: advert.plan_epoch,
+        plan_revision: advert.plan_revision,
+        addresses: advert.addresses.clone(),
+        priority: advert.priority,
+        epoch_highest: advert.epoch_highest,
+        wanted: advert.wanted.iter().map(SlotName::to_string).collect(),
+    }
+}
+
+fn domain_to_proto(domain: &MemoryDomain) -> v1::MemoryDomain {
+    let kind = match domain.kind {
+        DomainKind::Vram => v1::DomainKind::Vram,
+        DomainKind::Ram => v1::DomainKind::Ram,
+        DomainKind::Unified => v1::DomainKind::Unified,
+    };
+    v1::MemoryDomain {
+        name: domain.name.clone(),
+        kind: kind.into(),
+        total_bytes: domain.total_bytes,
+        free_bytes: domain.free_bytes,
+        reserve_bytes: domain.reserve_bytes,
+        ours_bytes: domain.ours_bytes,
+        hosts: domain.hosts,
+    }
+}
+
+fn holding_to_proto(holding: &Holding) -> v1::Holding {
+    let state = if holding.complete { v1::HoldState::Stored } else { v1::HoldState::Partial };
+    v1::Holding { artifact: holding.artifact.0.to_vec(), state: state.into(), chunks: holding.chunks }
+}
+
+fn replica_to_proto(replica: &ReplicaStatus) -> v1::ReplicaStatus {
+    let state = match replica.state {
+        ReplicaState::Fetching => v1::ReplicaState::Fetching,
+        ReplicaState::Loading => v1::ReplicaState::Loading,
+        ReplicaState::Ready => v1::ReplicaState::Ready,
+        ReplicaState::Draining => v1::ReplicaState::Draining,
+        ReplicaState::Failed => v1::ReplicaState::Failed,
+    };
+    v1::ReplicaStatus {
+        slot: replica.slot.to_string(),
+        artifact: replica.artifact.0.to_vec(),
+        domains: replica.domains.iter().map(SlotName::to_string).collect(),
+        memory_domain: replica.memory_domain.clone(),
+        state: state.into(),
+        bytes: replica.bytes,
+        in_flight: replica.in_flight,
+        precision: replica.precision.clone(),
+        reason: replica.reason.chars().filter(|c| !c.is_control()).take(120).collect(),
+    }
+}
+
+fn advert_from_proto(proto: &v1::Advert) -> Result<Advert, WireError> {
+    at_most("memory domains", &proto.domains, limits::MEMORY_DOMAINS_MAX)?;
+    at_most("holdings", &proto.holdings, limits::HOLDINGS_PER_ADVERT_MAX)?;
+    at_most("replicas", &proto.replicas, limits::REPLICAS_PER_ADVERT_MAX)?;
+    at_most("wanted", &proto.wanted, limits::SLOTS_MAX)?;
+    let domains = proto.domains.iter().map(domain_from_proto).collect::<Result<Vec<_>, _>>()?;
+    let distinct: std::collections::BTreeSet<&str> = domains.iter().map(|domain| domain.name.as_str()).collect();
+    if distinct.len() != domains.len() {
+        return Err(field("memory domains", "two of one name"));
+    }
+    Ok(Advert {
+        node: ids::node("advertisement", &proto.node)?,
+        incarnation: proto.incarnation,
+        sequence: proto.sequence,
+        ttl_ms: proto.ttl_ms.min(limits::ADVERT_LIFE.as_millis() as u32),
+        name: machine_name(&proto.name)?,
+        role: role_from_proto(proto.role)?,
+        on_battery: proto.on_battery,
+        priority: proto.priority,
+        domains,
+        disk_free_bytes: proto.disk_free_bytes.min(1 << 60),
+        holdings: proto.holdings.iter().map(holding_from_proto).collect::<Result<_, _>>()?,
+        replicas: proto.replicas.iter().map(replica_from_proto).collect::<Result<_, _>>()?,
+        member_roster_version: proto.member_roster_version,
+        catalog_digest: Digest(array32("catalog digest", &proto.catalog_digest)?),
+        plan_epoch: proto.plan_epoch,
+        plan_revision: proto.plan_revision,
+        epoch_highest: proto.epoch_highest,
+        addresses: addresses(&proto.addresses)?,
+        wanted: proto.wanted.iter().map(|name| slot_name("wanted", name)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn domain_from_proto(proto: &v1::MemoryDomain) -> Result<MemoryDomain, WireError> {
+    let kind = match v1::DomainKind::try_from(proto.kind) {
+        Ok(v1::DomainKind::Vram) => DomainKind::Vram,
+        Ok(v1::DomainKind::Ram) => DomainKind::Ram,
+        Ok(v1::DomainKind::Unified) => DomainKind::Unified,
+        _ => return Err(field("memory domain", "unknown kind")),
+    };
+    let sizes = [proto.total_bytes, proto.free_bytes, proto.reserve_bytes, proto.ours_bytes];
+    if sizes.iter().any(|&bytes| bytes > 1 << 50) {
+        return Err(field("memory domain", "beyond a pebibyte"));
+    }
+    Ok(MemoryDomain {
+        name: text("memory domain", &proto.name, 64)?,
+        kind,
+        total_bytes: proto.total_bytes,
+        free_bytes: proto.free_bytes,
+        reserve_bytes: proto.reserve_bytes,
+        ours_bytes: proto.ours_bytes,
+        hosts: proto.hosts,
+    })
+}
+
+fn holding_from_proto(proto: &v1::Holding) -> Result<Holding, WireError> {
+    let complete = match v1::HoldState::try_from(proto.state) {
+        Ok(v1::HoldState::Stored) => true,
+        Ok(v1::HoldState::Partial) => false,
+        _ => return Err(field("holding", "unknown state")),
+    };
+    Ok(Holding { artifact: Digest(array32("holding", &proto.artifact)?), complete, chunks: proto.chunks })
+}
+
+fn replica_from_proto(proto: &v1::ReplicaStatus) -> Result<ReplicaStatus, WireError> {
+    let state = match v1::ReplicaState::try_from(proto.state) {
+        Ok(v1::ReplicaState::Fetching) => ReplicaState::Fetching,
+        Ok(v1::ReplicaState::Loading) => ReplicaState::Loading,
+        Ok(v1::ReplicaState::Ready) => ReplicaState::Ready,
+        Ok(v1::ReplicaState::Draining) => ReplicaState::Draining,
+        Ok(v1::ReplicaState::Failed) => ReplicaState::Failed,
+        _ => return Err(field("replica", "unknown state")),
+    };
+    at_most("replica domains", &proto.domains, limits::DOMAINS_PER_SLOT_MAX)?;
+    Ok(ReplicaStatus {
+        slot: slot_name("replica slot", &proto.slot)?,
+        artifact: Digest(array32("replica artifact", &proto.artifact)?),
+        domains: proto.domains.iter().map(|name| slot_name("domain", name)).collect::<Result<_, _>>()?,
+        memory_domain: text("memory domain", &proto.memory_domain, 64)?,
+        state,
+        bytes: proto.bytes.min(1 << 50),
+        in_flight: proto.in_flight,
+        precision: text("precision", &proto.precision, 16)?,
+        reason: text("reason", &proto.reason, 600)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::membership::roster::Role;
+
+    fn advert(node: NodeId) -> Advert {
+        Advert {
+            node,
+            incarnation: 1,
+            sequence: 2,
+            ttl_ms: 15_000,
+            name: "desk".into(),
+            role: Role::Full,
+            on_battery: false,
+            priority: 0,
+            domains: vec![MemoryDomain {
+                name: "ram".into(),
+                kind: DomainKind::Ram,
+                total_bytes: 10,
+                free_bytes: 4,
+                reserve_bytes: 2,
+                ours_bytes: 4,
+                hosts: true,
+            }],
+            disk_free_bytes: 9,
+            holdings: vec![Holding { artifact: Digest([1; 32]), complete: true, chunks: 3 }],
+            replicas: Vec::new(),
+            member_roster_version: 1,
+            catalog_digest: Digest([2; 32]),
+            plan_epoch: 1,
+            plan_revision: 1,
+            epoch_highest: 1,
+            addresses: vec!["/ip4/127.0.0.1/tcp/1".into()],
+            wanted: vec![SlotName::new("UCM").expect("name")],
+        }
+    }
+
+    fn some_node(seed: u8) -> NodeId {
+        let secret = libp2p_identity::ed25519::SecretKey::try_from_bytes([seed; 32]).expect("32 bytes");
+        ids::node_of_key(&libp2p_identity::ed25519::Keypair::from(secret).public())
+    }
+
+    #[test]
+    fn nobody_speaks_for_another_node() {
+        let (me, other) = (some_node(1), some_node(2));
+        let message = Gossip::Advert(Box::new(advert(me)));
+        assert_eq!(decode_from(&me, &encode(&message)), Ok(message.clone()));
+        assert_eq!(decode_from(&other, &encode(&message)), Err(WireError::Impostor("advertisement")));
+        let lease = Gossip::Lease(Lease { coordinator: me, epoch: 1, plan_revision: 0, resigns: false });
+        assert_eq!(decode_from(&other, &encode(&lease)), Err(WireError::Impostor("lease")));
+    }
+
+    #[test]
+    fn a_full_advertisement_fits_in_a_gossip_message() {
+        let mut full = advert(some_node(1));
+        let slot = SlotName::new("coding-specialist").expect("name");
+        let replica = ReplicaStatus {
+            slot,
+            artifact: Digest([3; 32]),
+            domains: Vec::new(),
+            memory_domain: "gpu0".into(),
+            state: ReplicaState::Ready,
+            bytes: u64::MAX >> 20,
+            in_flight: 64,
+            precision: "F16".into(),
+            reason: String::new(),
+        };
+        full.replicas = vec![replica; limits::REPLICAS_PER_ADVERT_MAX];
+        full.holdings = vec![Holding { artifact: Digest([1; 32]), complete: true, chunks: 4000 }; 500];
+        assert!(encode(&Gossip::Advert(Box::new(full))).len() < limits::GOSSIP_BYTES_MAX);
+    }
+
+    #[test]
+    fn terminal_tricks_in_names_are_refused() {
+        let mut bad = advert(some_node(1));
+        bad.name = "desk\u{1b}[2J".into();
+        assert!(decode_from(&some_node(1), &encode(&Gossip::Advert(Box::new(bad)))).is_err());
+    }
+}

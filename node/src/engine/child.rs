@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::service::Service;
 use self::worker::Ended;
-use super::{EngineError, READY};
+use super::{EngineError, READY, std_duration};
 use crate::core::limits;
 
 /// Serves until the node goes away or the worker ends. Blocks the calling thread; call it from `main`.
@@ -31,7 +31,7 @@ pub fn run_child(socket: PathBuf) -> Result<(), EngineError> {
     let outcome = runtime.block_on(serve(socket, node_gone, ended_sender));
     // Ends every stream, which cancels what is being computed, and closes the queue, which ends the worker.
     drop(runtime);
-    if !ended.wait_for(super::std_duration(limits::ENGINE_STOP)) {
+    if !ended.wait_for(std_duration(limits::ENGINE_STOP)) {
         kill_self();
     }
     outcome
@@ -93,7 +93,7 @@ fn watch_stdin() -> Result<oneshot::Receiver<()>, EngineError> {
         while stdin.read(&mut ignored).is_ok_and(|len| len > 0) {}
         // Nobody waits any more when the process is ending already.
         let _ = gone_sender.send(());
-        std::thread::sleep(super::std_duration(limits::ENGINE_STOP));
+        std::thread::sleep(std_duration(limits::ENGINE_STOP));
         kill_self();
     };
     std::thread::Builder::new().name("stdin".to_owned()).spawn(watch).map_err(EngineError::Runtime)?;

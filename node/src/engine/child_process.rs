@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::sync::{oneshot, watch};
 
-use super::{EngineError, READY};
+use super::{EngineError, READY, std_duration};
+use crate::core::limits;
 
 /// How much of one line of the child's standard error is kept.
 const LINE_BYTES_MAX: u64 = 4096;
@@ -42,10 +43,14 @@ impl ChildProcess {
         std::thread::Builder::new().name("engine".to_owned()).spawn(body).map_err(EngineError::Runtime)?;
         let process = started.await.map_err(|_| ended_early("its thread broke"))??;
         let guard = KillOnDrop::new(process);
-        let limit = crate::core::limits::ENGINE_START;
-        match tokio::time::timeout(super::std_duration(limit), ready).await {
+        let limit = limits::ENGINE_START;
+        match tokio::time::timeout(std_duration(limit), ready).await {
             Ok(Ok(())) => Ok(guard.disarm()),
-            Ok(Err(_)) => Err(ended_early(&guard.disarm().exited().await)),
+            Ok(Err(_)) => {
+                let notice = std_duration(limits::ENGINE_EXIT_NOTICE);
+                let how = tokio::time::timeout(notice, guard.process().exited()).await;
+                Err(ended_early(&how.unwrap_or_else(|_| "it does not speak as an engine does".to_owned())))
+            }
             Err(_) => Err(EngineError::NotReady { seconds: limit.as_millis() / 1000 }),
         }
     }

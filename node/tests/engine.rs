@@ -52,7 +52,14 @@ impl Fixture {
 }
 
 fn spec(model: &Path) -> LoadSpec {
-    LoadSpec { path: model.to_owned(), adapters: Vec::new(), context: 4096, parallel: 1, threads: 1 }
+    LoadSpec {
+        path: model.to_owned(),
+        adapters: Vec::new(),
+        context: 4096,
+        parallel: 1,
+        threads: 1,
+        private_bytes_max: Some(1 << 30),
+    }
 }
 
 fn ask(prompt: &str, max_tokens: u32) -> v1::GenerateRequest {
@@ -248,6 +255,12 @@ async fn what_does_not_load_is_refused_with_the_reason() {
     check(written(&whole[..whole.len() - 64]), "not a model").await;
     check(spec(Path::new("/nonexistent.gguf")), "not a model").await;
     check(LoadSpec { adapters: vec![("x".to_owned(), model.clone())], ..spec(&model) }, "adapter").await;
+    // 512 MiB of KV cache are refused, not taken.
+    check(
+        LoadSpec { context: 4096, parallel: 16, private_bytes_max: Some(64 << 20), ..spec(&fixture.model(8, 512)) },
+        "no context",
+    )
+    .await;
     check(LoadSpec { context: 0, ..spec(&model) }, "no context").await;
 }
 

@@ -76,6 +76,9 @@ pub struct LoadSpec {
     pub parallel: u32,
     /// Compute threads; the node divides its budget among its children (DESIGN 16).
     pub threads: u32,
+    /// The most memory the child may allocate beside the mapped weights: KV cache, buffers, heap. `None`: no cap. Linux
+    /// only; a child that needs more fails its load or ends, and the node lives on (DESIGN 6).
+    pub private_bytes_max: Option<u64>,
 }
 
 /// What a load has taken.

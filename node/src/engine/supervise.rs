@@ -133,6 +133,7 @@ fn load_request(spec: &LoadSpec) -> Result<v1::LoadRequest, EngineError> {
         context: spec.context,
         parallel: spec.parallel,
         threads: spec.threads,
+        private_bytes_max: spec.private_bytes_max.unwrap_or(0),
     })
 }
 

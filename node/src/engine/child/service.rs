@@ -36,8 +36,10 @@ impl Engine for Service {
         if self.load_begun.swap(true, Ordering::SeqCst) {
             return Err(Status::failed_precondition("this process has its model already; start another"));
         }
+        let request = request.into_inner();
+        cap_memory(request.private_bytes_max);
         let ended = self.ended.lock().await.take().ok_or_else(|| Status::internal("the worker has been started"))?;
-        let (queue, reply) = Queue::start(request.into_inner(), ended).await.map_err(Status::failed_precondition)?;
+        let (queue, reply) = Queue::start(request, ended).await.map_err(Status::failed_precondition)?;
         // Only the first load comes this far.
         let _ = self.queue.set(queue);
         Ok(Response::new(reply))
@@ -67,4 +69,19 @@ impl Engine for Service {
             in_flight: queue.map_or(0, Queue::in_flight),
         }))
     }
+}
+
+/// The kernel refuses this process more than `private_bytes_max` of memory of its own; 0 is no cap. Mapped files do not
+/// count, so the weights do not.
+fn cap_memory(private_bytes_max: u64) {
+    #[cfg(target_os = "linux")]
+    if private_bytes_max > 0 {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let cap = Rlimit { current: Some(private_bytes_max), maximum: Some(private_bytes_max) };
+        if let Err(error) = setrlimit(Resource::Data, cap) {
+            tracing::warn!(%error, private_bytes_max, "no memory cap");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = private_bytes_max;
 }

@@ -2,24 +2,36 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::exit::Failure;
+use crate::engine::make_model::{MakeModel, make_model};
 
-/// `fednode dev …`, as the tools themselves define it.
+/// `fednode dev …`.
 #[derive(Args, Debug)]
 pub(super) struct DevArgs {
-    /// The tool and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    tool: Vec<String>,
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Tool {
+    /// Write a GGUF model of any shape with random weights
+    MakeModel(MakeModel),
 }
 
 /// Serves one replica on `socket` until the node hangs up.
 pub(super) fn engine(socket: PathBuf) -> Result<(), Failure> {
-    Err(Failure::failed(format!("this build has no engine to serve {}", socket.display())))
+    crate::engine::run_child(socket).map_err(|error| Failure::failed(error.to_string()))
 }
 
 /// Runs one tool.
 pub(super) fn dev(args: DevArgs) -> Result<(), Failure> {
-    Err(Failure::wrong_use(format!("this build has no tool {}", args.tool.join(" "))))
+    match args.tool {
+        Tool::MakeModel(make) => {
+            let made = make_model(&make).map_err(|error| Failure::failed(error.to_string()))?;
+            println!("{}: {} bytes, {} parameters", made.path.display(), made.file_bytes, made.parameters);
+            Ok(())
+        }
+    }
 }

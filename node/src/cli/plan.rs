@@ -52,8 +52,8 @@ pub(super) async fn run(
 
 /// The plan for an inventory: a pure function of its text.
 fn plan_inventory(text: &str) -> Result<Value, String> {
-    let _ = text;
-    Err("this build cannot plan for an inventory".to_owned())
+    let document = crate::wire::inventory::plan_text(text).map_err(|error| error.to_string())?;
+    serde_json::to_value(document).map_err(|error| error.to_string())
 }
 
 /// What the text needs of the plan's JSON (DESIGN 13).

@@ -196,6 +196,8 @@ impl TicketArgs {
 
 /// Runs the node until it is told to stop.
 pub(super) async fn run_node(options: UpOptions) -> Result<(), Failure> {
-    let message = format!("this build has no driver to run a node in {}", options.data_dir.display());
-    Err(Failure::failed(message))
+    crate::driver::run(options).await.map_err(|error| match error.is_refusal() {
+        true => Failure::refused(error.to_string()),
+        false => Failure::failed(error.to_string()),
+    })
 }

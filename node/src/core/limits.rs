@@ -129,6 +129,17 @@ pub const LOAD_BACKOFF_STEPS_MAX: u64 = 30;
 /// A loaded replica is not evicted for another before this: a just-loaded manager serves those who waited for it.
 pub const DWELL_MIN: Duration = Duration::from_secs(3);
 
+/// Most tokens of one decoding step: llama.cpp's own micro-batch; larger gains nothing on a CPU and costs memory.
+pub const ENGINE_BATCH_TOKENS_MAX: u32 = 512;
+/// Events of one answer under way between engine and node; text that finds no room is joined with the text after it.
+pub const ENGINE_EVENTS_MAX: usize = 64;
+/// A child process listens within this, or its start has failed: milliseconds are normal, a machine under load is slow.
+pub const ENGINE_START: Duration = Duration::from_secs(30);
+/// After a child's connection broke, its end is waited for this long, to say how it ended.
+pub const ENGINE_EXIT_NOTICE: Duration = Duration::from_millis(500);
+/// A child that was asked to end is killed after this: ending takes tens of milliseconds (DESIGN 16).
+pub const ENGINE_STOP: Duration = Duration::from_secs(3);
+
 /// One chat request's body.
 pub const HTTP_BODY_BYTES_MAX: usize = 4 << 20;
 /// Messages of one chat request.

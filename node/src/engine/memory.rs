@@ -1,0 +1,33 @@
+//! How much memory a process occupies, from `/proc`; `None` on systems without it.
+
+use super::Footprint;
+
+/// The memory of the process `pid`.
+pub(super) fn of_process(pid: u32) -> Option<Footprint> {
+    parse(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+fn parse(status: &str) -> Option<Footprint> {
+    let bytes = |name: &str| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    };
+    Some(Footprint { resident_bytes: bytes("VmRSS:")?, peak_bytes: bytes("VmHWM:")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_kernels_words() {
+        let status = "Name:\tfednode\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nThreads:\t3\n";
+        assert_eq!(parse(status), Some(Footprint { resident_bytes: 1 << 20, peak_bytes: 2 << 20 }));
+    }
+
+    #[test]
+    fn a_process_without_memory_has_no_footprint() {
+        assert_eq!(parse("Name:\tkthreadd\n"), None);
+    }
+}

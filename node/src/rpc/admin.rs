@@ -1,0 +1,109 @@
+//! The `Admin` service on the private Unix socket in the data directory. The socket's file mode is the only key: whoever may
+//! open it may command the node.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use fednode_proto::v1;
+use fednode_proto::v1::admin_server::{Admin, AdminServer};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+/// What the command line can ask of its node. Errors are statuses: `FailedPrecondition` and `InvalidArgument` are refusals.
+pub trait AdminBackend: Send + Sync + 'static {
+    /// The whole view, as JSON.
+    fn state(&self) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Opens an invitation.
+    fn invite(&self, request: v1::InviteRequest) -> impl Future<Output = Result<v1::InviteReply, Status>> + Send;
+    /// Imports a file and publishes it; progress goes to `events`, and so does the end.
+    fn publish(
+        &self,
+        request: v1::PublishRequest,
+        events: mpsc::Sender<Result<v1::PublishEvent, Status>>,
+    ) -> impl Future<Output = ()> + Send;
+    /// The current plan, as JSON.
+    fn plan(&self) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// The roster of slots as JSON, after applying `toml` if it is not empty.
+    fn roster(&self, toml: String) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Ends the node.
+    fn shutdown(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Why the socket could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The system's refusal.
+    #[error("cannot listen on {path}: {source}; a shorter --data-dir helps if the path is too long")]
+    Listen {
+        /// The socket's path.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+/// Listens on `path`, replacing a socket that a dead process left behind (the data directory's lock is held already).
+pub fn listen(path: &Path) -> Result<UnixListener, AdminError> {
+    use std::os::unix::fs::PermissionsExt;
+    let failed = |source| AdminError::Listen { path: path.display().to_string(), source };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Serves the command line until `shutdown`.
+pub async fn serve<B: AdminBackend>(
+    listener: UnixListener,
+    backend: Arc<B>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let service = AdminServer::new(Service { backend }).max_encoding_message_size(usize::MAX);
+    let incoming = UnixListenerStream::new(listener);
+    Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, shutdown).await
+}
+
+struct Service<B> {
+    backend: Arc<B>,
+}
+
+#[tonic::async_trait]
+impl<B: AdminBackend> Admin for Service<B> {
+    async fn state(&self, _: Request<v1::StateRequest>) -> Result<Response<v1::StateReply>, Status> {
+        Ok(Response::new(v1::StateReply { json: self.backend.state().await? }))
+    }
+
+    async fn invite(&self, request: Request<v1::InviteRequest>) -> Result<Response<v1::InviteReply>, Status> {
+        Ok(Response::new(self.backend.invite(request.into_inner()).await?))
+    }
+
+    type PublishStream = ReceiverStream<Result<v1::PublishEvent, Status>>;
+
+    async fn publish(&self, request: Request<v1::PublishRequest>) -> Result<Response<Self::PublishStream>, Status> {
+        let (events, stream) = mpsc::channel(64);
+        let backend = Arc::clone(&self.backend);
+        // A task of its own: an impatient command line does not leave a half-published manager behind.
+        tokio::spawn(async move { backend.publish(request.into_inner(), events).await });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn plan(&self, _: Request<v1::PlanRequest>) -> Result<Response<v1::PlanReply>, Status> {
+        Ok(Response::new(v1::PlanReply { json: self.backend.plan().await? }))
+    }
+
+    async fn roster(&self, request: Request<v1::RosterRequest>) -> Result<Response<v1::RosterReply>, Status> {
+        Ok(Response::new(v1::RosterReply { json: self.backend.roster(request.into_inner().apply_toml).await? }))
+    }
+
+    async fn shutdown(&self, _: Request<v1::ShutdownRequest>) -> Result<Response<v1::ShutdownReply>, Status> {
+        self.backend.shutdown().await;
+        Ok(Response::new(v1::ShutdownReply {}))
+    }
+}

@@ -1,0 +1,153 @@
+//! The serving side of the `Peer` service. Who calls is known from the stream (the network room authenticated it), never
+//! from the message.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use fednode_proto::v1;
+use fednode_proto::v1::peer_server::{Peer, PeerServer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+use tonic::{Request, Response, Status};
+
+use crate::core::artifact::Bitmap;
+use crate::core::coordinator::PlanRefusal;
+use crate::core::limits;
+use crate::core::placement::plan::Plan;
+use crate::core::types::{Digest, NodeId};
+use crate::wire;
+
+/// What the node does for other members.
+pub trait PeerBackend: Send + Sync + 'static {
+    /// A member says what it has; answer with what we have.
+    fn sync(&self, from: NodeId, request: v1::SyncRequest) -> impl Future<Output = v1::SyncReply> + Send;
+    /// A plan arrived; the answer, and the highest epoch seen here.
+    fn plan(&self, from: NodeId, plan: Plan) -> impl Future<Output = (Result<(), PlanRefusal>, u64)> + Send;
+    /// The signed manifest of an artifact held here, encoded.
+    fn manifest(&self, artifact: &Digest) -> Option<Vec<u8>>;
+    /// The verified chunks of an artifact held here.
+    fn have(&self, artifact: &Digest) -> Option<Bitmap>;
+    /// Answers with a replica of this node, or refuses; never passes the request on.
+    fn generate(
+        &self,
+        request: v1::GenerateRequest,
+    ) -> impl Future<Output = mpsc::Receiver<v1::GenerateEvent>> + Send;
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Caller(NodeId);
+
+/// A stream with its caller's name on it.
+struct PeerIo<I> {
+    io: I,
+    caller: NodeId,
+}
+
+impl<I> Connected for PeerIo<I> {
+    type ConnectInfo = Caller;
+    fn connect_info(&self) -> Caller {
+        Caller(self.caller)
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for PeerIo<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, into)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for PeerIo<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Serves members on the streams they open, until `incoming` ends.
+pub async fn serve<I, B>(incoming: impl Stream<Item = (NodeId, I)>, backend: Arc<B>) -> Result<(), tonic::transport::Error>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    B: PeerBackend,
+{
+    let streams = incoming.map(|(caller, io)| Ok::<_, std::io::Error>(PeerIo { io, caller }));
+    let service = PeerServer::new(Service { backend })
+        .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(limits::MANIFEST_BYTES_MAX);
+    Server::builder().add_service(service).serve_with_incoming(streams).await
+}
+
+struct Service<B> {
+    backend: Arc<B>,
+}
+
+fn caller<T>(request: &Request<T>) -> Result<NodeId, Status> {
+    let caller = request.extensions().get::<Caller>();
+    caller.map(|caller| caller.0).ok_or_else(|| Status::unauthenticated("the stream has no peer"))
+}
+
+fn digest(bytes: &[u8]) -> Result<Digest, Status> {
+    wire::array32("artifact", bytes).map(Digest).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+#[tonic::async_trait]
+impl<B: PeerBackend> Peer for Service<B> {
+    async fn sync(&self, request: Request<v1::SyncRequest>) -> Result<Response<v1::SyncReply>, Status> {
+        let from = caller(&request)?;
+        Ok(Response::new(self.backend.sync(from, request.into_inner()).await))
+    }
+
+    async fn deliver_plan(&self, request: Request<v1::Plan>) -> Result<Response<v1::PlanAck>, Status> {
+        let from = caller(&request)?;
+        let plan = wire::plan::from_proto(request.get_ref());
+        let plan = plan.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let (answer, epoch_highest) = self.backend.plan(from, plan).await;
+        let reason = answer.err().map(|refusal| refusal.to_string()).unwrap_or_default();
+        Ok(Response::new(v1::PlanAck { accepted: answer.is_ok(), reason, epoch_highest }))
+    }
+
+    async fn get_manifest(
+        &self,
+        request: Request<v1::ManifestRequest>,
+    ) -> Result<Response<v1::SignedManifest>, Status> {
+        let artifact = digest(&request.get_ref().artifact)?;
+        let signed = self.backend.manifest(&artifact).ok_or_else(|| Status::not_found("no such artifact here"))?;
+        let signed = prost::Message::decode(signed.as_slice()).map_err(|_| Status::internal("damaged manifest"))?;
+        Ok(Response::new(signed))
+    }
+
+    async fn have(&self, request: Request<v1::HaveRequest>) -> Result<Response<v1::HaveReply>, Status> {
+        let artifact = digest(&request.get_ref().artifact)?;
+        let have = self.backend.have(&artifact).ok_or_else(|| Status::not_found("no such artifact here"))?;
+        Ok(Response::new(v1::HaveReply { bitmap: have.as_bytes().to_vec() }))
+    }
+
+    type GenerateStream = Pin<Box<dyn Stream<Item = Result<v1::GenerateEvent, Status>> + Send>>;
+
+    async fn generate(
+        &self,
+        request: Request<v1::GenerateRequest>,
+    ) -> Result<Response<Self::GenerateStream>, Status> {
+        let message = request.into_inner();
+        if message.messages.len() > limits::CHAT_MESSAGES_MAX || message.stop.len() > limits::STOPS_MAX {
+            return Err(Status::invalid_argument("more messages or stop strings than a request may have"));
+        }
+        let events = self.backend.generate(message).await;
+        Ok(Response::new(Box::pin(ReceiverStream::new(events).map(Ok))))
+    }
+}

@@ -3,5 +3,6 @@
 
 pub mod datadir;
 mod framed;
+pub mod gguf;
 pub mod identity;
 pub mod meta;

@@ -21,6 +21,8 @@ use crate::core::limits;
 use crate::store::gguf::reader::{Header, Metadata};
 use crate::store::gguf::table::Tensor;
 
+pub(crate) use model::presentable;
+
 const MAGIC: [u8; 4] = *b"GGUF";
 const ALIGNMENT_KEY: &str = "general.alignment";
 const ALIGNMENT_DEFAULT: u64 = 32;

@@ -16,6 +16,20 @@ pub const METADATA_ENTRIES_MAX: u64 = 4096;
 pub const METADATA_STRING_BYTES_MAX: u64 = 1 << 20;
 /// One metadata array: vocabularies and merges reach some 300,000.
 pub const METADATA_ARRAY_MAX: u64 = 1 << 21;
+/// A metadata string this long is kept; of longer ones (chat templates) only the length: bounds a parsed header to 16 MiB.
+pub const METADATA_TEXT_KEPT_BYTES_MAX: u64 = 4096;
+/// A metadata key or a tensor's name: llama.cpp refuses tensor names of 64 bytes; real keys have under 80.
+pub const METADATA_KEY_BYTES_MAX: u64 = 256;
+/// Alignment of tensor data in a GGUF file: 32 by default; a larger page than this is not known.
+pub const TENSOR_ALIGNMENT_MAX: u64 = 1 << 20;
+/// Free disk kept beside an artifact and 5 % of its size (DESIGN 10).
+pub const DISK_MARGIN_BYTES: u64 = 2 << 30;
+/// An artifact below this size needs only `DISK_MARGIN_SMALL_BYTES` beside itself: adapters fit on nearly full disks.
+pub const ARTIFACT_SMALL_BYTES: u64 = 64 << 20;
+/// The margin of small artifacts.
+pub const DISK_MARGIN_SMALL_BYTES: u64 = 64 << 20;
+/// Invitations of one node, open or burnt and not yet expired: more than a person hands out in their 15 minutes.
+pub const TICKETS_MAX: usize = 256;
 /// An encoded manifest: `CHUNKS_PER_ARTIFACT_MAX` chunks of at most 52 bytes each.
 pub const MANIFEST_BYTES_MAX: usize = 16 << 20;
 

@@ -1,0 +1,77 @@
+//! Room on the disk: how much an artifact needs, how much there is, and how to claim it at once. Called by the store.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use crate::core::limits;
+use crate::store::error::StoreError;
+
+/// What must be free before an artifact of `bytes` is begun: its size, 5 % and 2 GiB (DESIGN 10); small ones need less.
+pub fn needed_bytes(bytes: u64) -> u64 {
+    if bytes < limits::ARTIFACT_SMALL_BYTES {
+        return bytes + limits::DISK_MARGIN_SMALL_BYTES;
+    }
+    bytes.saturating_add(bytes / 20).saturating_add(limits::DISK_MARGIN_BYTES)
+}
+
+/// What this user may still write to the disk under `path`.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Refuses an artifact of `bytes` that has no room under `path`.
+pub fn check_room(path: &Path, bytes: u64) -> Result<(), StoreError> {
+    let free = free_bytes(path).map_err(|e| StoreError::io("measure the free space of", path, e))?;
+    check(path, bytes, free)
+}
+
+fn check(path: &Path, artifact_bytes: u64, free_bytes: u64) -> Result<(), StoreError> {
+    let needed_bytes = needed_bytes(artifact_bytes);
+    if needed_bytes > free_bytes {
+        return Err(StoreError::DiskShort { path: path.to_owned(), artifact_bytes, needed_bytes, free_bytes });
+    }
+    Ok(())
+}
+
+/// Makes `file` `bytes` long and claims the blocks, so that a full disk shows now and not in the middle.
+pub fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+        Ok(()) => Ok(()),
+        // Some file systems cannot claim blocks ahead; a sparse file then has to do.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => file.set_len(bytes),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refusal_carries_its_arithmetic() {
+        assert_eq!(needed_bytes(20 << 30), (21 << 30) + (2 << 30));
+        assert_eq!(needed_bytes(1 << 20), 65 << 20);
+        let path = Path::new("/data");
+        assert!(check(path, 20 << 30, 23 << 30).is_ok());
+        let error = check(path, 20 << 30, 22 << 30).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "not enough disk: 20.0 GiB for the artifact and 3.0 GiB beside it make 23.0 GiB, 22.0 GiB are free in /data, short 1.0 GiB"
+        );
+        assert!(check(path, u64::MAX, 1 << 60).is_err());
+    }
+
+    #[test]
+    fn preallocation_sets_the_length() {
+        let file = tempfile::tempfile().unwrap();
+        for bytes in [0, 1, 70_000] {
+            preallocate(&file, bytes).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), bytes);
+        }
+    }
+}

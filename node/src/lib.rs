@@ -11,6 +11,8 @@ pub mod wire;
 #[cfg(feature = "node")]
 pub mod cli;
 #[cfg(feature = "node")]
+pub mod driver;
+#[cfg(feature = "node")]
 pub mod engine;
 #[cfg(feature = "node")]
 pub mod hardware;

@@ -11,11 +11,7 @@ use crate::net::transport;
 /// One address of one peer. The dial takes a port of its own: from the listening port two nodes that dial each other at the
 /// same time would meet in one TCP connection with two dialers, and a redial would hit the old connection's TIME_WAIT.
 pub(super) fn dial_of(peer: PeerId, address: Multiaddr) -> DialOpts {
-    DialOpts::peer_id(peer)
-        .addresses(vec![address])
-        .condition(PeerCondition::Always)
-        .allocate_new_port()
-        .build()
+    DialOpts::peer_id(peer).addresses(vec![address]).condition(PeerCondition::Always).allocate_new_port().build()
 }
 
 /// An address from outside: an IP address or a host name, and a TCP port. A trailing peer id is dropped: whose address it is
@@ -24,11 +20,11 @@ pub(super) fn dialable(text: &str) -> Option<Multiaddr> {
     let address: Multiaddr = text.parse().ok()?;
     let parts: Vec<Part<'_>> = address.iter().collect();
     match parts.as_slice() {
-        [host @ (Part::Ip4(_) | Part::Ip6(_) | Part::Dns(_) | Part::Dns4(_) | Part::Dns6(_)), port @ Part::Tcp(1..), rest @ ..]
-            if matches!(rest, [] | [Part::P2p(_)]) =>
-        {
-            Some([host.clone(), port.clone()].into_iter().collect())
-        }
+        [
+            host @ (Part::Ip4(_) | Part::Ip6(_) | Part::Dns(_) | Part::Dns4(_) | Part::Dns6(_)),
+            port @ Part::Tcp(1..),
+            rest @ ..,
+        ] if matches!(rest, [] | [Part::P2p(_)]) => Some([host.clone(), port.clone()].into_iter().collect()),
         _ => None,
     }
 }

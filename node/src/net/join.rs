@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fednode_proto::v1;
-use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use futures::StreamExt;
+use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use libp2p::identity::ed25519;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{PeerId, Swarm};
@@ -62,10 +62,14 @@ pub enum JoinError {
         reason: String,
     },
     /// Another machine answered, or one that does not know the ticket's secret.
-    #[error("whoever answered is not the machine that made this ticket; do not use the ticket again, ask for a new one")]
+    #[error(
+        "whoever answered is not the machine that made this ticket; do not use the ticket again, ask for a new one"
+    )]
     WrongInviter,
     /// The inviter did not keep to the protocol.
-    #[error("the inviter's answer is not usable: {why}; run the same version on both machines and ask for a new ticket")]
+    #[error(
+        "the inviter's answer is not usable: {why}; run the same version on both machines and ask for a new ticket"
+    )]
     BadReply {
         /// What was wrong.
         why: String,

@@ -189,7 +189,8 @@ impl Book {
     pub(super) fn silent(&self, now: Instant) -> Vec<(NodeId, ConnectionId)> {
         let patience = std_duration(limits::PING_PERIOD) + std_duration(limits::PONG_WAIT);
         let silent = |link: &Link| now.saturating_duration_since(link.heard) > patience;
-        let links = self.peers.iter().flat_map(|(&node, peer)| peer.links.iter().map(move |(&id, link)| (node, id, link)));
+        let links =
+            self.peers.iter().flat_map(|(&node, peer)| peer.links.iter().map(move |(&id, link)| (node, id, link)));
         links.filter(|(_, _, link)| silent(link)).map(|(node, id, _)| (node, id)).collect()
     }
 

@@ -230,7 +230,8 @@ impl Task {
 
     fn dial(&mut self, node: NodeId, now: Instant) {
         let Some(peer) = wire::ids::peer_id(&node) else { return };
-        let dials: Vec<DialOpts> = self.book.addresses(&node).into_iter().map(|address| dial_of(peer, address)).collect();
+        let dials: Vec<DialOpts> =
+            self.book.addresses(&node).into_iter().map(|address| dial_of(peer, address)).collect();
         self.book.round_began(node, dials.iter().map(DialOpts::connection_id).collect());
         for dial in dials {
             let id = dial.connection_id();

@@ -60,7 +60,10 @@ impl Running {
     }
 
     pub(super) async fn connected(&mut self, other: NodeId) {
-        self.wait("connection", |event| matches!(event, NetEvent::Connected { node, .. } if node == other).then_some(())).await;
+        self.wait("connection", |event| {
+            matches!(event, NetEvent::Connected { node, .. } if node == other).then_some(())
+        })
+        .await;
     }
 
     pub(super) async fn disconnected(&mut self, other: NodeId) {

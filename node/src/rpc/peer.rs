@@ -34,10 +34,7 @@ pub trait PeerBackend: Send + Sync + 'static {
     /// The verified chunks of an artifact held here.
     fn have(&self, artifact: &Digest) -> Option<Bitmap>;
     /// Answers with a replica of this node, or refuses; never passes the request on.
-    fn generate(
-        &self,
-        request: v1::GenerateRequest,
-    ) -> impl Future<Output = mpsc::Receiver<v1::GenerateEvent>> + Send;
+    fn generate(&self, request: v1::GenerateRequest) -> impl Future<Output = mpsc::Receiver<v1::GenerateEvent>> + Send;
 }
 
 /// Who is at the other end of a connection.
@@ -58,11 +55,7 @@ impl<I> Connected for PeerIo<I> {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for PeerIo<I> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, into)
     }
 }
@@ -80,7 +73,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for PeerIo<I> {
 }
 
 /// Serves members on the streams they open, until `incoming` ends.
-pub async fn serve<I, B>(incoming: impl Stream<Item = (NodeId, I)>, backend: Arc<B>) -> Result<(), tonic::transport::Error>
+pub async fn serve<I, B>(
+    incoming: impl Stream<Item = (NodeId, I)>,
+    backend: Arc<B>,
+) -> Result<(), tonic::transport::Error>
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     B: PeerBackend,
@@ -139,10 +135,7 @@ impl<B: PeerBackend> Peer for Service<B> {
 
     type GenerateStream = Pin<Box<dyn Stream<Item = Result<v1::GenerateEvent, Status>> + Send>>;
 
-    async fn generate(
-        &self,
-        request: Request<v1::GenerateRequest>,
-    ) -> Result<Response<Self::GenerateStream>, Status> {
+    async fn generate(&self, request: Request<v1::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
         let message = request.into_inner();
         if message.messages.len() > limits::CHAT_MESSAGES_MAX || message.stop.len() > limits::STOPS_MAX {
             return Err(Status::invalid_argument("more messages or stop strings than a request may have"));

@@ -1,0 +1,238 @@
+//! The one loop that owns the machine. Everything that happens becomes an [`Event`]; everything the machine wants is carried
+//! out in `effects`. The loop itself never waits for a disk or a peer.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use fednode_proto::v1;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::core::catalog::Record;
+use crate::core::coordinator::PlanRefusal;
+use crate::core::machine::{Input, Machine, Output};
+use crate::core::placement::plan::Plan;
+use crate::core::route::RequestId;
+use crate::core::types::{NodeId, Time};
+use crate::core::view::State;
+use crate::driver::address_book::AddressBook;
+use crate::driver::clock::Clock;
+use crate::driver::membership::Registry;
+use crate::driver::replicas::Replicas;
+use crate::driver::requests::Requests;
+use crate::driver::view;
+use crate::driver::weights::Weights;
+use crate::net::{NetEvent, NetHandle};
+use crate::rpc::peers::Peers;
+use crate::store::Store;
+use crate::store::datadir::DataDir;
+
+/// Events that may wait for the loop. It only decides, so that a queue this long is a few milliseconds of work.
+const EVENTS_MAX: usize = 4096;
+
+/// An answer to a plan that was offered: accepted or not, and the highest epoch seen.
+pub type PlanAnswer = (Result<(), PlanRefusal>, u64);
+
+/// Something for the loop.
+pub enum Event {
+    /// For the core.
+    Core(Input),
+    /// A plan over a stream; its answer is waited for.
+    PlanOffered(NodeId, Box<Plan>, oneshot::Sender<PlanAnswer>),
+    /// A request; its answer goes into the channel. True: it came from another member.
+    Request(v1::GenerateRequest, bool, mpsc::Sender<v1::GenerateEvent>),
+    /// Whoever sent a request no longer listens.
+    ClientGone(RequestId),
+    /// The whole view.
+    View(oneshot::Sender<State>),
+    /// Anything else a reader wants of the machine.
+    Read(Box<dyn FnOnce(&Machine) + Send>),
+    /// Sync with a member brought this.
+    Synced(Box<v1::SyncReply>, NodeId),
+    /// End the node.
+    Stop,
+}
+
+/// The way into the loop.
+#[derive(Clone)]
+pub struct Events(mpsc::Sender<Event>);
+
+impl Events {
+    /// The way in and its other end.
+    pub fn channel() -> (Events, mpsc::Receiver<Event>) {
+        let (sender, receiver) = mpsc::channel(EVENTS_MAX);
+        (Events(sender), receiver)
+    }
+
+    /// Brings an event to the loop; nothing if the node has ended.
+    pub async fn send(&self, event: Event) {
+        if self.0.send(event).await.is_err() {
+            tracing::debug!("event after the node's end");
+        }
+    }
+}
+
+/// What the loop carries outputs out with.
+pub struct Driver {
+    pub(super) me: NodeId,
+    pub(super) machine: Machine,
+    pub(super) clock: Clock,
+    pub(super) dir: Arc<DataDir>,
+    pub(super) store: Option<Arc<Store>>,
+    pub(super) registry: Registry,
+    pub(super) net: NetHandle,
+    pub(super) peers: Peers,
+    pub(super) weights: Weights,
+    pub(super) replicas: Replicas,
+    pub(super) requests: Requests,
+    pub(super) addresses: AddressBook,
+    pub(super) events: Events,
+    pub(super) plan_answers: VecDeque<oneshot::Sender<PlanAnswer>>,
+    pub(super) facts: view::Facts,
+}
+
+impl Driver {
+    /// Runs until told to stop.
+    pub async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut network: mpsc::Receiver<NetEvent>,
+        stopped: watch::Sender<bool>,
+    ) {
+        loop {
+            let deadline = self.machine.next_deadline(self.clock.now());
+            let deadline = deadline.map(|time| tokio::time::Instant::from_std(self.clock.instant(time)));
+            tokio::select! {
+                event = events.recv() => match event {
+                    None | Some(Event::Stop) => break,
+                    Some(event) => self.event(event),
+                },
+                event = network.recv() => match event {
+                    None => break,
+                    Some(event) => self.network_event(event),
+                },
+                () = sleep_until(deadline) => {
+                    let slept = self.clock.slept();
+                    self.handle(if slept { Input::Slept } else { Input::Tick });
+                }
+            }
+        }
+        self.leave(&stopped).await;
+    }
+
+    async fn leave(mut self, stopped: &watch::Sender<bool>) {
+        tracing::info!("leaving");
+        self.handle(Input::Leave);
+        stopped.send_replace(true);
+        self.replicas.stop().await;
+        self.net.stop().await;
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// Gives `input` to the machine and carries out what follows.
+    pub(super) fn handle(&mut self, input: Input) {
+        if !matches!(input, Input::Tick | Input::Gossip(_) | Input::Hardware { .. } | Input::Chunk { .. }) {
+            tracing::debug!(?input, "input");
+        }
+        let mut outbox: Vec<Output> = Vec::new();
+        let now = self.now();
+        self.machine.handle(now, input, &mut outbox);
+        for output in outbox {
+            self.carry_out(output);
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Core(input) => self.core_input(input),
+            Event::PlanOffered(from, plan, answer) => {
+                self.plan_answers.push_back(answer);
+                self.handle(Input::PlanOffered { from, plan });
+            }
+            Event::Request(request, local_only, answer) => {
+                let now = self.now();
+                if let Some(input) = self.requests.open(now, request, local_only, answer) {
+                    self.handle(input);
+                }
+            }
+            Event::ClientGone(request) => {
+                self.requests.close(request);
+                self.handle(Input::RequestEnded(request, false));
+            }
+            Event::View(answer) => {
+                let _ = answer.send(view::state(&self.machine, &self.facts));
+            }
+            Event::Read(read) => read(&self.machine),
+            Event::Synced(reply, from) => self.synced(&reply, from),
+            Event::Stop => {}
+        }
+    }
+
+    /// Inputs that the driver itself keeps a note of on their way to the core.
+    fn core_input(&mut self, input: Input) {
+        match &input {
+            Input::RequestFailed { request, refusal, .. } => self.requests.failed(*request, refusal.clone()),
+            Input::RequestEnded(request, _) => self.requests.close(*request),
+            Input::Record(record) => {
+                let record = Record::clone(record);
+                return self.take_record(record);
+            }
+            Input::Members(roster) => {
+                self.facts.members_changed(roster);
+            }
+            _ => {}
+        }
+        self.handle(input);
+    }
+
+    /// A verified record: the core decides whether it is news, and news are kept on disk.
+    pub(super) fn take_record(&mut self, record: Record) {
+        let before = self.machine.config().catalog.digest();
+        let (key, signed) = (format!("{:?}", record.key()), record.signed.clone());
+        self.handle(Input::Record(Box::new(record)));
+        if self.machine.config().catalog.digest() == before {
+            return;
+        }
+        if let Some(store) = &self.store
+            && let Err(error) = store.meta().put_catalog(&key, &signed)
+        {
+            tracing::warn!(%error, "a catalog record could not be kept; other members still have it");
+        }
+    }
+
+    fn network_event(&mut self, event: NetEvent) {
+        match event {
+            NetEvent::Connected { node, address } => {
+                tracing::info!(%node, address, "member connected");
+                self.handle(Input::Connected(node));
+            }
+            NetEvent::Disconnected { node } => {
+                tracing::info!(%node, "member disconnected");
+                self.weights.forget(&node);
+                self.handle(Input::Disconnected(node));
+            }
+            NetEvent::DialFailed { node, refused } => self.handle(Input::DialFailed { node, refused }),
+            NetEvent::Gossip { gossip, .. } => self.handle(Input::Gossip(gossip)),
+            NetEvent::ListenAddress { .. } => {
+                let addresses = self.net.listen_addresses();
+                self.facts.listen = addresses.clone();
+                self.handle(Input::Addresses(addresses));
+            }
+        }
+    }
+
+    /// Members that this node admits, itself left out.
+    pub(super) fn others(&self, members: BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        members.into_iter().filter(|node| *node != self.me).collect()
+    }
+}
+
+/// Waits for `deadline`, for ever if there is none.
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,158 @@
+//! The federation this node belongs to, on disk and in memory: the signed roster of members, tickets, and (on the owner's
+//! machine) the key that signs. Whatever changes is durable before anyone hears of it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use libp2p_identity::ed25519;
+
+use crate::core::membership::roster::{Member, MemberRoster, Role};
+use crate::core::types::{FederationId, NodeId};
+use crate::driver::clock::unix_seconds;
+use crate::store::datadir::DataDir;
+use crate::store::identity::{IdentityError, Membership, StoredTicket};
+use crate::wire::WireError;
+use crate::wire::join::{Ticket, TicketId, ticket_id};
+use crate::wire::members::{self, VerifiedRoster};
+
+/// Why membership could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum MembershipError {
+    /// Only the owner's machine may admit.
+    #[error("only the owner's machine can invite; run `fednode invite` there")]
+    NotOwner,
+    /// The federation has as many members as it may.
+    #[error("this federation has as many members as it may have; revoke one first")]
+    Full,
+    /// On disk.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A signature or a field.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+struct Inner {
+    membership: Membership,
+    roster: MemberRoster,
+}
+
+/// The registry of members of one node.
+#[derive(Clone)]
+pub struct Registry {
+    dir: Arc<DataDir>,
+    owner: Option<Arc<ed25519::Keypair>>,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Registry {
+    /// What the data directory says.
+    pub fn open(dir: Arc<DataDir>, membership: Membership) -> Result<Registry, MembershipError> {
+        let owner = dir.view().owner_key()?.map(Arc::new);
+        let roster = members::open(&membership.signed_roster, &membership.federation)?.roster;
+        Ok(Registry { dir, owner, inner: Arc::new(Mutex::new(Inner { membership, roster })) })
+    }
+
+    /// A new federation whose owner and only member is this machine.
+    pub fn create(dir: &DataDir, me: NodeId, name: &str, role: Role) -> Result<Membership, MembershipError> {
+        let owner = match dir.view().owner_key()? {
+            // A start that was cut short after it made the key.
+            Some(key) => key,
+            None => dir.create_owner_key()?,
+        };
+        let federation = FederationId(owner.public().to_bytes());
+        let member = Member { admin: true, ..new_member(me, name, role) };
+        let roster = MemberRoster::new(federation).admit(member).ok_or(MembershipError::Full)?;
+        let signed_roster = members::seal(roster, &owner).signed;
+        let membership = Membership { federation, signed_roster, tickets: Vec::new() };
+        dir.save_membership(&membership)?;
+        Ok(membership)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The roster of members now.
+    pub fn roster(&self) -> MemberRoster {
+        self.inner().roster.clone()
+    }
+
+    /// The signed roster, to pass on.
+    pub fn signed_roster(&self) -> Vec<u8> {
+        self.inner().membership.signed_roster.clone()
+    }
+
+    /// Takes a newer roster that the owner signed; `None` if it is not newer. Durable when this returns.
+    pub fn take(&self, signed: &[u8]) -> Result<Option<MemberRoster>, MembershipError> {
+        let mut inner = self.inner();
+        let offered: VerifiedRoster = members::open(signed, &inner.membership.federation)?;
+        if inner.roster.may_become(&offered.roster).is_err() {
+            return Ok(None);
+        }
+        let next = Membership { signed_roster: offered.signed, ..inner.membership.clone() };
+        self.dir.save_membership(&next)?;
+        inner.membership = next;
+        inner.roster = offered.roster.clone();
+        Ok(Some(offered.roster))
+    }
+
+    /// Makes a ticket. Durable when this returns.
+    pub fn invite(
+        &self,
+        inviter: NodeId,
+        role: Role,
+        ttl_s: u64,
+        addresses: Vec<String>,
+    ) -> Result<Ticket, MembershipError> {
+        if self.owner.is_none() {
+            return Err(MembershipError::NotOwner);
+        }
+        let now = unix_seconds();
+        let secret: [u8; 32] = rand::random();
+        let expires_unix_s = now.saturating_add(ttl_s);
+        let stored = StoredTicket { id: ticket_id(&secret), secret, expires_unix_s, role, burnt: false };
+        let mut inner = self.inner();
+        let mut next = inner.membership.clone();
+        next.invite(stored, now)?;
+        self.dir.save_membership(&next)?;
+        inner.membership = next;
+        let federation = inner.membership.federation;
+        Ok(Ticket { federation, inviter, addresses, secret, expires_unix_s, role })
+    }
+
+    /// Is any invitation open?
+    pub fn invitation_open(&self) -> bool {
+        let now = unix_seconds();
+        self.inner().membership.tickets.iter().any(|ticket| !ticket.burnt && ticket.expires_unix_s > now)
+    }
+
+    /// The open ticket of this id.
+    pub fn ticket(&self, id: &TicketId) -> Option<StoredTicket> {
+        self.inner().membership.open_ticket(id, unix_seconds()).cloned()
+    }
+
+    /// Burns the ticket and admits `member` in one durable write; the new roster, and its signed encoding.
+    pub fn admit(&self, id: &TicketId, member: Member) -> Result<VerifiedRoster, MembershipError> {
+        let owner = self.owner.as_ref().ok_or(MembershipError::NotOwner)?;
+        let mut inner = self.inner();
+        let member = Member { not_before_unix_s: 0, ..member };
+        let roster = inner.roster.admit(member).ok_or(MembershipError::Full)?;
+        let sealed = members::seal(roster, owner);
+        self.dir.admit(&mut inner.membership, id, sealed.signed.clone(), unix_seconds())?;
+        inner.roster = sealed.roster.clone();
+        Ok(sealed)
+    }
+}
+
+/// A member that never expires.
+fn new_member(node: NodeId, name: &str, role: Role) -> Member {
+    Member {
+        node,
+        name: name.to_owned(),
+        role,
+        admin: false,
+        not_before_unix_s: 0,
+        expires_unix_s: 0,
+        addresses: Vec::new(),
+    }
+}

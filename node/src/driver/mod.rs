@@ -1,0 +1,24 @@
+//! The driver joins the core to the world: one event loop that owns the machine, carries its outputs out, and brings what
+//! happened back as inputs. It logs both. All rooms meet here and nowhere else.
+
+mod address_book;
+mod clock;
+mod effects;
+mod event_loop;
+mod membership;
+mod node;
+mod publish;
+mod replicas;
+mod requests;
+mod start;
+mod view;
+mod weights;
+
+use crate::cli::up::UpOptions;
+
+pub use start::RunError;
+
+/// Runs a node until it is told to stop.
+pub async fn run(options: UpOptions) -> Result<(), RunError> {
+    start::run(options).await
+}

@@ -1,0 +1,228 @@
+//! The node as its edges see it: what HTTP, the other members and the command line can ask. Each call becomes an event for
+//! the loop; nothing is decided here.
+
+use std::sync::Arc;
+
+use fednode_proto::v1;
+use fednode_proto::v1::generate_event::Event as Kind;
+use libp2p_identity::ed25519;
+use prost::Message;
+use tokio::sync::{mpsc, oneshot};
+use tonic::Status;
+
+use crate::core::artifact::Bitmap;
+use crate::core::catalog::{Entry, Key};
+use crate::core::coordinator::PlanRefusal;
+use crate::core::machine::{Input, Machine};
+use crate::core::membership::roster::{Member, Role};
+use crate::core::placement::plan::Plan;
+use crate::core::roster::SlotRoster;
+use crate::core::types::{Digest, NodeId};
+use crate::core::view::State;
+use crate::driver::event_loop::{Event, Events};
+use crate::driver::membership::Registry;
+use crate::driver::requests::answer_channel;
+use crate::driver::view::{self, Facts};
+use crate::http::{ApiError, Backend, Generation, StartInfo};
+use crate::net::NetHandle;
+use crate::net::join::{Invitation, JoinAuthority};
+use crate::rpc::admin::AdminBackend;
+use crate::rpc::peer::PeerBackend;
+use crate::store::Store;
+use crate::wire;
+use crate::wire::join::TicketId;
+
+/// Tickets live at most a week: longer ones are forgotten in a drawer.
+const TICKET_TTL_S_MAX: u64 = 7 * 24 * 3600;
+
+/// A running node, seen from its edges.
+#[derive(Clone)]
+pub struct Node {
+    pub(super) me: NodeId,
+    pub(super) key: ed25519::Keypair,
+    pub(super) events: Events,
+    pub(super) store: Option<Arc<Store>>,
+    pub(super) registry: Registry,
+    pub(super) net: NetHandle,
+}
+
+impl Node {
+    /// Reads something of the machine.
+    pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Machine) -> T + Send + 'static) -> Option<T> {
+        let (answer, read_out) = oneshot::channel();
+        let event = Event::Read(Box::new(move |machine| {
+            let _ = answer.send(read(machine));
+        }));
+        self.events.send(event).await;
+        read_out.await.ok()
+    }
+
+    async fn view(&self) -> State {
+        let (answer, view) = oneshot::channel();
+        self.events.send(Event::View(answer)).await;
+        view.await.unwrap_or_default()
+    }
+
+    async fn ask(&self, request: v1::GenerateRequest, local_only: bool) -> mpsc::Receiver<v1::GenerateEvent> {
+        let (answer, events) = answer_channel(request.max_tokens);
+        self.events.send(Event::Request(request, local_only, answer)).await;
+        events
+    }
+
+    async fn names(&self) -> Facts {
+        let mut facts = Facts { api: String::new(), listen: Vec::new(), names: Default::default() };
+        facts.members_changed(&self.registry.roster());
+        facts
+    }
+
+    /// Writes a catalog entry in this node's name.
+    pub(super) async fn write_catalog(&self, entry: Entry) {
+        let key = match &entry {
+            Entry::Roster(_) => Key::Roster,
+            Entry::Publication(p) => Key::Slot(p.slot.clone(), p.domain.clone()),
+        };
+        let sequence = self.read(move |machine| machine.config().catalog.next_sequence(&key)).await.unwrap_or(1);
+        let record = wire::catalog::seal(entry, sequence, &self.key);
+        self.events.send(Event::Core(Input::Record(Box::new(record)))).await;
+    }
+}
+
+impl Backend for Node {
+    async fn state(&self) -> State {
+        self.view().await
+    }
+
+    async fn generate(&self, request: v1::GenerateRequest) -> Result<Generation, ApiError> {
+        let mut events = self.ask(request, false).await;
+        let first = events.recv().await.and_then(|event| event.event);
+        let start = match first {
+            Some(Kind::Start(start)) => start,
+            Some(Kind::Error(error)) => return Err(ApiError::from(error)),
+            _ => return Err(ApiError::from_code("engine_failed", "the node is ending; ask another one")),
+        };
+        let node = wire::array32("node", &start.node).map(NodeId).unwrap_or_default();
+        let artifact = wire::array32("artifact", &start.artifact).map(Digest).unwrap_or_default();
+        let epoch = self.read(|machine| machine.coordinator().map_or(0, |(_, epoch)| epoch)).await.unwrap_or(0);
+        let start = StartInfo {
+            node_name: self.registry.roster().name_of(&node),
+            node_peer_id: wire::ids::peer_id_text(&node),
+            artifact_hex: artifact.to_string(),
+            precision: start.precision,
+            epoch,
+            prompt_tokens: start.prompt_tokens,
+        };
+        Ok(Generation { start, events })
+    }
+}
+
+impl PeerBackend for Node {
+    async fn sync(&self, from: NodeId, request: v1::SyncRequest) -> v1::SyncReply {
+        let given = v1::SyncReply { members: request.members, catalog: request.catalog, plan: None };
+        self.events.send(Event::Synced(Box::new(given), from)).await;
+        let catalog = self.read(|machine| wire::catalog::to_proto(machine.config().catalog.records())).await;
+        let members = v1::SignedMemberRoster::decode(self.registry.signed_roster().as_slice()).ok();
+        v1::SyncReply { members, catalog, plan: None }
+    }
+
+    async fn plan(&self, from: NodeId, plan: Plan) -> (Result<(), PlanRefusal>, u64) {
+        let (answer, answered) = oneshot::channel();
+        self.events.send(Event::PlanOffered(from, Box::new(plan), answer)).await;
+        answered.await.unwrap_or((Err(PlanRefusal::Stale), 0))
+    }
+
+    fn manifest(&self, artifact: &Digest) -> Option<Vec<u8>> {
+        self.store.as_ref()?.manifest(artifact).map(|verified| verified.signed.clone())
+    }
+
+    fn have(&self, artifact: &Digest) -> Option<Bitmap> {
+        let store = self.store.as_ref()?;
+        let partial = store.partial().into_iter().find(|(known, _)| known == artifact);
+        let whole = || store.manifest(artifact).map(|verified| Bitmap::full(verified.manifest.chunk_count()));
+        partial.map(|(_, have)| have).or_else(whole)
+    }
+
+    async fn generate(&self, request: v1::GenerateRequest) -> mpsc::Receiver<v1::GenerateEvent> {
+        self.ask(request, true).await
+    }
+}
+
+impl JoinAuthority for Node {
+    fn invitation(&self, id: &TicketId) -> Option<Invitation> {
+        let ticket = self.registry.ticket(id)?;
+        Some(Invitation { secret: ticket.secret, role: ticket.role, expires_unix_s: ticket.expires_unix_s })
+    }
+
+    async fn admit(&self, id: TicketId, member: Member) -> Result<Vec<u8>, String> {
+        let registry = self.registry.clone();
+        let admitted = tokio::task::spawn_blocking(move || registry.admit(&id, member)).await;
+        let sealed = admitted.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let members = sealed.roster.members.iter().map(|member| member.node).filter(|node| *node != self.me);
+        // Admitted here before the joiner hears of it, so that its first real connection is not turned away.
+        self.net.set_members(members.collect()).await;
+        self.net.set_invitation_open(self.registry.invitation_open()).await;
+        self.events.send(Event::Core(Input::Members(sealed.roster))).await;
+        Ok(sealed.signed)
+    }
+}
+
+fn ended() -> Status {
+    Status::unavailable("the node is ending")
+}
+
+fn json<T: serde::Serialize>(document: &T) -> Result<Vec<u8>, Status> {
+    serde_json::to_vec(document).map_err(|error| Status::internal(error.to_string()))
+}
+
+impl AdminBackend for Node {
+    async fn state(&self) -> Result<Vec<u8>, Status> {
+        json(&self.view().await)
+    }
+
+    async fn invite(&self, request: v1::InviteRequest) -> Result<v1::InviteReply, Status> {
+        let role = match request.role.as_str() {
+            "" | "full" => Role::Full,
+            "delegate" => Role::Delegate,
+            _ => return Err(Status::invalid_argument("role must be full or delegate")),
+        };
+        if request.ttl_s == 0 || request.ttl_s > TICKET_TTL_S_MAX {
+            return Err(Status::invalid_argument("a ticket lives from one second to seven days"));
+        }
+        let addresses = self.net.listen_addresses();
+        let invited = self.registry.invite(self.me, role, request.ttl_s, addresses);
+        let ticket = invited.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        self.net.set_invitation_open(true).await;
+        Ok(v1::InviteReply { expires_unix_s: ticket.expires_unix_s, ticket: ticket.to_text() })
+    }
+
+    async fn publish(&self, request: v1::PublishRequest, events: mpsc::Sender<Result<v1::PublishEvent, Status>>) {
+        super::publish::publish(self, request, events).await;
+    }
+
+    async fn plan(&self) -> Result<Vec<u8>, Status> {
+        let facts = self.names().await;
+        let plan = self.read(move |machine| view::plan(machine, &facts)).await.ok_or_else(ended)?;
+        match plan {
+            Some(plan) => json(&plan),
+            None => Err(Status::unavailable("there is no plan yet; a coordinator is elected within seconds")),
+        }
+    }
+
+    async fn roster(&self, toml: String) -> Result<Vec<u8>, Status> {
+        if toml.is_empty() {
+            let roster = self.read(|machine| machine.config().catalog.roster().cloned()).await.ok_or_else(ended)?;
+            return match roster {
+                Some(roster) => json(&roster),
+                None => Err(Status::unavailable("no roster of slots has reached this node yet")),
+            };
+        }
+        let refused = |why: String| Status::invalid_argument(format!("this roster cannot be applied: {why}"));
+        let roster: SlotRoster = toml::from_str(&toml).map_err(|error| refused(error.to_string()))?;
+        roster.check().map_err(|error| refused(error.to_string()))?;
+        self.write_catalog(Entry::Roster(roster.clone())).await;
+        json(&roster)
+    }
+
+    async fn shutdown(&self) {
+        self.events.send(Event::Stop).await;
+    }
+}

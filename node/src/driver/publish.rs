@@ -1,0 +1,145 @@
+//! `fednode publish`, node side: check the slot and the file, import it, write it into the catalog. A refusal leaves nothing
+//! behind.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use fednode_proto::v1;
+use fednode_proto::v1::publish_event::Event as Kind;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::core::artifact::ArtifactKind;
+use crate::core::catalog::{Entry, Publication};
+use crate::core::machine::Input;
+use crate::core::roster::SlotRoster;
+use crate::core::types::{DomainName, SlotName};
+use crate::driver::event_loop::Event;
+use crate::driver::node::Node;
+use crate::store::import::{ImportOptions, Imported};
+use crate::store::{Store, gguf};
+
+type Sender = mpsc::Sender<Result<v1::PublishEvent, Status>>;
+
+/// Publishes a file into a slot, telling `events` how far it is and how it ended.
+pub async fn publish(node: &Node, request: v1::PublishRequest, events: Sender) {
+    let last = match publish_checked(node, request, &events).await {
+        Ok(done) => Ok(v1::PublishEvent { event: Some(Kind::Done(done)) }),
+        Err(status) => {
+            tracing::info!(why = status.message(), "publication refused");
+            Err(status)
+        }
+    };
+    let _ = events.send(last).await;
+}
+
+async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Sender) -> Result<v1::PublishDone, Status> {
+    let refused = |why: String| Status::failed_precondition(why);
+    let store = node.store.clone().ok_or_else(|| {
+        refused("this node is a delegate and stores nothing; publish on a full node of the federation".to_owned())
+    })?;
+    let roster = node.read(|machine| machine.config().catalog.roster().cloned()).await.flatten();
+    let roster = roster.ok_or_else(|| refused("no roster of slots has reached this node yet; try again".to_owned()))?;
+    let (slot, domain) = target(&roster, &request)?;
+    let (path, wants_adapter, floor) = (PathBuf::from(&request.path), domain.is_some(), roster.requires_f16());
+    let checked = path.clone();
+    blocking(move || check_file(&checked, wants_adapter, floor)).await?;
+    let imported = import(node, store, path, request.version.clone(), events).await?;
+
+    let verified = &imported.manifest;
+    let manifest = &verified.manifest;
+    let publication = Publication {
+        slot,
+        domain,
+        artifact: verified.artifact,
+        artifact_bytes: manifest.bytes(),
+        chunks: manifest.chunk_count(),
+        shape: manifest.shape.clone(),
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+    };
+    node.events.send(Event::Core(Input::Stored(verified.artifact))).await;
+    node.write_catalog(Entry::Publication(publication)).await;
+    tracing::info!(slot = request.slot, domain = request.domain, artifact = %verified.artifact, "published");
+    Ok(v1::PublishDone {
+        artifact: verified.artifact.to_string(),
+        bytes: manifest.bytes(),
+        chunks: manifest.chunk_count(),
+        precision: manifest.shape.precision.name().to_owned(),
+        placed_by: imported.placed_by.as_str().to_owned(),
+    })
+}
+
+/// The slot and domain, if this roster has them.
+fn target(roster: &SlotRoster, request: &v1::PublishRequest) -> Result<(SlotName, Option<DomainName>), Status> {
+    let invalid = |error: crate::core::types::BadName| Status::invalid_argument(error.to_string());
+    let slot = SlotName::new(&request.slot).map_err(invalid)?;
+    let Some(known) = roster.slot(&slot) else {
+        let slots: Vec<&str> = roster.slots.iter().map(|slot| slot.name.as_str()).collect();
+        let message = format!("there is no slot {slot} in roster {}; it has {}", roster.name, slots.join(", "));
+        return Err(Status::failed_precondition(message));
+    };
+    if request.domain.is_empty() {
+        return Ok((slot, None));
+    }
+    let domain = SlotName::new(&request.domain).map_err(invalid)?;
+    if !known.domains.contains(&domain) {
+        let domains: Vec<&str> = known.domains.iter().map(SlotName::as_str).collect();
+        let has = if domains.is_empty() { "no domains".to_owned() } else { domains.join(", ") };
+        return Err(Status::failed_precondition(format!("slot {slot} has no domain {domain}; it has {has}")));
+    }
+    Ok((slot, Some(domain)))
+}
+
+/// Reads the tensor table before anything is written: a file that may not be published is refused here.
+fn check_file(path: &std::path::Path, wants_adapter: bool, floor_f16: bool) -> Result<(), String> {
+    let parsed = gguf::inspect(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    match (parsed.kind, wants_adapter) {
+        (ArtifactKind::Model, true) => {
+            return Err(format!(
+                "{} is a whole model; a domain takes a LoRA adapter, leave out --domain",
+                path.display()
+            ));
+        }
+        (ArtifactKind::Adapter, false) => {
+            return Err(format!("{} is a LoRA adapter; say its domain with --domain NAME", path.display()));
+        }
+        _ => {}
+    }
+    let precision = &parsed.shape.precision;
+    if floor_f16 && !precision.meets_f16_floor() {
+        return Err(format!(
+            "{} has tensors of type {}; managers are hosted at full F16 only, publish the unquantised model",
+            path.display(),
+            precision.name()
+        ));
+    }
+    Ok(())
+}
+
+async fn import(
+    node: &Node,
+    store: Arc<Store>,
+    path: PathBuf,
+    version: String,
+    events: &Sender,
+) -> Result<Imported, Status> {
+    let (key, events) = (node.key.clone(), events.clone());
+    blocking(move || {
+        let mut progress = |done_bytes, total_bytes| {
+            let event =
+                v1::PublishEvent { event: Some(Kind::Progress(v1::PublishProgress { done_bytes, total_bytes })) };
+            // Progress that nobody reads fast enough is left out.
+            let _ = events.try_send(Ok(event));
+        };
+        let options = ImportOptions { version, ..ImportOptions::default() };
+        store.import(&path, &options, &key, &mut progress).map_err(|error| error.to_string())
+    })
+    .await
+}
+
+/// Runs what waits for a disk; its error is a refusal.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, Status> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))?;
+    done.map_err(Status::failed_precondition)
+}

@@ -1,0 +1,137 @@
+//! Replicas of this node: engine processes by slot, started and ended as the core orders.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::core::machine::Input;
+use crate::core::placement::plan::PlannedReplica;
+use crate::core::types::{Digest, SlotName};
+use crate::driver::event_loop::{Event, Events};
+use crate::engine::{ChildEngine, Engine, LoadSpec};
+use crate::store::{Store, gguf};
+
+/// A replica that answers.
+#[derive(Clone)]
+pub struct Replica {
+    /// Its process.
+    pub engine: Arc<ChildEngine>,
+    /// Its base artifact.
+    pub artifact: Digest,
+    /// As read from the file's own tensor table when it was loaded.
+    pub precision: String,
+}
+
+/// All replicas of this node.
+#[derive(Clone)]
+pub struct Replicas {
+    run_dir: PathBuf,
+    threads: u32,
+    store: Option<Arc<Store>>,
+    live: Arc<Mutex<BTreeMap<SlotName, Replica>>>,
+}
+
+impl Replicas {
+    /// None yet. Sockets go into `run_dir`; each process may compute with `threads` threads, one of them at a time.
+    pub fn new(run_dir: PathBuf, threads: u32, store: Option<Arc<Store>>) -> Replicas {
+        Replicas { run_dir, threads, store, live: Arc::default() }
+    }
+
+    /// The replica of `slot`, if one is loaded.
+    pub fn of(&self, slot: &SlotName) -> Option<Replica> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).get(slot).cloned()
+    }
+
+    /// Loads what the core ordered, in a task; the result comes back as an input.
+    pub fn load(&self, order: PlannedReplica, floor_f16: bool, events: Events) {
+        let replicas = self.clone();
+        tokio::spawn(async move {
+            let slot = order.slot.clone();
+            match replicas.start(&order, floor_f16).await {
+                Ok((replica, resident_bytes)) => {
+                    replicas.watch(&slot, &replica, events.clone());
+                    replicas.live.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.clone(), replica);
+                    tracing::info!(slot = %slot, resident_bytes, "replica loaded");
+                    events.send(Event::Core(Input::Loaded(slot, Ok(resident_bytes)))).await;
+                }
+                Err(why) => {
+                    tracing::warn!(slot = %slot, why, "replica could not be loaded");
+                    events.send(Event::Core(Input::Loaded(slot, Err(why)))).await;
+                }
+            }
+        });
+    }
+
+    async fn start(&self, order: &PlannedReplica, floor_f16: bool) -> Result<(Replica, u64), String> {
+        let store = self.store.clone().ok_or("this node stores nothing")?;
+        let path_of = |artifact: &Digest| {
+            store.model_path(artifact).ok_or_else(|| format!("artifact {} is not on this disk", artifact.short()))
+        };
+        let path = path_of(&order.artifact)?;
+        let adapters = order
+            .adapters
+            .iter()
+            .map(|adapter| path_of(&adapter.artifact).map(|path| (adapter.domain.to_string(), path)));
+        let adapters = adapters.collect::<Result<Vec<_>, String>>()?;
+        let files: Vec<PathBuf> = adapters.iter().map(|(_, path)| path.clone()).chain([path.clone()]).collect();
+        let precision = tokio::task::spawn_blocking(move || check_precision(&files, floor_f16))
+            .await
+            .map_err(|error| error.to_string())??;
+        let spec = LoadSpec { path, adapters, context: order.context, parallel: order.parallel, threads: self.threads };
+        let exe = std::env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))?;
+        let started = ChildEngine::start(&exe, &self.run_dir, &spec).await;
+        let (engine, loaded) = started.map_err(|error| error.to_string())?;
+        let replica = Replica { engine: Arc::new(engine), artifact: order.artifact, precision };
+        Ok((replica, loaded.resident_bytes))
+    }
+
+    /// Reports the end of a process, asked for or not.
+    fn watch(&self, slot: &SlotName, replica: &Replica, events: Events) {
+        let (slot, live, pid) = (slot.clone(), Arc::clone(&self.live), replica.engine.pid());
+        let exited = replica.engine.exited();
+        tokio::spawn(async move {
+            let how = exited.await;
+            let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
+            let died = live.get(&slot).is_some_and(|replica| replica.engine.pid() == pid);
+            if died {
+                live.remove(&slot);
+            }
+            drop(live);
+            if died {
+                tracing::warn!(slot = %slot, pid, how, "replica died");
+                events.send(Event::Core(Input::ReplicaDied(slot, format!("its engine was {how}")))).await;
+            }
+        });
+    }
+
+    /// Ends a replica as the core ordered.
+    pub fn unload(&self, slot: SlotName, events: Events) {
+        let replica = self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
+        tokio::spawn(async move {
+            if let Some(replica) = replica {
+                replica.engine.stop().await;
+            }
+            tracing::info!(slot = %slot, "replica unloaded");
+            events.send(Event::Core(Input::Unloaded(slot))).await;
+        });
+    }
+
+    /// Ends all of them.
+    pub async fn stop(&self) {
+        let live = std::mem::take(&mut *self.live.lock().unwrap_or_else(PoisonError::into_inner));
+        futures::future::join_all(live.values().map(|replica| replica.engine.stop())).await;
+    }
+}
+
+/// Reads the tensor tables that are about to be loaded: the floor is the file's own word, not the manifest's.
+fn check_precision(files: &[PathBuf], floor_f16: bool) -> Result<String, String> {
+    let mut base = String::new();
+    for file in files {
+        let precision = gguf::inspect(file).map_err(|error| error.to_string())?.shape.precision;
+        if floor_f16 && !precision.meets_f16_floor() {
+            return Err(format!("its tensors are {}, below the roster's floor of F16", precision.name()));
+        }
+        base = precision.name().to_owned(); // the base comes last
+    }
+    Ok(base)
+}

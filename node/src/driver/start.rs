@@ -1,0 +1,478 @@
+//! From the command line's wishes to a running node: the data directory, the identity, a new federation or an enrolment, the
+//! rooms, and the loop. Whatever is refused here leaves the disk as it was.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+use libp2p_identity::ed25519;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::cli::up::{RoleChoice, UpOptions};
+use crate::core::catalog::{Catalog, Entry, Key};
+use crate::core::machine::{Config, Input, Machine};
+use crate::core::membership::roster::Role;
+use crate::core::placement::plan::Strategy;
+use crate::core::roster::SlotRoster;
+use crate::core::sizing::Tier;
+use crate::core::types::NodeId;
+use crate::driver::address_book::AddressBook;
+use crate::driver::clock::Clock;
+use crate::driver::event_loop::{Driver, Event, Events};
+use crate::driver::membership::{MembershipError, Registry};
+use crate::driver::node::Node;
+use crate::driver::replicas::Replicas;
+use crate::driver::requests::Requests;
+use crate::driver::view::Facts;
+use crate::driver::weights::{StoreChunks, Weights};
+use crate::hardware::{self, Hardware};
+use crate::http;
+use crate::net::join::{JoinError, redeem, serve_join};
+use crate::net::weights::{WeightsClient, WeightsServer};
+use crate::net::{self, Duplex, IncomingStreams, NetConfig, NetError, NetHandle, Protocol};
+use crate::rpc::admin::AdminError;
+use crate::rpc::peers::{Io, Open, Peers};
+use crate::rpc::{admin, peer};
+use crate::store::Store;
+use crate::store::datadir::{DataDir, DataDirError};
+use crate::store::error::StoreError;
+use crate::store::identity::{IdentityError, Membership};
+use crate::wire::WireError;
+use crate::wire::join::Ticket;
+use crate::wire::{catalog, ids};
+
+/// The reference roster of slots: data, not code.
+const REFERENCE_ROSTER: &str = include_str!("../../rosters/reference.toml");
+/// How often memory, disk and power are looked at.
+const HARDWARE_PERIOD: Duration = Duration::from_secs(2);
+/// After a request to end, connections get this long to finish what they were saying.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The API's address may not be used.
+    #[error(transparent)]
+    Listen(#[from] http::ListenError),
+    /// Another program listens on the API's address.
+    #[error("{addr} is in use by another program; stop it, or choose another port with --api")]
+    ApiInUse {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// The API's address cannot be had.
+    #[error("cannot listen on {addr}: {source}; choose another address with --api")]
+    Api {
+        /// The address.
+        addr: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// An address for members that is none.
+    #[error("{0} is not an address to listen on; give IP:PORT or a multiaddress such as /ip4/0.0.0.0/tcp/7718")]
+    BadListen(String),
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// A file in it.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The roster of members.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+    /// The ticket's text.
+    #[error("this is not a usable ticket: {0}")]
+    Ticket(WireError),
+    /// Joining.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// Joining with a data directory that belongs somewhere already.
+    #[error("{} belongs to a federation already; choose another --data-dir, or move it away to join a new one", .0.display())]
+    AlreadyEnrolled(PathBuf),
+    /// The network.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The admin socket.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A part of the node ended when it should not have.
+    #[error("{what} ended: {why}")]
+    Ended {
+        /// Which part.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+impl RunError {
+    /// Was it a refusal (exit code 3), rather than a failure (1)?
+    pub fn is_refusal(&self) -> bool {
+        !matches!(
+            self,
+            RunError::Api { .. }
+                | RunError::Ended { .. }
+                | RunError::Store(_)
+                | RunError::Identity(_)
+                | RunError::Join(JoinError::Unreachable { .. } | JoinError::Setup { .. } | JoinError::BadReply { .. })
+        )
+    }
+}
+
+/// Removes a data directory that this start created, unless the start succeeded.
+struct Fresh(Option<PathBuf>);
+
+impl Fresh {
+    fn of(path: &Path) -> Fresh {
+        let absent = std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
+        Fresh(absent.then(|| path.to_owned()))
+    }
+    fn keep(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_dir_all(path);
+        }
+    }
+}
+
+/// Who this node is, and to which federation it belongs.
+struct Identity {
+    key: ed25519::Keypair,
+    me: NodeId,
+    membership: Membership,
+    inviter: Option<(NodeId, Vec<String>)>,
+    created: bool,
+}
+
+/// Runs a node until it is told to stop.
+pub async fn run(options: UpOptions) -> Result<(), RunError> {
+    http::check_listen(options.api)?;
+    let listen = multiaddresses(&options.listen)?;
+    let ticket = options.ticket.as_deref().map(Ticket::from_text).transpose().map_err(RunError::Ticket)?;
+    let api = bind(options.api).await?;
+    let mut fresh = Fresh::of(&options.data_dir);
+    let dir = Arc::new(DataDir::open(&options.data_dir)?);
+    // DISK and memory are looked at once here and then every two seconds.
+    let hardware = hardware::probe(dir.path(), options.memory_bytes);
+    let role = role(options.role, &hardware);
+    let identity = identify(&dir, &options, ticket, role).await?;
+    fresh.keep_if(!identity.created);
+    let node = Starting { options, dir, hardware, role, identity };
+    node.start(api, listen, fresh).await
+}
+
+impl Fresh {
+    /// What another machine knows of must survive a failed start.
+    fn keep_if(&mut self, condition: bool) {
+        if condition {
+            self.keep();
+        }
+    }
+}
+
+fn multiaddresses(listen: &[String]) -> Result<Vec<Multiaddr>, RunError> {
+    let parse = |text: &String| text.parse::<Multiaddr>().map_err(|_| RunError::BadListen(text.clone()));
+    listen.iter().map(parse).collect()
+}
+
+async fn bind(addr: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(addr).await.map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => RunError::ApiInUse { addr },
+        _ => RunError::Api { addr, source },
+    })
+}
+
+/// Below 20 GB no manager fits: such a machine delegates, unless its owner says otherwise.
+fn role(choice: RoleChoice, hardware: &Hardware) -> Role {
+    let largest = hardware.domains.iter().map(|domain| domain.total_bytes).max().unwrap_or(0);
+    match choice {
+        RoleChoice::Full => Role::Full,
+        RoleChoice::Delegate => Role::Delegate,
+        RoleChoice::Auto if Tier::of(largest) == Tier::Delegate => {
+            tracing::info!(largest, "less than 20 GB of memory: this node delegates and hosts no manager");
+            Role::Delegate
+        }
+        RoleChoice::Auto => Role::Full,
+    }
+}
+
+async fn identify(
+    dir: &DataDir,
+    options: &UpOptions,
+    ticket: Option<Ticket>,
+    role: Role,
+) -> Result<Identity, RunError> {
+    let known = dir.view().membership()?;
+    let key = dir.node_key()?;
+    let me = ids::node_of_key(&key.public());
+    let (membership, inviter, created) = match (known, ticket) {
+        (Some(_), Some(_)) => return Err(RunError::AlreadyEnrolled(dir.path().to_owned())),
+        (Some(membership), None) => (membership, None, false),
+        (None, None) => (Registry::create(dir, me, &options.name, role)?, None, true),
+        (None, Some(ticket)) => {
+            let redeemed = redeem(&key, &ticket, &options.name, role).await?;
+            let signed_roster = redeemed.roster.signed;
+            let membership = Membership { federation: ticket.federation, signed_roster, tickets: Vec::new() };
+            dir.save_membership(&membership)?;
+            (membership, Some((ticket.inviter, ticket.addresses)), false)
+        }
+    };
+    Ok(Identity { key, me, membership, inviter, created })
+}
+
+/// Everything that is known before the rooms open.
+struct Starting {
+    options: UpOptions,
+    dir: Arc<DataDir>,
+    hardware: Hardware,
+    role: Role,
+    identity: Identity,
+}
+
+impl Starting {
+    async fn start(self, api: TcpListener, listen: Vec<Multiaddr>, mut fresh: Fresh) -> Result<(), RunError> {
+        let me = self.identity.me;
+        let registry = Registry::open(self.dir.clone(), self.identity.membership.clone())?;
+        let roster = registry.roster();
+        // What the owner's roster says this machine is outweighs what it asked for.
+        let role = roster.member(&me).map_or(self.role, |member| member.role);
+        let store = match role {
+            Role::Full => Some(Arc::new(Store::open(&self.dir)?)),
+            Role::Delegate => None,
+        };
+        let others: BTreeSet<NodeId> = roster.members.iter().map(|m| m.node).filter(|node| *node != me).collect();
+        let config = NetConfig { keypair: self.identity.key.clone(), federation: roster.federation, listen };
+        let (net, network, incoming) = net::start(config, others).await?;
+        let admin = admin::listen(&self.dir.path().join("admin.sock"))?;
+        fresh.keep();
+
+        let (events, inbox) = Events::channel();
+        let peers = Peers::new(opener(&net));
+        let weights = Weights::new(store.clone(), WeightsClient::new(net.clone()), peers.clone(), events.clone());
+        let threads = self.options.threads.unwrap_or(self.hardware.cores).max(1);
+        let replicas = Replicas::new(self.dir.path().join("run"), threads, store.clone());
+        let requests = Requests::new(me, replicas.clone(), peers.clone(), events.clone());
+        let mut addresses = AddressBook::open(self.dir.path());
+        if let Some((inviter, known)) = &self.identity.inviter {
+            addresses.learn(*inviter, known);
+        }
+        for (node, known) in addresses.iter().filter(|(node, _)| *node != me) {
+            net.dial(node, known).await;
+        }
+        let node = Node {
+            me,
+            key: self.identity.key.clone(),
+            events: events.clone(),
+            store: store.clone(),
+            registry: registry.clone(),
+            net: net.clone(),
+        };
+        let clock = Clock::new();
+        let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
+        let address = api.local_addr().map_err(|source| RunError::Api { addr: self.options.api, source })?;
+        let mut facts =
+            Facts { api: format!("http://{address}"), listen: net.listen_addresses(), names: Default::default() };
+        facts.members_changed(&roster);
+        announce(&facts, role, &self.hardware);
+
+        let (stopped, stop) = watch::channel(false);
+        serve_members(&node, store.clone(), incoming);
+        let edges = tokio::spawn(serve_edges(node.clone(), api, admin, stop));
+        watch_hardware(self.hardware, store.clone(), events.clone(), role);
+        watch_invitations(node.clone());
+        stop_on_signal(events.clone());
+        let driver = Driver {
+            me,
+            machine,
+            clock,
+            dir: self.dir,
+            store: store.clone(),
+            registry,
+            net,
+            peers,
+            weights,
+            replicas,
+            requests,
+            addresses,
+            events: events.clone(),
+            plan_answers: VecDeque::new(),
+            facts,
+        };
+        tell_what_is_stored(store.as_deref(), &events, &node).await;
+        driver.run(inbox, network, stopped).await;
+        let _ = tokio::time::timeout(GRACE, edges).await;
+        Ok(())
+    }
+
+    fn config(&self, role: Role, registry: &Registry, store: Option<&Store>) -> Result<Config, RunError> {
+        let roster = registry.roster();
+        let mut known = Catalog::default();
+        let kept = store.map(|store| store.meta().catalog()).transpose().map_err(StoreError::from)?;
+        for (key, signed) in kept.unwrap_or_default() {
+            match catalog::open(&signed) {
+                Ok(record) => {
+                    known.merge(record);
+                }
+                Err(error) => {
+                    tracing::warn!(key, %error, "a kept catalog record is damaged; other members still have it")
+                }
+            }
+        }
+        if self.identity.created || (known.roster().is_none() && roster.members.len() == 1) {
+            let slots = self.options.roster.clone().map_or_else(reference_roster, Ok)?;
+            let record = catalog::seal(Entry::Roster(slots), known.next_sequence(&Key::Roster), &self.identity.key);
+            if let Some(store) = store {
+                store.meta().put_catalog("Roster", &record.signed).map_err(StoreError::from)?;
+            }
+            known.merge(record);
+        }
+        let me = self.identity.me;
+        Ok(Config {
+            me,
+            name: roster.name_of(&me),
+            role,
+            incarnation: self.dir.next_incarnation()?,
+            epoch_highest: self.dir.view().epoch()?,
+            priority: self.options.priority,
+            members: roster,
+            catalog: known,
+            strategy: Strategy::Mixed,
+        })
+    }
+}
+
+fn reference_roster() -> Result<SlotRoster, RunError> {
+    let roster: Result<SlotRoster, _> = toml::from_str(REFERENCE_ROSTER);
+    roster.map_err(|error| RunError::Ended { what: "the reference roster", why: error.to_string() })
+}
+
+/// Opens streams to members for the rpc room, which knows nothing of libp2p.
+fn opener(net: &NetHandle) -> Open {
+    let net = net.clone();
+    Arc::new(move |node| {
+        let net = net.clone();
+        Box::pin(async move {
+            let stream = net.open_stream(node, Protocol::Rpc).await.map_err(std::io::Error::other)?;
+            Ok(Box::new(Duplex::new(node, stream)) as Box<dyn Io>)
+        })
+    })
+}
+
+/// One line for the person at the terminal.
+fn announce(facts: &Facts, role: Role, hardware: &Hardware) {
+    let peers = facts.listen.first().cloned().unwrap_or_default();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), api = facts.api, peers, role = role.as_str(), "fednode is up");
+    for note in &hardware.notes {
+        tracing::info!(note, "hardware");
+    }
+}
+
+/// Serves the streams that members open.
+fn serve_members(node: &Node, store: Option<Arc<Store>>, incoming: IncomingStreams) {
+    let rpc = tokio_stream::wrappers::ReceiverStream::new(incoming.rpc);
+    let rpc = tokio_stream::StreamExt::map(rpc, |(caller, stream)| (caller, Duplex::new(caller, stream)));
+    let backend = Arc::new(node.clone());
+    tokio::spawn(async move {
+        if let Err(error) = peer::serve(rpc, backend).await {
+            tracing::error!(%error, "the members' service ended");
+        }
+    });
+    if let Some(store) = store {
+        tokio::spawn(WeightsServer::new(Arc::new(StoreChunks(store))).run(incoming.weights));
+    }
+    let (node, mut joiners) = (node.clone(), incoming.join);
+    tokio::spawn(async move {
+        while let Some((joiner, stream)) = joiners.recv().await {
+            let node = node.clone();
+            tokio::spawn(async move {
+                match serve_join(stream, joiner, node.me, &node).await {
+                    Ok(member) => tracing::info!(name = member.name, node = %member.node, "a machine joined"),
+                    Err(error) => tracing::warn!(%error, "nobody joined"),
+                }
+            });
+        }
+    });
+}
+
+/// Serves HTTP and the command line until the node ends.
+async fn serve_edges(node: Node, api: TcpListener, admin: tokio::net::UnixListener, stop: watch::Receiver<bool>) {
+    let ended = |mut stop: watch::Receiver<bool>| async move {
+        let _ = stop.wait_for(|stopped| *stopped).await;
+    };
+    let http = http::serve(api, node.clone(), ended(stop.clone()));
+    let admin = admin::serve(admin, Arc::new(node), ended(stop));
+    let (http, admin) = tokio::join!(http, admin);
+    if let Err(error) = http {
+        tracing::error!(%error, "the HTTP API ended");
+    }
+    if let Err(error) = admin {
+        tracing::error!(%error, "the command line's service ended");
+    }
+}
+
+fn watch_hardware(mut hardware: Hardware, store: Option<Arc<Store>>, events: Events, role: Role) {
+    tokio::spawn(async move {
+        loop {
+            let mut domains = hardware.domains.clone();
+            domains.iter_mut().for_each(|domain| domain.hosts &= role == Role::Full && cfg!(feature = "llama"));
+            let disk_free_bytes = store.as_ref().map_or(0, |store| store.disk_free());
+            let input = Input::Hardware { domains, disk_free_bytes, on_battery: hardware.on_battery };
+            events.send(Event::Core(input)).await;
+            tokio::time::sleep(HARDWARE_PERIOD).await;
+            let refreshed = tokio::task::spawn_blocking(move || {
+                hardware.refresh();
+                hardware
+            });
+            let Ok(next) = refreshed.await else { return };
+            hardware = next;
+        }
+    });
+}
+
+/// Strangers may knock only while an invitation is open.
+fn watch_invitations(node: Node) {
+    tokio::spawn(async move {
+        loop {
+            node.net.set_invitation_open(node.registry.invitation_open()).await;
+            tokio::time::sleep(HARDWARE_PERIOD).await;
+        }
+    });
+}
+
+fn stop_on_signal(events: Events) {
+    tokio::spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        events.send(Event::Stop).await;
+        let _ = tokio::signal::ctrl_c().await;
+        std::process::exit(130); // asked twice: now
+    });
+}
+
+/// What lies on the disk since before the start.
+async fn tell_what_is_stored(store: Option<&Store>, events: &Events, node: &Node) {
+    events.send(Event::Core(Input::Addresses(node.net.listen_addresses()))).await;
+    let Some(store) = store else { return };
+    for artifact in store.complete() {
+        events.send(Event::Core(Input::Stored(artifact))).await;
+    }
+    for (artifact, have) in store.partial() {
+        events.send(Event::Core(Input::Partial(artifact, have.count()))).await;
+    }
+}

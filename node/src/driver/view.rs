@@ -1,0 +1,304 @@
+//! The machine's tables as the one view that people and scripts read.
+
+use std::collections::BTreeMap;
+
+use crate::core::catalog::Publication;
+use crate::core::machine::Machine;
+use crate::core::membership::advert::{Advert, ReplicaState};
+use crate::core::membership::roster::{MemberRoster, Role};
+use crate::core::membership::table::Presence;
+use crate::core::placement::document::{Names, PlanDocument};
+use crate::core::placement::plan::Plan;
+use crate::core::roster::{RosterSlot, SlotPolicy};
+use crate::core::sizing::Tier;
+use crate::core::types::{Digest, NodeId, SlotName};
+use crate::core::view::{
+    CoordinatorView, DomainView, MemberView, NodeView, PlanSummary, ReplicaView, RequestsView, SlotDomainView,
+    SlotView, SourceView, State, TransferView,
+};
+use crate::wire::ids::peer_id_text;
+
+/// What the view says that the core does not know.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// `http://ADDR`.
+    pub api: String,
+    /// Peer addresses.
+    pub listen: Vec<String>,
+    /// Members' names.
+    pub names: BTreeMap<NodeId, String>,
+}
+
+impl Facts {
+    /// Takes the names of a new roster.
+    pub fn members_changed(&mut self, roster: &MemberRoster) {
+        self.names = roster.members.iter().map(|member| (member.node, member.name.clone())).collect();
+    }
+
+    fn name(&self, node: &NodeId) -> String {
+        self.names.get(node).cloned().unwrap_or_else(|| peer_id_text(node))
+    }
+}
+
+impl Names for Facts {
+    fn node(&self, node: NodeId) -> String {
+        self.name(&node)
+    }
+    fn artifact(&self, artifact: Digest) -> String {
+        artifact.to_string()
+    }
+}
+
+/// The whole view.
+pub fn state(machine: &Machine, facts: &Facts) -> State {
+    let config = machine.config();
+    let mine = machine.own_advert();
+    let adverts = adverts(machine, &mine);
+    let (in_flight, counts) = machine.requests();
+    State {
+        federation: config.members.federation.to_string(),
+        node: node_view(machine, facts, &mine),
+        coordinator: machine.coordinator().map(|(node, epoch)| CoordinatorView {
+            name: facts.name(&node),
+            peer_id: peer_id_text(&node),
+            epoch,
+        }),
+        plan: machine.plan().map(|plan| plan_summary(plan, &adverts, facts)),
+        members: members(machine, facts, &adverts),
+        slots: slots(machine, facts, &adverts),
+        transfers: transfers(machine, facts),
+        requests: RequestsView {
+            in_flight: in_flight as u64,
+            done: counts.done,
+            failed: counts.failed,
+            retried: counts.retried,
+        },
+    }
+}
+
+/// The current plan as a document; `None` before the first.
+pub fn plan(machine: &Machine, facts: &Facts) -> Option<PlanDocument> {
+    let plan = machine.plan()?;
+    let roster = machine.config().catalog.roster();
+    let demand = |slot: &SlotName| {
+        let due = roster.and_then(|roster| roster.slot(slot)).map_or(1, |slot| slot.demand_per_hour);
+        u64::from(due.max(1))
+    };
+    let resident: std::collections::BTreeSet<&SlotName> = plan.replicas.iter().map(|replica| &replica.slot).collect();
+    let score = resident.into_iter().map(demand).sum();
+    Some(PlanDocument::new(plan, score, &plan.replicas, facts))
+}
+
+/// The newest statement of every member that is not known to be gone, this node's own among them.
+fn adverts<'a>(machine: &'a Machine, mine: &'a Advert) -> BTreeMap<NodeId, &'a Advert> {
+    let there = machine.table().iter().filter(|(_, entry)| entry.presence != Presence::Down);
+    let others = there.filter_map(|(node, entry)| Some((*node, entry.advert.as_ref()?)));
+    others.chain([(mine.node, mine)]).collect()
+}
+
+fn node_view(machine: &Machine, facts: &Facts, mine: &Advert) -> NodeView {
+    let config = machine.config();
+    let largest = mine.domains.iter().map(|domain| domain.total_bytes).max().unwrap_or(0);
+    NodeView {
+        peer_id: peer_id_text(&config.me),
+        name: facts.name(&config.me),
+        role: config.role.as_str().to_owned(),
+        tier: Tier::of(largest).as_str().to_owned(),
+        api: facts.api.clone(),
+        listen: facts.listen.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+    }
+}
+
+fn plan_summary(plan: &Plan, adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts) -> PlanSummary {
+    let mut pending = Vec::new();
+    for replica in &plan.replicas {
+        let there = adverts.get(&replica.node).and_then(|advert| {
+            advert.replicas.iter().find(|held| held.slot == replica.slot && held.artifact == replica.artifact)
+        });
+        let attached = there.is_some_and(|held| {
+            held.state == ReplicaState::Ready && replica.adapters.iter().all(|a| held.domains.contains(&a.domain))
+        });
+        if !attached {
+            let state = there.map_or("unknown", |held| held.state.as_str());
+            let reason = there.map(|held| held.reason.as_str()).filter(|reason| !reason.is_empty());
+            let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            pending.push(format!("{} on {} is {state}{reason}", replica.slot, facts.name(&replica.node)));
+        }
+    }
+    for stored in &plan.stored {
+        let there = adverts.get(&stored.node).is_some_and(|advert| advert.stores(&stored.artifact));
+        if !there {
+            let node = facts.name(&stored.node);
+            pending.push(format!("artifact {} is not yet stored on {node}", stored.artifact.short()));
+        }
+    }
+    PlanSummary {
+        epoch: plan.epoch,
+        revision: plan.revision,
+        digest: plan.inputs_digest.to_string(),
+        carried_out: pending.is_empty(),
+        pending,
+    }
+}
+
+fn members(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Advert>) -> Vec<MemberView> {
+    let config = machine.config();
+    let mut views: Vec<(bool, MemberView)> = config
+        .members
+        .members
+        .iter()
+        .map(|member| {
+            let mine = member.node == config.me;
+            let presence = machine.table().get(&member.node).map_or("unseen", |entry| entry.presence.as_str());
+            let advert = adverts.get(&member.node);
+            let role = machine.plan().and_then(|plan| plan.roles.iter().find(|(node, _)| *node == member.node));
+            let view = MemberView {
+                name: member.name.clone(),
+                peer_id: peer_id_text(&member.node),
+                role: member.role.as_str().to_owned(),
+                admin: member.admin,
+                state: if mine { "alive".to_owned() } else { presence.to_owned() },
+                plan_role: role.map(|(_, role)| role.as_str().to_owned()).unwrap_or_default(),
+                domains: advert.map(|advert| domains(advert)).unwrap_or_default(),
+                disk_free_bytes: advert.map_or(0, |advert| advert.disk_free_bytes),
+                resident: advert.map(|advert| resident(advert)).unwrap_or_default(),
+                stored: advert.map(|advert| stored(advert)).unwrap_or_default(),
+            };
+            (!mine, view)
+        })
+        .collect();
+    views.sort_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
+    debug_assert!(facts.names.len() >= views.len().min(1), "the facts follow the roster");
+    views.into_iter().map(|(_, view)| view).collect()
+}
+
+fn domains(advert: &Advert) -> Vec<DomainView> {
+    let view = |domain: &crate::core::membership::advert::MemoryDomain| DomainView {
+        name: domain.name.clone(),
+        kind: domain.kind.as_str().to_owned(),
+        total_bytes: domain.total_bytes,
+        free_bytes: domain.free_bytes,
+        reserve_bytes: domain.reserve_bytes,
+        ours_bytes: domain.ours_bytes,
+        hosts: domain.hosts,
+    };
+    advert.domains.iter().map(view).collect()
+}
+
+fn resident(advert: &Advert) -> Vec<String> {
+    let ready = advert.replicas.iter().filter(|replica| replica.state == ReplicaState::Ready);
+    ready.map(|replica| replica.slot.to_string()).collect()
+}
+
+fn stored(advert: &Advert) -> Vec<String> {
+    let whole = advert.holdings.iter().filter(|held| held.complete);
+    whole.map(|held| held.artifact.to_string()).collect()
+}
+
+fn slots(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Advert>) -> Vec<SlotView> {
+    let Some(roster) = machine.config().catalog.roster() else { return Vec::new() };
+    roster.slots.iter().map(|slot| slot_view(machine, facts, adverts, slot)).collect()
+}
+
+fn slot_view(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Advert>, slot: &RosterSlot) -> SlotView {
+    let catalog = &machine.config().catalog;
+    let published = catalog.publication(&slot.name, None);
+    let holders = holders(adverts, facts, published);
+    let replicas = replicas(adverts, facts, &slot.name);
+    let has = |state: &str| replicas.iter().any(|replica| replica.state == state);
+    let state = match published {
+        _ if has("ready") => "resident",
+        Some(_) if has("loading") || has("fetching") => "loading",
+        Some(_) if !holders.is_empty() => "stored",
+        _ => "missing",
+    };
+    let domain = |name: &SlotName| SlotDomainView {
+        name: name.to_string(),
+        artifact: catalog.publication(&slot.name, Some(name)).map(|p| p.artifact.to_string()).unwrap_or_default(),
+    };
+    let shortfall = machine.plan().and_then(|plan| plan.shortfalls.iter().find(|short| short.slot == slot.name));
+    let context = published.map_or(slot.context, |p| slot.context.min(p.shape.context_max.max(1)));
+    SlotView {
+        name: slot.name.to_string(),
+        title: slot.title.clone(),
+        policy: if slot.policy == SlotPolicy::Pinned { "pinned".to_owned() } else { "swappable".to_owned() },
+        artifact: published.map(|p| p.artifact.to_string()).unwrap_or_default(),
+        model: published.map(|p| p.name.clone()).unwrap_or_default(),
+        version: published.map(|p| p.version.clone()).unwrap_or_default(),
+        state: state.to_owned(),
+        precision: published.map(|p| p.shape.precision.name().to_owned()).unwrap_or_default(),
+        context,
+        bytes: published.map_or(0, |p| p.artifact_bytes),
+        domains: slot.domains.iter().map(domain).collect(),
+        shortfall: shortfall.map(|short| short.why.clone()).unwrap_or_default(),
+        replicas,
+        holders,
+    }
+}
+
+fn holders(adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts, published: Option<&Publication>) -> Vec<String> {
+    let Some(published) = published else { return Vec::new() };
+    let holding = adverts.iter().filter(|(_, advert)| advert.stores(&published.artifact));
+    holding.map(|(node, _)| facts.name(node)).collect()
+}
+
+fn replicas(adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts, slot: &SlotName) -> Vec<ReplicaView> {
+    let all = adverts.iter().flat_map(|(node, advert)| advert.replicas.iter().map(move |replica| (node, replica)));
+    let views = all.filter(|(_, replica)| &replica.slot == slot).map(|(node, replica)| ReplicaView {
+        node: facts.name(node),
+        peer_id: peer_id_text(node),
+        memory_domain: replica.memory_domain.clone(),
+        state: replica.state.as_str().to_owned(),
+        reason: replica.reason.clone(),
+        bytes: replica.bytes,
+        in_flight: replica.in_flight,
+    });
+    views.collect()
+}
+
+fn transfers(machine: &Machine, facts: &Facts) -> Vec<TransferView> {
+    let catalog = &machine.config().catalog;
+    let slot_of = |artifact: &Digest| {
+        let publication = catalog.publications().find(|publication| &publication.artifact == artifact);
+        publication.map_or_else(String::new, |p| match &p.domain {
+            Some(domain) => format!("{}:{domain}", p.slot),
+            None => p.slot.to_string(),
+        })
+    };
+    let views = machine.transfers().iter().map(|(artifact, transfer)| TransferView {
+        artifact: artifact.to_string(),
+        slot: slot_of(artifact),
+        state: transfer.stage.as_str().to_owned(),
+        total_bytes: transfer.total_bytes(),
+        done_bytes: transfer.done_bytes(),
+        chunks: transfer.chunks(),
+        chunks_done: transfer.chunks_done(),
+        chunks_corrupt: transfer.corrupt,
+        chunks_local: transfer.local,
+        verified: transfer.stage == crate::core::transfer::Stage::Done,
+        sources: transfer
+            .sources
+            .iter()
+            .filter(|(_, source)| source.chunks + source.strikes > 0)
+            .map(source(facts))
+            .collect(),
+        reason: transfer.reason.clone(),
+    });
+    views.collect()
+}
+
+fn source(facts: &Facts) -> impl Fn((&NodeId, &crate::core::transfer::Source)) -> SourceView + '_ {
+    |(node, source)| SourceView {
+        node: facts.name(node),
+        bytes: source.bytes,
+        chunks: source.chunks,
+        strikes: source.strikes,
+    }
+}
+
+/// Is this node a delegate? For the refusals that only a full node is spared.
+pub fn is_delegate(machine: &Machine) -> bool {
+    machine.config().role == Role::Delegate
+}

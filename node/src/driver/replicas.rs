@@ -8,8 +8,11 @@ use crate::core::machine::Input;
 use crate::core::placement::plan::PlannedReplica;
 use crate::core::types::{Digest, SlotName};
 use crate::driver::event_loop::{Event, Events};
-use crate::engine::{ChildEngine, Engine, LoadSpec};
+use crate::engine::{ChildEngine, LoadSpec};
 use crate::store::{Store, gguf};
+
+/// No child is held to less private memory than this, however small its model.
+const PRIVATE_BYTES_MIN: u64 = 1 << 30;
 
 /// A replica that answers.
 #[derive(Clone)]
@@ -77,7 +80,17 @@ impl Replicas {
         let precision = tokio::task::spawn_blocking(move || check_precision(&files, floor_f16))
             .await
             .map_err(|error| error.to_string())??;
-        let spec = LoadSpec { path, adapters, context: order.context, parallel: order.parallel, threads: self.threads };
+        // Beyond its promise a child is stopped, not the machine; mapped weights do not count, and a third more than the
+        // promise is allowed for what the estimate may have missed.
+        let private_bytes_max = Some(order.bytes.saturating_add(order.bytes / 3).max(PRIVATE_BYTES_MIN));
+        let spec = LoadSpec {
+            path,
+            adapters,
+            context: order.context,
+            parallel: order.parallel,
+            threads: self.threads,
+            private_bytes_max,
+        };
         let exe = std::env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))?;
         let started = ChildEngine::start(&exe, &self.run_dir, &spec).await;
         let (engine, loaded) = started.map_err(|error| error.to_string())?;
@@ -91,13 +104,7 @@ impl Replicas {
         let exited = replica.engine.exited();
         tokio::spawn(async move {
             let how = exited.await;
-            let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
-            let died = live.get(&slot).is_some_and(|replica| replica.engine.pid() == pid);
-            if died {
-                live.remove(&slot);
-            }
-            drop(live);
-            if died {
+            if forget(&live, &slot, pid) {
                 tracing::warn!(slot = %slot, pid, how, "replica died");
                 events.send(Event::Core(Input::ReplicaDied(slot, format!("its engine was {how}")))).await;
             }
@@ -121,6 +128,16 @@ impl Replicas {
         let live = std::mem::take(&mut *self.live.lock().unwrap_or_else(PoisonError::into_inner));
         futures::future::join_all(live.values().map(|replica| replica.engine.stop())).await;
     }
+}
+
+/// Removes the replica of this process; false if it is gone already, because it was asked to end.
+fn forget(live: &Mutex<BTreeMap<SlotName, Replica>>, slot: &SlotName, pid: u32) -> bool {
+    let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
+    let died = live.get(slot).is_some_and(|replica| replica.engine.pid() == pid);
+    if died {
+        live.remove(slot);
+    }
+    died
 }
 
 /// Reads the tensor tables that are about to be loaded: the floor is the file's own word, not the manifest's.

@@ -14,7 +14,6 @@ use crate::core::route::{Ask, Refusal, RequestId};
 use crate::core::types::{Duration, NodeId, SlotName, Time};
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::replicas::Replicas;
-use crate::engine::Engine;
 use crate::rpc::peers::Peers;
 
 /// Answers wait here for slow readers, so that a slow reader never holds an engine: a whole answer of this many tokens fits.

@@ -91,7 +91,8 @@ pub enum NetEvent {
     DialFailed {
         /// Which member.
         node: NodeId,
-        /// Every address answered that this node is not there; false when some did not answer at all.
+        /// Every address that can be reached from here answered that this node is not there; false when some did not
+        /// answer at all.
         refused: bool,
     },
     /// A member spoke: signed by it, checked, and passed on.

@@ -17,7 +17,7 @@ use crate::core::membership::advert::Gossip;
 use crate::core::types::{FederationId, NodeId};
 use crate::net::admission::Admission;
 use crate::net::behaviour::{self, Behaviour, BehaviourEvent, MemberBehaviourEvent};
-use crate::net::dial::{dial_of, dialable, nobody_there};
+use crate::net::dial::{absence, dial_of, dialable};
 use crate::net::listen::{self, Listening};
 use crate::net::outbox::Outbox;
 use crate::net::peers::{Arrival, Book};
@@ -230,7 +230,8 @@ impl Task {
 
     fn dial(&mut self, node: NodeId, now: Instant) {
         let Some(peer) = wire::ids::peer_id(&node) else { return };
-        let dials: Vec<DialOpts> = self.book.addresses(&node).into_iter().map(|address| dial_of(peer, address)).collect();
+        let dials: Vec<DialOpts> =
+            self.book.addresses(&node).into_iter().map(|address| dial_of(peer, address)).collect();
         self.book.round_began(node, dials.iter().map(DialOpts::connection_id).collect());
         for dial in dials {
             let id = dial.connection_id();
@@ -242,7 +243,7 @@ impl Task {
 
     fn on_dial_error(&mut self, node: NodeId, dial: ConnectionId, error: &DialError, now: Instant) {
         tracing::debug!(%node, %error, "dial failed");
-        if let Some(failed) = self.book.dial_failed(&node, dial, nobody_there(error), now) {
+        if let Some(failed) = self.book.dial_failed(&node, dial, absence(error), now) {
             self.outbox.push(NetEvent::DialFailed { node, refused: failed.refused });
         }
     }

@@ -56,11 +56,14 @@ impl Running {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("waited for {what}"))
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("waited for {what}"))
     }
 
     pub(super) async fn connected(&mut self, other: NodeId) {
-        self.wait("connection", |event| matches!(event, NetEvent::Connected { node, .. } if node == other).then_some(())).await;
+        self.wait("connection", |event| {
+            matches!(event, NetEvent::Connected { node, .. } if node == other).then_some(())
+        })
+        .await;
     }
 
     pub(super) async fn disconnected(&mut self, other: NodeId) {

@@ -221,7 +221,11 @@ impl WeightsServer {
         }
     }
 
-    async fn answer<S: AsyncWrite + Unpin>(&self, stream: &mut S, request: &v1::ChunkRequest) -> Result<(), FrameError> {
+    async fn answer<S: AsyncWrite + Unpin>(
+        &self,
+        stream: &mut S,
+        request: &v1::ChunkRequest,
+    ) -> Result<(), FrameError> {
         let Ok(artifact) = wire::array32("artifact", &request.artifact).map(Digest) else {
             return Err(FrameError::Encoding);
         };

@@ -237,7 +237,8 @@ impl NetHandle {
         self.send(Command::SetInvitationOpen(open)).await;
     }
 
-    /// Closes a member's connections and forgets its addresses, so that it is not dialled until it is known again.
+    /// Closes a member's connections and forgets its addresses, so that it is not dialled until it is known again. It may
+    /// still dial us: only `set_members` keeps it out.
     pub async fn disconnect(&self, node: NodeId) {
         self.send(Command::Disconnect(node)).await;
     }

@@ -92,8 +92,18 @@ pub const JOIN_STEP: Duration = Duration::from_secs(10);
 pub const CHUNK_WAIT: Duration = Duration::from_secs(30);
 /// Chunks read and sent at once: bounds a sender's memory to 32 × 4 MiB; more answer Busy.
 pub const CHUNKS_SERVED_MAX: usize = 32;
-/// Open streams of the weight data plane that are served; more are closed.
-pub const CHUNK_STREAMS_MAX: usize = 256;
+/// Open streams of the weight data plane that are served: the full depth for 128 members; more are closed.
+pub const CHUNK_STREAMS_MAX: usize = 1024;
+/// A weight stream on which nothing was asked for this long is closed; the asker opens another.
+pub const CHUNK_STREAM_IDLE: Duration = Duration::from_secs(60);
+/// A chunk request or the header of its reply: a digest and two numbers.
+pub const CHUNK_HEADER_BYTES_MAX: usize = 64;
+/// Around one gossip message: its topic, author, signature and frame.
+pub const GOSSIP_FRAME_BYTES: usize = 4 << 10;
+/// A node's last messages, said again to a peer that begins to listen: an advertisement and a lease.
+pub const LAST_WORDS_MAX: usize = 2;
+/// The system says within this whether a port can be listened on.
+pub const LISTEN_WAIT: Duration = Duration::from_secs(5);
 
 /// A node says what it has at least this often; a change is said at once.
 pub const ADVERT_PERIOD: Duration = Duration::from_secs(2);

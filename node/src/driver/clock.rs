@@ -2,7 +2,7 @@
 
 use std::time::{Duration as StdDuration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::core::types::{Duration, Time};
+use crate::core::types::Time;
 
 /// A jump of the boot-time clock against the process clock by more than this means that the machine slept (DESIGN 7).
 const SLEEP_MIN: StdDuration = StdDuration::from_secs(5);
@@ -54,11 +54,6 @@ fn boot_ahead() -> StdDuration {
 #[cfg(not(target_os = "linux"))]
 fn boot_ahead() -> StdDuration {
     StdDuration::ZERO
-}
-
-/// A core duration for tokio.
-pub fn std_duration(duration: Duration) -> StdDuration {
-    StdDuration::from_nanos(duration.0)
 }
 
 /// Seconds since the Unix epoch, for tickets and rosters.

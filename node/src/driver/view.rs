@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::core::catalog::Publication;
 use crate::core::machine::Machine;
 use crate::core::membership::advert::{Advert, ReplicaState};
-use crate::core::membership::roster::{MemberRoster, Role};
+use crate::core::membership::roster::MemberRoster;
 use crate::core::membership::table::Presence;
 use crate::core::placement::document::{Names, PlanDocument};
 use crate::core::placement::plan::Plan;
@@ -296,9 +296,4 @@ fn source(facts: &Facts) -> impl Fn((&NodeId, &crate::core::transfer::Source)) -
         chunks: source.chunks,
         strikes: source.strikes,
     }
-}
-
-/// Is this node a delegate? For the refusals that only a full node is spared.
-pub fn is_delegate(machine: &Machine) -> bool {
-    machine.config().role == Role::Delegate
 }

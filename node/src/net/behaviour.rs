@@ -14,9 +14,6 @@ use crate::net::members_only::MembersOnly;
 use crate::net::streams::{self, Inbox};
 use crate::net::{NetError, std_duration};
 
-/// Room for the topic, the author, the signature and the frame around one gossip message.
-const GOSSIP_FRAME_BYTES: usize = 4 << 10;
-
 /// The whole. The order matters: each part is asked in turn whether it takes a connection, and `members` remembers the
 /// guests it took, so nobody may refuse after it.
 #[derive(NetworkBehaviour)]
@@ -74,7 +71,7 @@ fn gossip(keypair: &Keypair, federation: &FederationId) -> Result<gossipsub::Beh
     let config = gossipsub::ConfigBuilder::default()
         .validation_mode(gossipsub::ValidationMode::Strict)
         .validate_messages()
-        .max_transmit_size(limits::GOSSIP_BYTES_MAX + GOSSIP_FRAME_BYTES)
+        .max_transmit_size(limits::GOSSIP_BYTES_MAX + limits::GOSSIP_FRAME_BYTES)
         .heartbeat_interval(std::time::Duration::from_secs(1))
         // Every member we are connected to hears us at once; the mesh only carries messages on to those we cannot reach.
         .flood_publish(true)

@@ -1,5 +1,7 @@
 //! What to dial, and what a failed dial says of the peer.
 
+use std::io;
+
 use libp2p::core::transport::TransportError;
 use libp2p::multiaddr::Protocol as Part;
 use libp2p::swarm::DialError;
@@ -18,29 +20,50 @@ pub(super) fn dial_of(peer: PeerId, address: Multiaddr) -> DialOpts {
 /// was said by whoever gave it.
 pub(super) fn dialable(text: &str) -> Option<Multiaddr> {
     let address: Multiaddr = text.parse().ok()?;
-    let parts: Vec<Part<'_>> = address.iter().collect();
-    match parts.as_slice() {
-        [
-            host @ (Part::Ip4(_) | Part::Ip6(_) | Part::Dns(_) | Part::Dns4(_) | Part::Dns6(_)),
-            port @ Part::Tcp(1..),
-            rest @ ..,
-        ] if matches!(rest, [] | [Part::P2p(_)]) => Some([host.clone(), port.clone()].into_iter().collect()),
+    let mut parts = address.iter();
+    let host = parts
+        .next()
+        .filter(|part| matches!(part, Part::Ip4(_) | Part::Ip6(_) | Part::Dns(_) | Part::Dns4(_) | Part::Dns6(_)))?;
+    let port = parts.next().filter(|part| matches!(part, Part::Tcp(1..)))?;
+    match (parts.next(), parts.next()) {
+        (None | Some(Part::P2p(_)), None) => Some([host, port].into_iter().collect()),
         _ => None,
     }
 }
 
-/// Is the peer known not to be at this address? Refused; or somebody else lives there now, perhaps ourselves.
-pub(super) fn nobody_there(error: &DialError) -> bool {
+/// What a failed dial of one address says of the peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Absence {
+    /// It is not there: the machine refused, the local network does not find it, or somebody else lives there now.
+    Known,
+    /// Nothing: from here no way leads to this address, such as IPv6 on a machine without it.
+    NoWay,
+    /// Nobody answered, or not to the end; it may be there.
+    Possible,
+}
+
+/// Reads a failed dial. Every dial of ours has one address.
+pub(super) fn absence(error: &DialError) -> Absence {
     match error {
-        DialError::Transport(errors) => {
-            !errors.is_empty()
-                && errors.iter().all(|(_, error)| match error {
-                    TransportError::Other(error) => transport::says_gone(error),
-                    TransportError::MultiaddrNotSupported(_) => false,
-                })
+        DialError::Transport(errors) => match errors.first() {
+            Some((_, TransportError::Other(error))) => {
+                transport::io_kind(error).map_or(Absence::Possible, absence_by_kind)
+            }
+            _ => Absence::NoWay,
+        },
+        // The last: libp2p drops an address that we listen on ourselves.
+        DialError::WrongPeerId { .. } | DialError::LocalPeerId { .. } | DialError::NoAddresses => Absence::Known,
+        _ => Absence::Possible,
+    }
+}
+
+fn absence_by_kind(kind: io::ErrorKind) -> Absence {
+    match kind {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable => Absence::Known,
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported => {
+            Absence::NoWay
         }
-        DialError::WrongPeerId { .. } | DialError::LocalPeerId { .. } => true,
-        _ => false,
+        _ => Absence::Possible,
     }
 }
 
@@ -61,5 +84,20 @@ mod tests {
         for bad in ["", "10.0.0.1:7718", "/ip4/10.0.0.1", "/ip4/10.0.0.1/tcp/0", "/ip4/10.0.0.1/udp/1", "/unix/tmp/x"] {
             check(bad, None);
         }
+    }
+
+    #[test]
+    fn only_a_refusal_or_another_peer_says_that_the_peer_is_gone() {
+        let check = |kind: io::ErrorKind, expect| {
+            let error = TransportError::Other(io::Error::other(io::Error::from(kind)));
+            let address: Multiaddr = "/ip4/10.0.0.1/tcp/1".parse().expect("address");
+            assert_eq!(absence(&DialError::Transport(vec![(address, error)])), expect, "{kind:?}");
+        };
+        check(io::ErrorKind::ConnectionRefused, Absence::Known);
+        check(io::ErrorKind::HostUnreachable, Absence::Known);
+        check(io::ErrorKind::NetworkUnreachable, Absence::NoWay);
+        check(io::ErrorKind::ConnectionReset, Absence::Possible);
+        check(io::ErrorKind::TimedOut, Absence::Possible);
+        assert_eq!(absence(&DialError::Aborted), Absence::Possible);
     }
 }

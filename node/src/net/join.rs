@@ -23,7 +23,7 @@ use crate::core::limits;
 use crate::core::membership::roster::{Member, Role};
 use crate::core::types::NodeId;
 use crate::net::admission::Admission;
-use crate::net::dial::{dial_of, dialable, nobody_there};
+use crate::net::dial::{dial_of, dialable};
 use crate::net::frame::{self, FrameError};
 pub use crate::net::join_serve::{Invitation, JoinAuthority, ServeJoinError, serve_join};
 use crate::net::{Protocol, std_duration, streams, transport};
@@ -140,20 +140,22 @@ async fn reach(
             pending.insert(id);
         }
     }
-    let mut somebody_else = false;
+    // A neighbour's list of addresses ends with its loopback, where on this machine somebody else may live. Only when
+    // nothing but others answered was the inviter's place taken.
+    let mut only_others = !pending.is_empty();
     while !pending.is_empty() {
         // Each dial ends within the handshake's limit, so this loop does.
         match swarm.select_next_some().await {
             SwarmEvent::ConnectionEstablished { connection_id, .. } => return Ok(connection_id),
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 pending.remove(&connection_id);
-                somebody_else |= matches!(error, libp2p::swarm::DialError::WrongPeerId { .. });
-                tracing::debug!(%error, gone = nobody_there(&error), "inviter not reached");
+                only_others &= matches!(error, libp2p::swarm::DialError::WrongPeerId { .. });
+                tracing::debug!(%error, "inviter not reached");
             }
             _ => {}
         }
     }
-    Err(if somebody_else { JoinError::WrongInviter } else { unreachable() })
+    Err(if only_others { JoinError::WrongInviter } else { unreachable() })
 }
 
 /// The joiner's half of the conversation.

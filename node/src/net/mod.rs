@@ -91,7 +91,8 @@ pub enum NetEvent {
     DialFailed {
         /// Which member.
         node: NodeId,
-        /// Every address answered that this node is not there; false when some did not answer at all.
+        /// Every address that can be reached from here answered that this node is not there; false when some did not
+        /// answer at all.
         refused: bool,
     },
     /// A member spoke: signed by it, checked, and passed on.
@@ -236,7 +237,8 @@ impl NetHandle {
         self.send(Command::SetInvitationOpen(open)).await;
     }
 
-    /// Closes a member's connections and forgets its addresses, so that it is not dialled until it is known again.
+    /// Closes a member's connections and forgets its addresses, so that it is not dialled until it is known again. It may
+    /// still dial us: only `set_members` keeps it out.
     pub async fn disconnect(&self, node: NodeId) {
         self.send(Command::Disconnect(node)).await;
     }

@@ -9,6 +9,7 @@ use libp2p::swarm::ConnectionId;
 
 use crate::core::limits;
 use crate::core::types::NodeId;
+use crate::net::dial::Absence;
 use crate::net::std_duration;
 
 /// All members spoken of so far.
@@ -39,7 +40,10 @@ struct Link {
 struct Round {
     pending: BTreeSet<ConnectionId>,
     won: bool,
-    refused: bool,
+    /// Some address said that the peer is not there.
+    absent: bool,
+    /// At some address it may still be.
+    possible: bool,
 }
 
 /// What a new connection means.
@@ -56,7 +60,7 @@ pub(super) enum Arrival {
 /// All addresses of a round failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct RoundFailed {
-    /// Every address said that nobody is there.
+    /// Every address that can be reached from here said that the peer is not there.
     pub(super) refused: bool,
 }
 
@@ -112,7 +116,7 @@ impl Book {
     pub(super) fn round_began(&mut self, node: NodeId, dials: BTreeSet<ConnectionId>) {
         let peer = self.peers.entry(node).or_default();
         peer.retry_at = None;
-        peer.round = Some(Round { pending: dials, won: false, refused: true });
+        peer.round = Some(Round { pending: dials, won: false, absent: false, possible: false });
     }
 
     /// One dial failed. Tells when it was the last of its round and none succeeded.
@@ -120,7 +124,7 @@ impl Book {
         &mut self,
         node: &NodeId,
         dial: ConnectionId,
-        refused: bool,
+        absence: Absence,
         now: Instant,
     ) -> Option<RoundFailed> {
         let peer = self.peers.get_mut(node)?;
@@ -128,11 +132,12 @@ impl Book {
         if !round.pending.remove(&dial) {
             return None;
         }
-        round.refused &= refused;
+        round.absent |= absence == Absence::Known;
+        round.possible |= absence == Absence::Possible;
         if !round.pending.is_empty() {
             return None;
         }
-        let (won, refused) = (round.won, round.refused);
+        let (won, refused) = (round.won, round.absent && !round.possible);
         peer.round = None;
         if won || !peer.links.is_empty() {
             return None;
@@ -249,7 +254,7 @@ mod tests {
         assert_eq!(book.due(now), vec![NODE], "at once");
         for pause in [1, 2, 4, 8, 15, 15] {
             book.round_began(NODE, [id(2)].into());
-            assert_eq!(book.dial_failed(&NODE, id(2), true, now), Some(RoundFailed { refused: true }));
+            assert_eq!(book.dial_failed(&NODE, id(2), Absence::Known, now), Some(RoundFailed { refused: true }));
             assert_eq!(book.due(now + seconds(pause) - Duration::from_millis(1)), vec![]);
             now += seconds(pause);
             assert_eq!(book.due(now), vec![NODE], "after {pause} s");
@@ -269,7 +274,15 @@ mod tests {
     #[test]
     fn a_peer_is_known_gone_only_when_every_address_refused() {
         let now = Instant::now();
-        for (first, second, refused) in [(true, true, true), (true, false, false), (false, true, false)] {
+        use Absence::{Known, NoWay, Possible};
+        let cases = [
+            (Known, Known, true),
+            (Known, Possible, false),
+            (Possible, Known, false),
+            (Known, NoWay, true),
+            (NoWay, NoWay, false),
+        ];
+        for (first, second, refused) in cases {
             let mut book = known(now);
             book.round_began(NODE, [id(1), id(2)].into());
             assert_eq!(book.dial_failed(&NODE, id(1), first, now), None);
@@ -284,7 +297,7 @@ mod tests {
         book.round_began(NODE, [id(1), id(2), id(3)].into());
         assert_eq!(book.arrived(NODE, id(2), now), Arrival::First);
         assert_eq!(book.arrived(NODE, id(1), now), Arrival::Surplus);
-        assert_eq!(book.dial_failed(&NODE, id(3), true, now), None);
+        assert_eq!(book.dial_failed(&NODE, id(3), Absence::Known, now), None);
         assert_eq!(book.best_link(&NODE), Some(id(2)));
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use futures::StreamExt;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::gossipsub::{self, MessageAcceptance};
+use libp2p::multiaddr::Protocol as Part;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm};
@@ -17,7 +18,7 @@ use crate::core::membership::advert::Gossip;
 use crate::core::types::{FederationId, NodeId};
 use crate::net::admission::Admission;
 use crate::net::behaviour::{self, Behaviour, BehaviourEvent, MemberBehaviourEvent};
-use crate::net::dial::{dial_of, dialable, nobody_there};
+use crate::net::dial::{absence, dial_of, dialable};
 use crate::net::listen::{self, Listening};
 use crate::net::outbox::Outbox;
 use crate::net::peers::{Arrival, Book};
@@ -28,10 +29,6 @@ use crate::wire;
 const TICK: std::time::Duration = std::time::Duration::from_millis(250);
 /// A tick this late means that this process stood still (stopped, or a laptop asleep).
 const PAUSE: std::time::Duration = std::time::Duration::from_secs(3);
-/// The system says within this whether it can listen.
-const LISTEN_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
-/// Our last words, said again to whoever begins to listen: an advertisement and a lease.
-const LAST_WORDS_MAX: usize = 2;
 
 /// What a handle asks for.
 pub(super) enum Command {
@@ -97,7 +94,7 @@ impl Task {
             })?;
             waiting.push((listener, address));
         }
-        let deadline = tokio::time::Instant::now() + LISTEN_WAIT;
+        let deadline = tokio::time::Instant::now() + std_duration(limits::LISTEN_WAIT);
         while let Some(&(_, address)) = waiting.first() {
             let Ok(event) = tokio::time::timeout_at(deadline, self.swarm.select_next_some()).await else {
                 let why = "the system reported no address in time".to_owned();
@@ -171,7 +168,7 @@ impl Task {
             return;
         }
         self.last_words.push_back(bytes.clone());
-        while self.last_words.len() > LAST_WORDS_MAX {
+        while self.last_words.len() > limits::LAST_WORDS_MAX {
             self.last_words.pop_front();
         }
         self.say(bytes);
@@ -243,7 +240,7 @@ impl Task {
 
     fn on_dial_error(&mut self, node: NodeId, dial: ConnectionId, error: &DialError, now: Instant) {
         tracing::debug!(%node, %error, "dial failed");
-        if let Some(failed) = self.book.dial_failed(&node, dial, nobody_there(error), now) {
+        if let Some(failed) = self.book.dial_failed(&node, dial, absence(error), now) {
             self.outbox.push(NetEvent::DialFailed { node, refused: failed.refused });
         }
     }
@@ -295,7 +292,11 @@ impl Task {
             return;
         };
         match self.book.arrived(node, connection, now) {
-            Arrival::First => self.outbox.push(NetEvent::Connected { node, address: address.to_string() }),
+            Arrival::First => {
+                // libp2p appends the peer id to an address it dialled.
+                let address = address.iter().filter(|part| !matches!(part, Part::P2p(_))).collect::<Multiaddr>();
+                self.outbox.push(NetEvent::Connected { node, address: address.to_string() });
+            }
             Arrival::Another => {}
             Arrival::Surplus => {
                 self.swarm.close_connection(connection);

@@ -56,7 +56,7 @@ impl Running {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("waited for {what}"))
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("waited for {what}"))
     }
 
     pub(super) async fn connected(&mut self, other: NodeId) {

@@ -16,9 +16,6 @@ use crate::net::frame::{self, FrameError};
 use crate::net::{NetError, NetHandle, Protocol, Stream, std_duration};
 use crate::wire;
 
-/// A request is a digest and a number, a reply's header a status and a length.
-const HEADER_BYTES_MAX: usize = 64;
-
 /// Why a chunk did not come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FetchError {
@@ -137,7 +134,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     bytes_max: u32,
 ) -> Result<Result<Vec<u8>, FetchError>, FetchError> {
     frame::write(stream, request).await.map_err(frame_error)?;
-    let reply: v1::ChunkReply = frame::read(stream, HEADER_BYTES_MAX).await.map_err(frame_error)?;
+    let reply: v1::ChunkReply = frame::read(stream, limits::CHUNK_HEADER_BYTES_MAX).await.map_err(frame_error)?;
     match Status::try_from(reply.status) {
         Ok(Status::Ok) => {}
         Ok(Status::Missing) => return Ok(Err(FetchError::Missing)),
@@ -207,11 +204,13 @@ impl WeightsServer {
     /// Answers requests on one stream until it ends.
     pub async fn serve_weights<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S, node: NodeId) {
         loop {
-            let request: v1::ChunkRequest = match frame::read(&mut stream, HEADER_BYTES_MAX).await {
-                Ok(request) => request,
-                Err(FrameError::Ended) => return,
-                Err(error) => return tracing::debug!(%node, %error, "weight stream ended"),
-            };
+            let asking = frame::read(&mut stream, limits::CHUNK_HEADER_BYTES_MAX);
+            let request: v1::ChunkRequest =
+                match tokio::time::timeout(std_duration(limits::CHUNK_STREAM_IDLE), asking).await {
+                    Ok(Ok(request)) => request,
+                    Ok(Err(FrameError::Ended)) | Err(_) => return,
+                    Ok(Err(error)) => return tracing::debug!(%node, %error, "weight stream ended"),
+                };
             let answering = tokio::time::timeout(std_duration(limits::CHUNK_WAIT), self.answer(&mut stream, &request));
             match answering.await {
                 Ok(Ok(())) => {}

@@ -1,1 +1,212 @@
-//! hardware
+//! What this machine has: memory domains, cores, power, disk, name. Reads the system and changes nothing; what the
+//! numbers mean for models is decided in `core/sizing`. Called by `driver` at start and every two seconds, and by
+//! `fednode assess`.
+
+mod gpu;
+mod memory;
+mod power;
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+use crate::core::limits;
+use crate::core::membership::advert::{DomainKind, MemoryDomain};
+use crate::hardware::memory::HostMemory;
+
+/// The engine computes on the CPU: models are loaded into host or unified memory. A build with a GPU engine sets this.
+const GPU_HOSTS: bool = false;
+/// Of a GPU's memory: display and driver.
+const VRAM_RESERVE_BYTES: u64 = 512 << 20;
+/// Of host memory at least: the system itself.
+const RAM_RESERVE_BYTES_MIN: u64 = 2 << 30;
+/// Of host memory: what the owner's other programs need grows with the machine.
+const RAM_RESERVE_PERCENT: u64 = 12;
+/// A machine's name in the roster of members.
+const NAME_BYTES_MAX: usize = 63;
+
+/// What this machine has, at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hardware {
+    /// Its name.
+    pub hostname: String,
+    /// Threads that run at once.
+    pub cores: u32,
+    /// Runs on its battery now.
+    pub on_battery: bool,
+    /// Free disk where the store lies, bytes.
+    pub disk_free_bytes: u64,
+    /// Host memory first (`ram`, on Apple silicon `unified`), then GPUs (`gpu0`, …). `ours_bytes` is zero: what the
+    /// node's own replicas hold is the ledger's knowledge, and `free_bytes` still counts mapped weights as free.
+    pub domains: Vec<MemoryDomain>,
+    /// For people: what could not be read, and what bounds the rest.
+    pub notes: Vec<String>,
+    disk_path: PathBuf,
+    memory_override: Option<u64>,
+}
+
+/// Reads everything. `memory_override`: the owner's word on host memory, taken as it is. Takes up to three seconds where
+/// a GPU's driver hangs.
+pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>) -> Hardware {
+    let mut hardware = Hardware {
+        hostname: hostname(),
+        cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(NonZero::get(cores)).unwrap_or(1)),
+        on_battery: false,
+        disk_free_bytes: 0,
+        domains: Vec::new(),
+        notes: Vec::new(),
+        disk_path: dir_for_disk.to_owned(),
+        memory_override,
+    };
+    let host = memory::read();
+    match (host, memory_override) {
+        (_, Some(_)) => hardware.notes.push("host memory is what --memory says".to_owned()),
+        (None, None) => hardware.notes.push("host memory could not be read; state it with --memory".to_owned()),
+        (Some(host), None) if host.limited => {
+            hardware.notes.push("host memory is bounded by this container's limit".to_owned());
+        }
+        (Some(_), None) => {}
+    }
+    hardware.domains.extend(host_domain(host, memory_override));
+    let gpus = gpu::read();
+    let room = limits::MEMORY_DOMAINS_MAX - hardware.domains.len();
+    for (index, gpu) in gpus.found.iter().take(room).enumerate() {
+        hardware.domains.push(gpu_domain(index, gpu));
+        if !GPU_HOSTS {
+            hardware.notes.push(format!("gpu{index} ({}) is not used: this build computes on the CPU", gpu.model));
+        }
+    }
+    hardware.notes.extend(gpus.notes);
+    hardware.refresh();
+    hardware
+}
+
+impl Hardware {
+    /// Reads again what changes and is cheap to read: host memory, disk, power. GPUs keep their first answer.
+    pub fn refresh(&mut self) {
+        self.on_battery = power::on_battery();
+        self.disk_free_bytes = disk_free_bytes(&self.disk_path);
+        let fresh = host_domain(memory::read(), self.memory_override);
+        let known = self.domains.iter_mut().find(|domain| domain.kind != DomainKind::Vram);
+        if let (Some(known), Some(fresh)) = (known, fresh) {
+            *known = fresh;
+        }
+    }
+
+    /// The memory domain of this name.
+    pub fn domain(&self, name: &str) -> Option<&MemoryDomain> {
+        self.domains.iter().find(|domain| domain.name == name)
+    }
+}
+
+/// Host memory as a domain. With an override nothing is held back: the owner has said what fednode may use.
+fn host_domain(host: Option<HostMemory>, memory_override: Option<u64>) -> Option<MemoryDomain> {
+    let (total_bytes, available_bytes, reserve_bytes) = match (host, memory_override) {
+        (_, Some(stated)) => (stated, stated, 0),
+        (Some(host), None) => (host.total_bytes, host.available_bytes, ram_reserve_bytes(host.total_bytes)),
+        (None, None) => return None,
+    };
+    let unified = cfg!(all(target_os = "macos", target_arch = "aarch64"));
+    let (name, kind) = if unified { ("unified", DomainKind::Unified) } else { ("ram", DomainKind::Ram) };
+    Some(MemoryDomain {
+        name: name.to_owned(),
+        kind,
+        total_bytes,
+        free_bytes: available_bytes.min(total_bytes.saturating_sub(reserve_bytes)),
+        reserve_bytes,
+        ours_bytes: 0,
+        hosts: true,
+    })
+}
+
+fn gpu_domain(index: usize, gpu: &gpu::Gpu) -> MemoryDomain {
+    MemoryDomain {
+        name: format!("gpu{index}"),
+        kind: DomainKind::Vram,
+        total_bytes: gpu.total_bytes,
+        free_bytes: gpu.free_bytes.min(gpu.total_bytes.saturating_sub(VRAM_RESERVE_BYTES)),
+        reserve_bytes: VRAM_RESERVE_BYTES,
+        ours_bytes: 0,
+        hosts: GPU_HOSTS,
+    }
+}
+
+/// Kept for the system and the owner's other programs: 12 %, at least 2 GiB. That is 2 GiB up to 16 GiB of memory,
+/// 2.4 of 20, 3.8 of 32, 7.7 of 64, 15.4 of 128.
+fn ram_reserve_bytes(total_bytes: u64) -> u64 {
+    (total_bytes / 100 * RAM_RESERVE_PERCENT).max(RAM_RESERVE_BYTES_MIN)
+}
+
+/// Free disk under `path`, or under the nearest folder above it that exists: the store may not be there yet.
+fn disk_free_bytes(path: &Path) -> u64 {
+    let disk = path.ancestors().find_map(|folder| {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        rustix::fs::statvfs(folder).ok()
+    });
+    disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// The machine's name, fit for a roster of members.
+fn hostname() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut fit = String::new();
+    for c in name.trim().chars().filter(|c| !c.is_control()) {
+        if fit.len() + c.len_utf8() > NAME_BYTES_MAX {
+            break;
+        }
+        fit.push(c);
+    }
+    if fit.is_empty() { "node".to_owned() } else { fit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserve_grows_with_the_machine_and_never_below_two_gibibytes() {
+        for (total, expected) in [(8, "2.0 GiB"), (16, "2.0 GiB"), (20, "2.4 GiB"), (64, "7.7 GiB"), (128, "15.4 GiB")] {
+            assert_eq!(crate::core::types::human_bytes(ram_reserve_bytes(total << 30)), expected, "{total}");
+        }
+        // A tiny machine has no room at all, rather than a negative one.
+        let tiny = HostMemory { total_bytes: 1 << 30, available_bytes: 1 << 29, limited: false };
+        assert_eq!(host_domain(Some(tiny), None).unwrap().free_bytes, 0);
+    }
+
+    #[test]
+    fn the_owners_word_on_memory_is_taken_as_it_is() {
+        let host = HostMemory { total_bytes: 1 << 30, available_bytes: 1 << 29, limited: false };
+        let domain = host_domain(Some(host), Some(7)).unwrap();
+        assert_eq!((domain.total_bytes, domain.free_bytes, domain.reserve_bytes, domain.hosts), (7, 7, 0, true));
+        assert_eq!(host_domain(None, None), None);
+    }
+
+    #[test]
+    fn free_is_bounded_by_both_the_reserve_and_what_is_available() {
+        let check = |available: u64, expected: u64| {
+            let host = HostMemory { total_bytes: 10 << 30, available_bytes: available << 30, limited: false };
+            assert_eq!(host_domain(Some(host), None).unwrap().free_bytes, expected << 30);
+        };
+        check(10, 8);
+        check(5, 5);
+    }
+
+    #[test]
+    fn gpus_are_seen_but_not_hosted_on_by_a_cpu_engine() {
+        let gpu = gpu::Gpu { model: "X".into(), total_bytes: 24 << 30, free_bytes: 24 << 30 };
+        let domain = gpu_domain(1, &gpu);
+        assert_eq!((domain.name.as_str(), domain.kind, domain.budget_bytes()), ("gpu1", DomainKind::Vram, 0));
+        assert_eq!(domain.free_bytes, (24 << 30) - VRAM_RESERVE_BYTES);
+    }
+
+    #[test]
+    fn this_machine_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let hardware = probe(&folder.path().join("not/there/yet"), Some(3 << 30));
+        assert!(hardware.cores > 0 && hardware.disk_free_bytes > 0 && !hardware.hostname.is_empty());
+        let host = &hardware.domains[0];
+        assert_eq!((host.total_bytes, host.budget_bytes()), (3 << 30, 3 << 30));
+        let mut read = probe(folder.path(), None);
+        read.refresh();
+        assert!(read.domains[0].total_bytes > 0, "{:?}", read.notes);
+    }
+}

@@ -1,0 +1,183 @@
+//! GPUs and their memory, each a domain of its own: AMD's through sysfs, NVIDIA's through `nvidia-smi`, which is run only
+//! where its driver is loaded, waited for no longer than three seconds, and believed only if every line is as it should
+//! be. What cannot be read becomes a note, never a guess. Called by `hardware`.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long `nvidia-smi` may take; a driver that hangs must not hang the node.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+/// Between two looks whether it is done.
+const WAIT_STEP: Duration = Duration::from_millis(20);
+/// Its answer: a line of some 60 bytes for each of at most some dozen GPUs.
+const ANSWER_BYTES_MAX: u64 = 16 << 10;
+
+/// One GPU.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gpu {
+    /// As its maker calls it.
+    pub model: String,
+    /// All of its memory, bytes.
+    pub total_bytes: u64,
+    /// What nobody uses, bytes.
+    pub free_bytes: u64,
+}
+
+/// All GPUs, and what went wrong on the way.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Gpus {
+    /// NVIDIA's first, then AMD's, each in the order of their numbers.
+    pub found: Vec<Gpu>,
+    /// For people: why some may be missing.
+    pub notes: Vec<String>,
+}
+
+/// Looks for GPUs.
+pub fn read() -> Gpus {
+    let mut gpus = Gpus::default();
+    if fs::read_dir("/proc/driver/nvidia/gpus").is_ok_and(|mut entries| entries.next().is_some()) {
+        match ask_nvidia().and_then(|answer| parse_nvidia(&answer)) {
+            Ok(found) => gpus.found.extend(found),
+            Err(why) => gpus.notes.push(format!("NVIDIA GPUs are present but not counted: {why}")),
+        }
+    }
+    gpus.found.extend(read_amd(Path::new("/sys/class/drm")));
+    gpus
+}
+
+/// Lines of `index, name, memory.total, memory.free` in MiB. One bad line spoils the answer.
+fn parse_nvidia(answer: &str) -> Result<Vec<Gpu>, String> {
+    let gpus = answer.lines().filter(|line| !line.trim().is_empty()).enumerate().map(|(number, line)| {
+        let unexpected = || format!("nvidia-smi printed {:?}", line.chars().take(80).collect::<String>());
+        // From both ends, because a name may hold a comma.
+        let (index, rest) = line.split_once(", ").ok_or_else(unexpected)?;
+        let (rest, free) = rest.rsplit_once(", ").ok_or_else(unexpected)?;
+        let (name, total) = rest.rsplit_once(", ").ok_or_else(unexpected)?;
+        let mebibytes = |text: &str| text.trim().parse::<u64>().ok()?.checked_mul(1 << 20);
+        match (index.trim().parse::<usize>(), mebibytes(total), mebibytes(free)) {
+            (Ok(index), Some(total_bytes), Some(free_bytes)) if index == number && free_bytes <= total_bytes => {
+                Ok(Gpu { model: name.trim().to_owned(), total_bytes, free_bytes })
+            }
+            _ => Err(unexpected()),
+        }
+    });
+    gpus.collect()
+}
+
+fn ask_nvidia() -> Result<String, String> {
+    let mut command = Command::new("nvidia-smi");
+    command.args(["--query-gpu=index,name,memory.total,memory.free", "--format=csv,noheader,nounits"]);
+    run_bounded(command, WAIT_MAX)
+}
+
+/// Runs `command` and gives what it printed; kills it when it takes longer than `wait`.
+fn run_bounded(mut command: Command, wait: Duration) -> Result<String, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
+    let started = Instant::now();
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if started.elapsed() < wait => thread::sleep(WAIT_STEP),
+            Ok(None) => {
+                // Neither may fail in a way that matters: the answer is no in any case.
+                let _ = child.kill().and_then(|()| child.wait());
+                return Err(format!("{program} did not answer within {} s", wait.as_secs_f32()));
+            }
+            Err(error) => return Err(format!("cannot wait for {program}: {error}")),
+        }
+    };
+    if !status.success() {
+        return Err(format!("{program} failed ({status})"));
+    }
+    let mut answer = String::new();
+    let output = child.stdout.take().ok_or("its output is gone")?;
+    output.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).map_err(|error| format!("{program}: {error}"))?;
+    Ok(answer)
+}
+
+/// AMD's driver states each card's memory in files. Cards without them are other makers'.
+fn read_amd(root: &Path) -> Vec<Gpu> {
+    let mut cards: Vec<(u32, Gpu)> = Vec::new();
+    let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        // `card0` is a card; `card0-DP-1` is a socket on it.
+        let Some(number) = name.to_str().and_then(|name| name.strip_prefix("card")?.parse().ok()) else { continue };
+        let device = entry.path().join("device");
+        let bytes = |name: &str| fs::read_to_string(device.join(name)).ok()?.trim().parse::<u64>().ok();
+        if let (Some(total_bytes), Some(used)) = (bytes("mem_info_vram_total"), bytes("mem_info_vram_used")) {
+            let model = fs::read_to_string(device.join("product_name")).unwrap_or_default().trim().to_owned();
+            let model = if model.is_empty() { "AMD GPU".to_owned() } else { model };
+            cards.push((number, Gpu { model, total_bytes, free_bytes: total_bytes.saturating_sub(used) }));
+        }
+    }
+    cards.sort_by_key(|(number, _)| *number);
+    cards.into_iter().map(|(_, gpu)| gpu).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nvidias_answer_is_read_strictly() {
+        let two = "0, NVIDIA GeForce RTX 4090, 24564, 23010\n1, Some GPU, 8 GB, 8192, 8192\n";
+        let gpus = parse_nvidia(two).unwrap();
+        assert_eq!(gpus[0].model, "NVIDIA GeForce RTX 4090");
+        assert_eq!((gpus[0].total_bytes, gpus[0].free_bytes), (24564 << 20, 23010 << 20));
+        assert_eq!(gpus[1].model, "Some GPU, 8 GB");
+        assert_eq!(parse_nvidia("").unwrap(), []);
+        for bad in [
+            "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
+            "0, NVIDIA GH200, [N/A], [N/A]",
+            "0, X, 100",
+            "1, X, 100, 100",
+            "0, X, 100, 101",
+            "0, X, 100, -1",
+            "0, X, 100 MiB, 100 MiB",
+            "0, X, 18446744073709551615, 1",
+            "0, X, 100, 50\ngarbage",
+        ] {
+            assert!(parse_nvidia(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn amds_cards_are_found_in_order_and_sockets_are_not_cards() {
+        let root = tempfile::tempdir().unwrap();
+        let card = |name: &str, total: &str| {
+            let device = root.path().join(name).join("device");
+            fs::create_dir_all(&device).unwrap();
+            fs::write(device.join("mem_info_vram_total"), total).unwrap();
+            fs::write(device.join("mem_info_vram_used"), "1073741824\n").unwrap();
+        };
+        card("card10", "8589934592\n");
+        card("card1", "17179869184\n");
+        card("card1-DP-1", "1\n");
+        card("card2", "nonsense\n");
+        fs::create_dir_all(root.path().join("card3/device")).unwrap();
+        let free: Vec<u64> = read_amd(root.path()).iter().map(|gpu| gpu.free_bytes >> 30).collect();
+        assert_eq!(free, [15, 7]);
+        assert_eq!(read_amd(&root.path().join("absent")), []);
+    }
+
+    #[test]
+    fn a_program_that_hangs_fails_or_is_absent_is_only_a_reason() {
+        let shell = |script: &str, wait| {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script]);
+            run_bounded(command, wait)
+        };
+        assert!(shell("exec sleep 60", Duration::ZERO).unwrap_err().contains("did not answer"));
+        let patient = Duration::from_secs(60);
+        assert!(shell("exit 9", patient).unwrap_err().contains("failed"));
+        assert!(run_bounded(Command::new("/no/such/program"), patient).is_err());
+        assert_eq!(shell("echo 0, X, 2, 1", patient).unwrap(), "0, X, 2, 1\n");
+    }
+}

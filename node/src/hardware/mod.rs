@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn the_reserve_grows_with_the_machine_and_never_below_two_gibibytes() {
-        for (total, expected) in [(8, "2.0 GiB"), (16, "2.0 GiB"), (20, "2.4 GiB"), (64, "7.7 GiB"), (128, "15.4 GiB")] {
+        for (total, expected) in [(8, "2.0 GiB"), (16, "2.0 GiB"), (20, "2.4 GiB"), (64, "7.7 GiB"), (128, "15.4 GiB")]
+        {
             assert_eq!(crate::core::types::human_bytes(ram_reserve_bytes(total << 30)), expected, "{total}");
         }
         // A tiny machine has no room at all, rather than a negative one.

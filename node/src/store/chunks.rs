@@ -65,11 +65,7 @@ pub fn sound(file: &File, chunks: &[Chunk]) -> io::Result<Vec<bool>> {
 }
 
 /// The digests of `cuts`, by as many threads as there are cores, while this thread does `alongside`.
-fn digests<T>(
-    file: &File,
-    cuts: &[Cut],
-    alongside: impl FnOnce() -> io::Result<T>,
-) -> io::Result<(Vec<Digest>, T)> {
+fn digests<T>(file: &File, cuts: &[Cut], alongside: impl FnOnce() -> io::Result<T>) -> io::Result<(Vec<Digest>, T)> {
     let next = AtomicUsize::new(0);
     // Ends the threads early when this one fails: the scope would otherwise wait for all their work.
     let stop = AtomicBool::new(false);

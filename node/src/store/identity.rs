@@ -161,7 +161,8 @@ impl DataDirView {
 
     fn record(&self, name: &str, remedy: &'static str) -> Result<Option<Vec<u8>>, IdentityError> {
         let path = self.path().join(name);
-        let bytes = read_small(&path).map_err(|source| IdentityError::Io { what: "read", path: path.clone(), source })?;
+        let bytes =
+            read_small(&path).map_err(|source| IdentityError::Io { what: "read", path: path.clone(), source })?;
         let Some(bytes) = bytes else { return Ok(None) };
         match framed::unwrap(RECORD_VERSION, &bytes) {
             Ok(body) => Ok(Some(body.to_vec())),
@@ -229,7 +230,8 @@ impl DataDir {
 
     /// The number of this start: one more than the last, durable before it is returned. Call once per process.
     pub fn next_incarnation(&self) -> Result<u64, IdentityError> {
-        let remedy = "Remove it and move this machine's data directory away, or wait until its last advertisement expired";
+        let remedy =
+            "Remove it and move this machine's data directory away, or wait until its last advertisement expired";
         let next = self.view().number(INCARNATION_FILE, remedy)? + 1;
         self.write(INCARNATION_FILE, &next.to_be_bytes())?;
         Ok(next)

@@ -13,9 +13,7 @@ use crate::store::datadir::read_small;
 use crate::store::error::StoreError;
 use crate::store::meta::MetaStore;
 use crate::store::partial::Partial;
-use crate::store::{
-    ARTIFACTS_FOLDER, FILES_FOLDER, Held, INCOMING_FOLDER, MANIFEST_FILE, PARTIAL_FOLDER, move_folder,
-};
+use crate::store::{ARTIFACTS_FOLDER, FILES_FOLDER, Held, INCOMING_FOLDER, MANIFEST_FILE, PARTIAL_FOLDER, move_folder};
 use crate::wire::manifest::{self, VerifiedManifest};
 
 /// Everything the store under `root` holds.

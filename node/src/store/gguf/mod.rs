@@ -33,7 +33,9 @@ const ENTRY_BYTES_MIN: u64 = 8 + 1 + 4 + 1;
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
     /// A folder, such as a Hugging Face download.
-    #[error("this is a folder; convert it to one GGUF file in F16 first (llama.cpp: convert_hf_to_gguf.py --outtype f16) and give that file")]
+    #[error(
+        "this is a folder; convert it to one GGUF file in F16 first (llama.cpp: convert_hf_to_gguf.py --outtype f16) and give that file"
+    )]
     Folder,
     /// Neither a file nor a folder.
     #[error("not a regular file")]
@@ -125,7 +127,9 @@ pub enum GgufError {
     #[error("not a model: the file has no tensors")]
     NoTensors,
     /// One of several parts.
-    #[error("this is one of {0} parts of a split model; merge them first (llama.cpp: llama-gguf-split --merge) and give the merged file")]
+    #[error(
+        "this is one of {0} parts of a split model; merge them first (llama.cpp: llama-gguf-split --merge) and give the merged file"
+    )]
     Split(u32),
     /// A GGUF file that is neither model nor LoRA adapter.
     #[error("general.type is {0:?}; fednode takes models and LoRA adapters")]

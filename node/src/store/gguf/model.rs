@@ -83,7 +83,11 @@ fn sizes(architecture: &str, tensors: &[Tensor]) -> Result<Shape, GgufError> {
     let total = |each: fn(&Tensor) -> u64| tensors.iter().map(each).try_fold(0u64, u64::checked_add);
     let bounded = |sum: Option<u64>| {
         let found = sum.unwrap_or(u64::MAX);
-        if found <= 1 << 50 { Ok(found) } else { Err(GgufError::TooMany { what: "the model's size", found, max: 1 << 50 }) }
+        if found <= 1 << 50 {
+            Ok(found)
+        } else {
+            Err(GgufError::TooMany { what: "the model's size", found, max: 1 << 50 })
+        }
     };
     Ok(Shape {
         architecture: architecture.to_owned(),

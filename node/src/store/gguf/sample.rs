@@ -64,10 +64,12 @@ impl Sample {
         tokens.extend_from_slice(&3u64.to_le_bytes());
         ["<s>", "a", "b"].iter().for_each(|token| tokens.extend_from_slice(&string(token)));
         sample.metadata.push(("tokenizer.ggml.tokens".into(), ARRAY, tokens));
-        sample
-            .tensor("token_embd.weight", &[64, 3], 1, 1)
-            .tensor("blk.0.attn_norm.weight", &[64], 0, 2)
-            .tensor("blk.1.ffn_up.weight", &[64, 96], 1, 3)
+        sample.tensor("token_embd.weight", &[64, 3], 1, 1).tensor("blk.0.attn_norm.weight", &[64], 0, 2).tensor(
+            "blk.1.ffn_up.weight",
+            &[64, 96],
+            1,
+            3,
+        )
     }
 
     /// A LoRA adapter for "tiny".

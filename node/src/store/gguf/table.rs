@@ -173,12 +173,7 @@ fn read_entry<R: Read>(header: &mut Header<R>) -> Result<Tensor, GgufError> {
 }
 
 /// Moves relative offsets behind `data_start` and checks that every tensor lies aligned, inside the file, and alone.
-pub(super) fn place(
-    tensors: &mut [Tensor],
-    data_start: u64,
-    alignment: u64,
-    file_bytes: u64,
-) -> Result<(), GgufError> {
+pub(super) fn place(tensors: &mut [Tensor], data_start: u64, alignment: u64, file_bytes: u64) -> Result<(), GgufError> {
     for tensor in tensors.iter_mut() {
         if !tensor.offset.is_multiple_of(alignment) {
             let why = format!("its offset {} is not a multiple of the alignment {alignment}", tensor.offset);

@@ -106,7 +106,9 @@ fn what_is_not_gguf_is_refused() {
     refuse("no tensors", |s| s.tensors.clear());
     refuse("general.architecture", |s| drop(s.metadata.remove(0)));
     refuse("llama.block_count", |s| s.metadata.retain(|entry| entry.0 != "llama.block_count"));
-    refuse("llama.block_count", |s| *s = s.clone().number("llama.block_count", u32::MAX).without_first("llama.block_count"));
+    refuse("llama.block_count", |s| {
+        *s = s.clone().number("llama.block_count", u32::MAX).without_first("llama.block_count")
+    });
     refuse("3 parts", |s| *s = s.clone().number("split.count", 3));
     refuse("general.type", |s| *s = s.clone().text("general.type", "mmproj"));
     refuse("general.type", |s| *s = s.clone().text("general.type", "adapter"));

@@ -74,7 +74,7 @@ pub enum StoreError {
     },
     /// Metadata.
     #[error(transparent)]
-    Meta(#[from] MetaError),
+    Meta(MetaError),
     /// The system refused.
     #[error("cannot {what} {path}: {source}", path = .path.display())]
     Io {
@@ -85,6 +85,15 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl From<MetaError> for StoreError {
+    fn from(error: MetaError) -> StoreError {
+        if error.is_disk_full() {
+            return StoreError::DiskFull { what: "keep metadata in", path: PathBuf::from("meta") };
+        }
+        StoreError::Meta(error)
+    }
 }
 
 impl StoreError {

@@ -231,7 +231,7 @@ impl DataDir {
     /// The number of this start: one more than the last, durable before it is returned. Call once per process.
     pub fn next_incarnation(&self) -> Result<u64, IdentityError> {
         let remedy =
-            "Remove it and move this machine's data directory away, or wait until its last advertisement expired";
+            "Remove it after this machine was off for a minute: what it said before has then expired everywhere";
         let next = self.view().number(INCARNATION_FILE, remedy)? + 1;
         self.write(INCARNATION_FILE, &next.to_be_bytes())?;
         Ok(next)

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libp2p_identity::ed25519;
+use tracing::warn;
 
 use crate::core::artifact::{ArtifactFile, ArtifactKind, Chunk, Manifest};
 use crate::core::limits;
@@ -182,9 +183,12 @@ impl Store {
         if before.is_some() {
             // A transfer of the same artifact was under way; it has nothing left to bring.
             self.remove_folder(&self.root.join(PARTIAL_FOLDER).join(manifest.artifact.to_string()))?;
-            self.meta.remove_bitmap(&manifest.artifact).map_err(StoreError::from)?;
+            self.forget_bitmap(&manifest.artifact);
         }
-        self.meta.put_provenance(&manifest.artifact, &provenance).map_err(StoreError::from)?;
+        if let Err(error) = self.meta.put_provenance(&manifest.artifact, &provenance) {
+            // The artifact is in its place; where it came from is only for people.
+            warn!(%error, "the origin of an import was not kept");
+        }
         Ok(Imported { manifest, placed_by })
     }
 

@@ -207,7 +207,7 @@ impl Store {
         let folder = self.complete_folder(artifact);
         move_folder(partial.folder(), &folder)?;
         self.held().insert(*artifact, Held::Complete(partial.verified.clone()));
-        self.meta.remove_bitmap(artifact)?;
+        self.forget_bitmap(artifact);
         Ok(())
     }
 
@@ -228,7 +228,7 @@ impl Store {
             Held::Partial(partial) => partial.folder().to_owned(),
         };
         self.remove_folder(&folder)?;
-        self.meta.remove_bitmap(artifact)?;
+        self.forget_bitmap(artifact);
         Ok(())
     }
 
@@ -263,6 +263,13 @@ impl Store {
 
     fn file_path(&self, verified: &VerifiedManifest, file: usize) -> PathBuf {
         self.complete_folder(&verified.artifact).join(FILES_FOLDER).join(&verified.manifest.files[file].name)
+    }
+
+    /// A bitmap without a folder does no harm: `begin` writes a new one before it makes the folder.
+    fn forget_bitmap(&self, artifact: &Digest) {
+        if let Err(error) = self.meta.remove_bitmap(artifact) {
+            warn!(artifact = %artifact.short(), %error, "a bitmap that is no longer needed was not removed");
+        }
     }
 
     /// An empty folder that vanishes unless it is placed; a crash leaves it to the next start.

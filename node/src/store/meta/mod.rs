@@ -2,21 +2,23 @@
 //! other members: which chunks of a partial artifact are durable, catalog records, where imports came from. Each value
 //! carries a version and a checksum, and each write is flushed before it is promised.
 
-use std::fs;
+mod catalog_copy;
+mod opening;
+
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tracing::warn;
 
 use crate::core::artifact::Bitmap;
 use crate::core::types::Digest;
 use crate::store::framed;
+use crate::store::meta::opening::{Trees, open_or_recover};
+
+pub use opening::Recovery;
 
 const RECORD_VERSION: u8 = 1;
-/// sled's default is a gigabyte; this store holds some kilobytes.
-const CACHE_BYTES: u64 = 16 << 20;
-
 /// Why metadata could not be read or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum MetaError {
@@ -28,10 +30,12 @@ pub enum MetaError {
         /// What sled said.
         source: sled::Error,
     },
-    /// A damaged store could not be moved aside.
-    #[error("cannot move the damaged {path} aside: {source}; move it away by hand and start again", path = .path.display())]
-    Quarantine {
-        /// What should have moved.
+    /// A file beside sled's could not be read, written or moved aside.
+    #[error("cannot {what} {path}: {source}", path = .path.display())]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// On what.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -46,49 +50,37 @@ pub enum MetaError {
     },
 }
 
-/// How the store was opened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Recovery {
-    /// As it was left.
-    Intact,
-    /// Without its snapshot, which was damaged; all records are there.
-    SnapshotAside,
-    /// Empty: the old one was damaged beyond that and moved aside.
-    Rebuilt,
+impl MetaError {
+    /// Did it fail only for want of space?
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            MetaError::Sled { source: sled::Error::Io(source), .. } | MetaError::Io { source, .. } => is_full(source),
+            _ => false,
+        }
+    }
 }
 
-/// Metadata in sled.
-#[derive(Clone, Debug)]
+/// Metadata in sled. After a failed write sled refuses everything until it is opened again, which the next call does.
+#[derive(Debug)]
 pub struct MetaStore {
-    db: sled::Db,
-    bitmaps: sled::Tree,
-    catalog: sled::Tree,
-    provenance: sled::Tree,
+    path: PathBuf,
+    /// `None` after a failure.
+    trees: Mutex<Option<Trees>>,
     recovery: Recovery,
 }
 
 impl MetaStore {
-    /// Opens the store in folder `path`; damage never makes this fail, it makes the store start smaller.
+    /// Opens the store in folder `path`; damage never makes this fail, it makes the store start smaller. The catalog has
+    /// a copy beside the folder, because in a federation of one machine nobody else could send it again.
     pub fn open(path: &Path) -> Result<MetaStore, MetaError> {
-        match try_open(path) {
-            Ok(db) => return MetaStore::with(db, Recovery::Intact),
-            Err(why) => warn!(path = %path.display(), why, "metadata store damaged; trying without its snapshot"),
+        let (trees, recovery) = open_or_recover(path)?;
+        if recovery == Recovery::Rebuilt {
+            for (key, signed) in catalog_copy::read(&copy_path(path))? {
+                put(&trees, &trees.catalog, key.as_bytes(), &signed)
+                    .map_err(|source| MetaError::Sled { what: "restore the catalog", source })?;
+            }
         }
-        move_snapshots_aside(path)?;
-        match try_open(path) {
-            Ok(db) => return MetaStore::with(db, Recovery::SnapshotAside),
-            Err(why) => warn!(path = %path.display(), why, "metadata store damaged; starting with an empty one"),
-        }
-        let aside = unused_name(path, "damaged");
-        fs::rename(path, &aside).map_err(|source| MetaError::Quarantine { path: path.to_owned(), source })?;
-        let db = try_open(path).map_err(|why| MetaError::Create { path: path.to_owned(), why })?;
-        MetaStore::with(db, Recovery::Rebuilt)
-    }
-
-    fn with(db: sled::Db, recovery: Recovery) -> Result<MetaStore, MetaError> {
-        let tree = |name: &str| db.open_tree(name).map_err(|source| MetaError::Sled { what: "open a tree", source });
-        let (bitmaps, catalog, provenance) = (tree("bitmaps")?, tree("catalog")?, tree("provenance")?);
-        Ok(MetaStore { db, bitmaps, catalog, provenance, recovery })
+        Ok(MetaStore { path: path.to_owned(), trees: Mutex::new(Some(trees)), recovery })
     }
 
     /// How the store was opened.
@@ -98,64 +90,82 @@ impl MetaStore {
 
     /// The durable chunks of a partial artifact; `None` if nothing (readable, of `chunks` chunks) was kept.
     pub fn bitmap(&self, artifact: &Digest, chunks: u32) -> Result<Option<Bitmap>, MetaError> {
-        let body = read(&self.bitmaps, &artifact.0)?;
+        let body = self.with("read a bitmap", |trees| read(&trees.bitmaps, &artifact.0))?;
         Ok(body.and_then(|bytes| Bitmap::from_bytes(&bytes, chunks)))
     }
 
     /// Keeps the durable chunks of a partial artifact. The caller has synced the chunks themselves.
     pub fn put_bitmap(&self, artifact: &Digest, bitmap: &Bitmap) -> Result<(), MetaError> {
-        self.put(&self.bitmaps, &artifact.0, bitmap.as_bytes())
+        self.with("write a bitmap", |trees| put(trees, &trees.bitmaps, &artifact.0, bitmap.as_bytes()))
     }
 
     /// Forgets a partial artifact.
     pub fn remove_bitmap(&self, artifact: &Digest) -> Result<(), MetaError> {
-        self.bitmaps.remove(artifact.0).map_err(|source| MetaError::Sled { what: "remove a bitmap", source })?;
-        self.flush()
+        self.with("remove a bitmap", |trees| {
+            trees.bitmaps.remove(artifact.0)?;
+            trees.db.flush().map(|_| ())
+        })
     }
 
     /// Keeps a signed catalog record under `key`.
     pub fn put_catalog(&self, key: &str, signed: &[u8]) -> Result<(), MetaError> {
-        self.put(&self.catalog, key.as_bytes(), signed)
+        let records = self.with("write the catalog", |trees| {
+            put(trees, &trees.catalog, key.as_bytes(), signed)?;
+            catalog_of(trees)
+        })?;
+        catalog_copy::write(&copy_path(&self.path), &records)
     }
 
     /// All signed catalog records that can be read, in order of key; `wire` checks them.
     pub fn catalog(&self) -> Result<Vec<(String, Vec<u8>)>, MetaError> {
-        let mut records = Vec::new();
-        for item in self.catalog.iter() {
-            let (key, value) = item.map_err(|source| MetaError::Sled { what: "read the catalog", source })?;
-            match (std::str::from_utf8(&key), framed::unwrap(RECORD_VERSION, &value)) {
-                (Ok(key), Ok(body)) => records.push((key.to_owned(), body.to_vec())),
-                _ => warn!("a damaged catalog record was skipped; other members send it again"),
-            }
-        }
-        Ok(records)
+        self.with("read the catalog", catalog_of)
     }
 
     /// Keeps where an artifact was imported from, as text for people.
     pub fn put_provenance(&self, artifact: &Digest, text: &str) -> Result<(), MetaError> {
-        self.put(&self.provenance, &artifact.0, text.as_bytes())
+        self.with("write a provenance", |trees| put(trees, &trees.provenance, &artifact.0, text.as_bytes()))
     }
 
     /// Where an artifact was imported from, if it was imported here.
     pub fn provenance(&self, artifact: &Digest) -> Result<Option<String>, MetaError> {
-        Ok(read(&self.provenance, &artifact.0)?.and_then(|bytes| String::from_utf8(bytes).ok()))
+        let body = self.with("read a provenance", |trees| read(&trees.provenance, &artifact.0))?;
+        Ok(body.and_then(|bytes| String::from_utf8(bytes).ok()))
     }
 
-    fn put(&self, tree: &sled::Tree, key: &[u8], body: &[u8]) -> Result<(), MetaError> {
-        let value = framed::wrap(RECORD_VERSION, body);
-        tree.insert(key, value).map_err(|source| MetaError::Sled { what: "write", source })?;
-        self.flush()
-    }
-
-    fn flush(&self) -> Result<(), MetaError> {
-        self.db.flush().map(|_| ()).map_err(|source| MetaError::Sled { what: "flush", source })
+    /// Does `work` on the open store, opening it again first if the last work failed.
+    fn with<T>(&self, what: &'static str, work: impl FnOnce(&Trees) -> sled::Result<T>) -> Result<T, MetaError> {
+        let mut slot = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        let trees = match slot.take() {
+            Some(trees) => trees,
+            None => open_or_recover(&self.path)?.0,
+        };
+        let result = work(&trees).map_err(|source| MetaError::Sled { what, source });
+        // Left empty after a failure.
+        *slot = result.is_ok().then_some(trees);
+        result
     }
 }
 
+fn put(trees: &Trees, tree: &sled::Tree, key: &[u8], body: &[u8]) -> sled::Result<()> {
+    tree.insert(key, framed::wrap(RECORD_VERSION, body))?;
+    trees.db.flush().map(|_| ())
+}
+
+fn catalog_of(trees: &Trees) -> sled::Result<Vec<(String, Vec<u8>)>> {
+    let mut records = Vec::new();
+    for item in trees.catalog.iter() {
+        let (key, value) = item?;
+        match (std::str::from_utf8(&key), framed::unwrap(RECORD_VERSION, &value)) {
+            (Ok(key), Ok(body)) => records.push((key.to_owned(), body.to_vec())),
+            _ => warn!("a damaged catalog record was skipped; other members send it again"),
+        }
+    }
+    Ok(records)
+}
+
 /// A record's body; a damaged one is as good as none, since all of them can be rebuilt.
-fn read(tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, MetaError> {
-    let value = tree.get(key).map_err(|source| MetaError::Sled { what: "read", source })?;
-    Ok(value.and_then(|value| match framed::unwrap(RECORD_VERSION, &value) {
+fn read(tree: &sled::Tree, key: &[u8]) -> sled::Result<Option<Vec<u8>>> {
+    Ok(tree.get(key)?.and_then(|value| match framed::unwrap(RECORD_VERSION, &value) {
         Ok(body) => Some(body.to_vec()),
         Err(error) => {
             warn!(%error, "a metadata record cannot be read and will be rebuilt");
@@ -164,49 +174,23 @@ fn read(tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, MetaError> {
     }))
 }
 
-/// Opens sled. On some damaged files it panics instead of failing, which must not take the node down.
-fn try_open(path: &Path) -> Result<sled::Db, String> {
-    // No flush thread: everything is flushed where it is promised.
-    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("sled panicked while it opened the store".to_owned()),
-    }
+/// Where the catalog's copy lies: beside sled's folder, so that it survives what happens to that.
+fn copy_path(path: &Path) -> PathBuf {
+    path.with_file_name("catalog")
 }
 
-fn move_snapshots_aside(path: &Path) -> Result<(), MetaError> {
-    let quarantine = |path: &Path, source| MetaError::Quarantine { path: path.to_owned(), source };
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        // Not a folder at all: the next step moves it aside whole.
-        Err(_) => return Ok(()),
-    };
-    for entry in entries {
-        let entry = entry.map_err(|e| quarantine(path, e))?;
-        if entry.file_name().to_string_lossy().starts_with("snap.") {
-            // Out of the folder: sled looks at every file whose name begins so.
-            let aside = unused_name(path, "snapshot-damaged");
-            fs::rename(entry.path(), aside).map_err(|e| quarantine(&entry.path(), e))?;
-        }
-    }
-    Ok(())
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// A name beside `path` that nothing has yet.
-fn unused_name(path: &Path, why: &str) -> PathBuf {
-    let mut number = 1;
-    loop {
-        let candidate = path.with_extension(format!("{why}-{number}"));
-        if !candidate.exists() {
-            return candidate;
-        }
-        number += 1;
-    }
+fn io_error(what: &'static str, path: &Path, source: io::Error) -> MetaError {
+    MetaError::Io { what, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn filled(path: &Path) {
@@ -264,10 +248,24 @@ mod tests {
             fs::write(path.join(name), [0x5a; 700]).unwrap();
         }
         let meta = MetaStore::open(&path).unwrap();
-        assert_eq!(meta.catalog().unwrap().len(), 0);
-        meta.put_catalog("k", b"v").unwrap();
         assert_eq!(meta.recovery(), Recovery::Rebuilt);
+        assert_eq!(meta.bitmap(&Digest([1; 32]), 10).unwrap(), None);
+        // The catalog comes back from its copy.
+        assert_eq!(meta.catalog().unwrap(), [("slot/UFM".to_owned(), b"signed".to_vec())]);
+        meta.put_catalog("k", b"v").unwrap();
         assert!(!files(base.path(), "meta.damaged").is_empty());
+    }
+
+    #[test]
+    fn after_a_failure_the_next_call_opens_the_store_again() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("meta");
+        filled(&path);
+        let meta = MetaStore::open(&path).unwrap();
+        let failed = meta.with("fail", |_| Err::<(), _>(sled::Error::Io(io::ErrorKind::StorageFull.into())));
+        assert!(failed.unwrap_err().is_disk_full());
+        assert_eq!(meta.catalog().unwrap().len(), 1);
+        assert!(meta.bitmap(&Digest([1; 32]), 10).unwrap().is_some());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::engine::{ChildEngine, LoadSpec};
 use crate::store::{Store, gguf};
 
 /// No child is held to less private memory than this, however small its model.
-const PRIVATE_BYTES_MIN: u64 = 1 << 30;
+const PRIVATE_BYTES_MIN: u64 = 512 << 20;
 
 /// A replica that answers.
 #[derive(Clone)]

@@ -71,13 +71,24 @@ impl Engine for Service {
     }
 }
 
+/// Private writable memory this process has mapped, touched or not: what the kernel counts against `RLIMIT_DATA`.
+#[cfg(target_os = "linux")]
+fn mapped_data_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
 /// The kernel refuses this process more than `private_bytes_max` of memory of its own; 0 is no cap. Mapped files do not
 /// count, so the weights do not.
 fn cap_memory(private_bytes_max: u64) {
     #[cfg(target_os = "linux")]
     if private_bytes_max > 0 {
         use rustix::process::{Resource, Rlimit, setrlimit};
-        let cap = Rlimit { current: Some(private_bytes_max), maximum: Some(private_bytes_max) };
+        // What the process has mapped already (the allocator reserves much more than it uses) is not the model's doing.
+        let bytes = private_bytes_max.saturating_add(mapped_data_bytes());
+        let cap = Rlimit { current: Some(bytes), maximum: Some(bytes) };
         if let Err(error) = setrlimit(Resource::Data, cap) {
             tracing::warn!(%error, private_bytes_max, "no memory cap");
         }

@@ -4,19 +4,21 @@
 mod address_book;
 mod clock;
 mod effects;
+mod error;
 mod event_loop;
 mod membership;
 mod node;
 mod publish;
 mod replicas;
 mod requests;
+mod services;
 mod start;
 mod view;
 mod weights;
 
 use crate::cli::up::UpOptions;
 
-pub use start::RunError;
+pub use error::RunError;
 
 /// Runs a node until it is told to stop.
 pub async fn run(options: UpOptions) -> Result<(), RunError> {

@@ -22,127 +22,67 @@ use crate::core::sizing::Tier;
 use crate::core::types::NodeId;
 use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
+use crate::driver::error::RunError;
 use crate::driver::event_loop::{Driver, Event, Events};
-use crate::driver::membership::{MembershipError, Registry};
+use crate::driver::membership::Registry;
 use crate::driver::node::Node;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
+use crate::driver::services::{serve_edges, serve_members, stop_on_signal, watch_hardware, watch_invitations};
 use crate::driver::view::Facts;
-use crate::driver::weights::{StoreChunks, Weights};
+use crate::driver::weights::Weights;
 use crate::hardware::{self, Hardware};
 use crate::http;
-use crate::net::join::{JoinError, redeem, serve_join};
-use crate::net::weights::{WeightsClient, WeightsServer};
-use crate::net::{self, Duplex, IncomingStreams, NetConfig, NetError, NetHandle, Protocol};
-use crate::rpc::admin::AdminError;
+use crate::net::join::redeem;
+use crate::net::weights::WeightsClient;
+use crate::net::{self, Duplex, NetConfig, NetHandle, Protocol};
+use crate::rpc::admin;
 use crate::rpc::peers::{Io, Open, Peers};
-use crate::rpc::{admin, peer};
 use crate::store::Store;
-use crate::store::datadir::{DataDir, DataDirError};
+use crate::store::datadir::DataDir;
 use crate::store::error::StoreError;
-use crate::store::identity::{IdentityError, Membership};
-use crate::wire::WireError;
+use crate::store::identity::Membership;
 use crate::wire::join::Ticket;
 use crate::wire::{catalog, ids};
 
 /// The reference roster of slots: data, not code.
 const REFERENCE_ROSTER: &str = include_str!("../../rosters/reference.toml");
-/// How often memory, disk and power are looked at.
-const HARDWARE_PERIOD: Duration = Duration::from_secs(2);
 /// After a request to end, connections get this long to finish what they were saying.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Why a node did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The API's address may not be used.
-    #[error(transparent)]
-    Listen(#[from] http::ListenError),
-    /// Another program listens on the API's address.
-    #[error("{addr} is in use by another program; stop it, or choose another port with --api")]
-    ApiInUse {
-        /// The address.
-        addr: SocketAddr,
-    },
-    /// The API's address cannot be had.
-    #[error("cannot listen on {addr}: {source}; choose another address with --api")]
-    Api {
-        /// The address.
-        addr: SocketAddr,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// An address for members that is none.
-    #[error("{0} is not an address to listen on; give IP:PORT or a multiaddress such as /ip4/0.0.0.0/tcp/7718")]
-    BadListen(String),
-    /// The data directory.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// A file in it.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The roster of members.
-    #[error(transparent)]
-    Membership(#[from] MembershipError),
-    /// The ticket's text.
-    #[error("this is not a usable ticket: {0}")]
-    Ticket(WireError),
-    /// Joining.
-    #[error(transparent)]
-    Join(#[from] JoinError),
-    /// Joining with a data directory that belongs somewhere already.
-    #[error("{} belongs to a federation already; choose another --data-dir, or move it away to join a new one", .0.display())]
-    AlreadyEnrolled(PathBuf),
-    /// The network.
-    #[error(transparent)]
-    Net(#[from] NetError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The admin socket.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// A part of the node ended when it should not have.
-    #[error("{what} ended: {why}")]
-    Ended {
-        /// Which part.
-        what: &'static str,
-        /// Why.
-        why: String,
-    },
-}
-
-impl RunError {
-    /// Was it a refusal (exit code 3), rather than a failure (1)?
-    pub fn is_refusal(&self) -> bool {
-        !matches!(
-            self,
-            RunError::Api { .. }
-                | RunError::Ended { .. }
-                | RunError::Store(_)
-                | RunError::Identity(_)
-                | RunError::Join(JoinError::Unreachable { .. } | JoinError::Setup { .. } | JoinError::BadReply { .. })
-        )
-    }
-}
-
 /// Removes a data directory that this start created, unless the start succeeded.
-struct Fresh(Option<PathBuf>);
+struct Fresh {
+    path: Option<PathBuf>,
+    folder_was_there: bool,
+}
 
 impl Fresh {
     fn of(path: &Path) -> Fresh {
-        let absent = std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
-        Fresh(absent.then(|| path.to_owned()))
+        let entries = std::fs::read_dir(path);
+        let folder_was_there = entries.is_ok();
+        let empty = entries.map_or(true, |mut entries| entries.next().is_none());
+        Fresh { path: empty.then(|| path.to_owned()), folder_was_there }
     }
+
     fn keep(&mut self) {
-        self.0 = None;
+        self.path = None;
+    }
+
+    /// What another machine knows of must survive a failed start.
+    fn keep_if(&mut self, condition: bool) {
+        if condition {
+            self.keep();
+        }
     }
 }
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = std::fs::remove_dir_all(path);
+        let Some(path) = &self.path else { return };
+        let removed = std::fs::remove_dir_all(path);
+        let restored = if self.folder_was_there { std::fs::create_dir(path) } else { Ok(()) };
+        if let Err(error) = removed.and(restored) {
+            tracing::warn!(%error, path = %path.display(), "what a refused start had written could not be removed");
         }
     }
 }
@@ -171,15 +111,6 @@ pub async fn run(options: UpOptions) -> Result<(), RunError> {
     fresh.keep_if(!identity.created);
     let node = Starting { options, dir, hardware, role, identity };
     node.start(api, listen, fresh).await
-}
-
-impl Fresh {
-    /// What another machine knows of must survive a failed start.
-    fn keep_if(&mut self, condition: bool) {
-        if condition {
-            self.keep();
-        }
-    }
 }
 
 fn multiaddresses(listen: &[String]) -> Result<Vec<Multiaddr>, RunError> {
@@ -377,92 +308,6 @@ fn announce(facts: &Facts, role: Role, hardware: &Hardware) {
     for note in &hardware.notes {
         tracing::info!(note, "hardware");
     }
-}
-
-/// Serves the streams that members open.
-fn serve_members(node: &Node, store: Option<Arc<Store>>, incoming: IncomingStreams) {
-    let rpc = tokio_stream::wrappers::ReceiverStream::new(incoming.rpc);
-    let rpc = tokio_stream::StreamExt::map(rpc, |(caller, stream)| (caller, Duplex::new(caller, stream)));
-    let backend = Arc::new(node.clone());
-    tokio::spawn(async move {
-        if let Err(error) = peer::serve(rpc, backend).await {
-            tracing::error!(%error, "the members' service ended");
-        }
-    });
-    if let Some(store) = store {
-        tokio::spawn(WeightsServer::new(Arc::new(StoreChunks(store))).run(incoming.weights));
-    }
-    let (node, mut joiners) = (node.clone(), incoming.join);
-    tokio::spawn(async move {
-        while let Some((joiner, stream)) = joiners.recv().await {
-            let node = node.clone();
-            tokio::spawn(async move {
-                match serve_join(stream, joiner, node.me, &node).await {
-                    Ok(member) => tracing::info!(name = member.name, node = %member.node, "a machine joined"),
-                    Err(error) => tracing::warn!(%error, "nobody joined"),
-                }
-            });
-        }
-    });
-}
-
-/// Serves HTTP and the command line until the node ends.
-async fn serve_edges(node: Node, api: TcpListener, admin: tokio::net::UnixListener, stop: watch::Receiver<bool>) {
-    let ended = |mut stop: watch::Receiver<bool>| async move {
-        let _ = stop.wait_for(|stopped| *stopped).await;
-    };
-    let http = http::serve(api, node.clone(), ended(stop.clone()));
-    let admin = admin::serve(admin, Arc::new(node), ended(stop));
-    let (http, admin) = tokio::join!(http, admin);
-    if let Err(error) = http {
-        tracing::error!(%error, "the HTTP API ended");
-    }
-    if let Err(error) = admin {
-        tracing::error!(%error, "the command line's service ended");
-    }
-}
-
-fn watch_hardware(mut hardware: Hardware, store: Option<Arc<Store>>, events: Events, role: Role) {
-    tokio::spawn(async move {
-        loop {
-            let mut domains = hardware.domains.clone();
-            domains.iter_mut().for_each(|domain| domain.hosts &= role == Role::Full && cfg!(feature = "llama"));
-            let disk_free_bytes = store.as_ref().map_or(0, |store| store.disk_free());
-            let input = Input::Hardware { domains, disk_free_bytes, on_battery: hardware.on_battery };
-            events.send(Event::Core(input)).await;
-            tokio::time::sleep(HARDWARE_PERIOD).await;
-            let refreshed = tokio::task::spawn_blocking(move || {
-                hardware.refresh();
-                hardware
-            });
-            let Ok(next) = refreshed.await else { return };
-            hardware = next;
-        }
-    });
-}
-
-/// Strangers may knock only while an invitation is open.
-fn watch_invitations(node: Node) {
-    tokio::spawn(async move {
-        loop {
-            node.net.set_invitation_open(node.registry.invitation_open()).await;
-            tokio::time::sleep(HARDWARE_PERIOD).await;
-        }
-    });
-}
-
-fn stop_on_signal(events: Events) {
-    tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        }
-        events.send(Event::Stop).await;
-        let _ = tokio::signal::ctrl_c().await;
-        std::process::exit(130); // asked twice: now
-    });
 }
 
 /// What lies on the disk since before the start.

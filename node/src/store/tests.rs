@@ -100,7 +100,7 @@ fn an_artifact_arrives_bit_identical() {
     assert_eq!(theirs.store().complete(), [artifact]);
     assert!(theirs.store().partial().is_empty());
     assert_eq!(fs::read(theirs.store().model_path(&artifact).unwrap()).unwrap(), sample.bytes());
-    assert_eq!(theirs.store().damaged_chunks(&artifact).unwrap(), []);
+    assert_eq!(theirs.store().damaged_chunks(&artifact).unwrap(), Vec::<u32>::new());
     theirs.assert_tidy();
     // And it is still there after a restart.
     let mut theirs = theirs;

@@ -218,11 +218,11 @@ impl Coordinator {
         if lease.resigns {
             return self.resigned(now, lease);
         }
-        if let Seat::Coordinator { epoch, .. } = self.seat {
-            if outranks((epoch, self.me), (lease.epoch, lease.coordinator)) {
-                // It does not know of this seat yet; say so at once.
-                return vec![Action::Announce(self.lease_of(epoch))];
-            }
+        if let Seat::Coordinator { epoch, .. } = self.seat
+            && outranks((epoch, self.me), (lease.epoch, lease.coordinator))
+        {
+            // It does not know of this seat yet; say so at once.
+            return vec![Action::Announce(self.lease_of(epoch))];
         }
         if self.lease.is_some_and(|known| {
             known.coordinator != lease.coordinator

@@ -2,8 +2,10 @@
 //! coordinator's seat, placement, residency, transfer and routing, and owns nothing of the world. The driver and the
 //! simulator carry its outputs out.
 
+mod advertising;
 mod io;
 mod planning;
+mod readers;
 mod routing;
 #[cfg(test)]
 mod tests;
@@ -13,12 +15,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::catalog::Catalog;
 use crate::core::coordinator::{self, Coordinator};
 use crate::core::limits;
-use crate::core::membership::advert::{Advert, Gossip, Holding};
+use crate::core::membership::advert::{Advert, Gossip};
 use crate::core::membership::roster::{MemberRoster, Role};
 use crate::core::membership::table::{Presence, Table};
 use crate::core::placement::plan::{Plan, Strategy};
 use crate::core::residency::{self, Residency};
-use crate::core::route::{self, Router};
+use crate::core::route::Router;
 use crate::core::transfer::{self, Transfers};
 use crate::core::types::{Digest, NodeId, SlotName, Time};
 
@@ -364,69 +366,6 @@ impl Machine {
             });
         }
     }
-
-    /// What this node would say of itself now.
-    fn statement(&self) -> Advert {
-        let in_flight = self.router.in_flight_here(self.config.me);
-        let whole = self.on_disk.iter().map(|&artifact| Holding { artifact, complete: true, chunks: 0 });
-        let parts = self.partial.iter().filter(|(artifact, _)| !self.on_disk.contains(*artifact));
-        let parts = parts.map(|(&artifact, &chunks)| Holding { artifact, complete: false, chunks });
-        let plan = self.adopted.unwrap_or_default();
-        Advert {
-            node: self.config.me,
-            incarnation: self.config.incarnation,
-            sequence: 0,
-            ttl_ms: limits::ADVERT_LIFE.as_millis() as u32,
-            name: self.config.name.clone(),
-            role: self.config.role,
-            on_battery: self.on_battery,
-            priority: self.config.priority,
-            domains: self.residency.ledger(),
-            disk_free_bytes: self.disk_free_bytes,
-            holdings: whole.chain(parts).take(limits::HOLDINGS_PER_ADVERT_MAX).collect(),
-            replicas: self.residency.statuses(&in_flight, |artifact| self.precision_of(artifact)),
-            member_roster_version: self.config.members.version,
-            catalog_digest: self.config.catalog.digest(),
-            plan_epoch: plan.0,
-            plan_revision: plan.1,
-            epoch_highest: self.coordinator.epoch_highest(),
-            addresses: self.addresses.clone(),
-            wanted: self.router.wanted().into_iter().collect(),
-        }
-    }
-
-    fn precision_of(&self, artifact: &Digest) -> String {
-        let published = self.config.catalog.publications().find(|publication| &publication.artifact == artifact);
-        published.map(|publication| publication.shape.precision.name().to_owned()).unwrap_or_default()
-    }
-
-    fn advertise(&mut self, now: Time, outbox: &mut Vec<Output>) {
-        let statement = self.statement();
-        let settled = now >= self.advertised_at.after(limits::SETTLE) || self.sequence == 0;
-        let news = self.advertised.as_ref().is_none_or(|said| says_more(said, &statement));
-        let due = now >= self.advertised_at.after(limits::ADVERT_PERIOD);
-        if !(due || (news && settled)) {
-            return;
-        }
-        self.sequence += 1;
-        self.advertised_at = now;
-        self.advertised = Some(statement.clone());
-        let said = Advert { sequence: self.sequence, ..statement };
-        outbox.push(Output::Gossip(Gossip::Advert(Box::new(said))));
-    }
-}
-
-/// Is there something in `next` that others act on, and should hear before the next period?
-fn says_more(said: &Advert, next: &Advert) -> bool {
-    let plain = |advert: &Advert| {
-        let replicas: Vec<_> = advert.replicas.iter().map(|r| (r.slot.clone(), r.state, r.reason.clone())).collect();
-        let whole: Vec<_> = advert.holdings.iter().filter(|held| held.complete).map(|held| held.artifact).collect();
-        (replicas, whole, advert.wanted.clone(), advert.catalog_digest, advert.member_roster_version)
-    };
-    plain(said) != plain(next)
-        || (said.plan_epoch, said.plan_revision) != (next.plan_epoch, next.plan_revision)
-        || said.addresses != next.addresses
-        || said.domains.len() != next.domains.len()
 }
 
 /// Connected members that hold `artifact`, wholly or in part.
@@ -437,44 +376,4 @@ fn holders(table: &Table, artifact: &Digest) -> Vec<transfer::Holder> {
         Some(transfer::Holder { node: *node, complete: held.complete })
     });
     holding.collect()
-}
-
-/// What readers of the machine may see.
-impl Machine {
-    /// This node's configuration, with the current roster of members and catalog.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-    /// The table of members.
-    pub fn table(&self) -> &Table {
-        &self.table
-    }
-    /// The plan this node follows.
-    pub fn plan(&self) -> Option<&Plan> {
-        self.coordinator.plan().filter(|plan| plan.epoch <= self.epoch_durable)
-    }
-    /// Who coordinates, and under which epoch.
-    pub fn coordinator(&self) -> Option<(NodeId, u64)> {
-        self.coordinator.coordinator()
-    }
-    /// The highest epoch seen.
-    pub fn epoch_highest(&self) -> u64 {
-        self.coordinator.epoch_highest()
-    }
-    /// Transfers into this node.
-    pub fn transfers(&self) -> &Transfers {
-        &self.transfers
-    }
-    /// This node's own statement, as it would be advertised now.
-    pub fn own_advert(&self) -> Advert {
-        self.statement()
-    }
-    /// Requests not yet ended, and counters.
-    pub fn requests(&self) -> (usize, route::Counts) {
-        (self.router.open(), self.router.counts)
-    }
-    /// Artifacts whole on this node's disk.
-    pub fn on_disk(&self) -> &BTreeSet<Digest> {
-        &self.on_disk
-    }
 }

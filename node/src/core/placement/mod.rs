@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod document;
+mod explain;
 pub mod plan;
 pub mod problem;
 pub mod solve;

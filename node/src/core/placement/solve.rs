@@ -5,19 +5,19 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::membership::advert::DomainKind;
-use crate::core::placement::plan::{Plan, PlanRole, PlannedReplica, PlannedStore, Refusal, Shortfall, Strategy};
+use crate::core::placement::plan::{Plan, PlanRole, PlannedReplica, PlannedStore, Strategy};
 use crate::core::placement::problem::{ArtifactInput, NodeInput, Problem, RoleWanted, SlotInput};
 use crate::core::roster::SlotPolicy;
 use crate::core::sizing;
-use crate::core::types::{Digest, NodeId, SlotName, human_bytes};
+use crate::core::types::{Digest, NodeId, SlotName};
 
 /// A memory domain being filled.
 #[derive(Clone, Debug)]
-struct Bin<'a> {
-    node: &'a NodeInput,
-    name: &'a str,
+pub(super) struct Bin<'a> {
+    pub(super) node: &'a NodeInput,
+    pub(super) name: &'a str,
     kind: DomainKind,
-    budget_bytes: u64,
+    pub(super) budget_bytes: u64,
     slots: Vec<&'a SlotInput>,
 }
 
@@ -35,25 +35,25 @@ pub fn footprint_together<'a>(slots: impl IntoIterator<Item = &'a SlotInput>) ->
 }
 
 impl<'a> Bin<'a> {
-    fn used(&self) -> u64 {
+    pub(super) fn used(&self) -> u64 {
         footprint_together(self.slots.iter().copied())
     }
 
-    fn used_with(&self, slot: &'a SlotInput) -> u64 {
+    pub(super) fn used_with(&self, slot: &'a SlotInput) -> u64 {
         footprint_together(self.slots.iter().copied().chain([slot]))
     }
 
     /// Bytes missing for `slot` to fit here too.
-    fn short(&self, slot: &'a SlotInput) -> u64 {
+    pub(super) fn short(&self, slot: &'a SlotInput) -> u64 {
         self.used_with(slot).saturating_sub(self.budget_bytes)
     }
 
-    fn has(&self, slot: &SlotName) -> bool {
+    pub(super) fn has(&self, slot: &SlotName) -> bool {
         self.slots.iter().any(|placed| &placed.name == slot)
     }
 
     /// Does the machine's wanted role allow `slot`?
-    fn allows(&self, slot: &SlotInput, strategy: Strategy) -> bool {
+    pub(super) fn allows(&self, slot: &SlotInput, strategy: Strategy) -> bool {
         match self.node.role {
             RoleWanted::Delegate => false,
             RoleWanted::Specialised => stays(slot, strategy),
@@ -64,14 +64,14 @@ impl<'a> Bin<'a> {
 }
 
 /// Would a replica of `slot` stay resident under `strategy`?
-fn stays(slot: &SlotInput, strategy: Strategy) -> bool {
+pub(super) fn stays(slot: &SlotInput, strategy: Strategy) -> bool {
     strategy == Strategy::Specialised || slot.policy == SlotPolicy::Pinned
 }
 
 /// Everything one run of the solver works on.
-struct Solver<'a> {
-    problem: &'a Problem,
-    bins: Vec<Bin<'a>>,
+pub(super) struct Solver<'a> {
+    pub(super) problem: &'a Problem,
+    pub(super) bins: Vec<Bin<'a>>,
     before: BTreeSet<(&'a SlotName, NodeId, &'a str)>,
     resident_before: BTreeSet<&'a SlotName>,
 }
@@ -226,7 +226,7 @@ impl<'a> Solver<'a> {
         candidates.min_by_key(|(_, bin)| key(bin)).map(|(index, _)| index)
     }
 
-    fn holders(&self, slot: &SlotName) -> BTreeSet<NodeId> {
+    pub(super) fn holders(&self, slot: &SlotName) -> BTreeSet<NodeId> {
         self.bins.iter().filter(|bin| bin.has(slot)).map(|bin| bin.node.id).collect()
     }
 
@@ -356,74 +356,6 @@ impl<'a> Solver<'a> {
             }
         };
         self.problem.nodes.iter().map(|node| (node.id, role(node))).collect()
-    }
-
-    /// The domains that could not take `slot` although asked, with the arithmetic.
-    fn refusals(&self, slot: &'a SlotInput) -> Vec<Refusal> {
-        let candidates = self.bins.iter().filter(|bin| !bin.has(&slot.name));
-        let refused = candidates.filter_map(|bin| {
-            let (why, bytes_short) = self.why_not(bin, slot)?;
-            let (node, memory_domain) = (bin.node.id, bin.name.to_owned());
-            Some(Refusal { slot: slot.name.clone(), node, memory_domain, why, bytes_short })
-        });
-        refused.collect()
-    }
-
-    fn why_not(&self, bin: &Bin<'a>, slot: &'a SlotInput) -> Option<(String, u64)> {
-        if !bin.allows(slot, self.problem.strategy) {
-            return Some((format!("{} is not meant for {} slots", bin.node.name, policy_word(slot)), 0));
-        }
-        let short = bin.short(slot);
-        if short == 0 {
-            return None;
-        }
-        let free = bin.budget_bytes.saturating_sub(bin.used());
-        let needs = bin.used_with(slot) - bin.used();
-        let why = format!(
-            "needs {}, {} free after what is placed there, short {}",
-            human_bytes(needs),
-            human_bytes(free),
-            human_bytes(short)
-        );
-        Some((why, short))
-    }
-
-    fn refused(&self) -> Vec<Refusal> {
-        self.problem.slots.iter().flat_map(|slot| self.refusals(slot)).collect()
-    }
-
-    /// Slots that should be resident and are nowhere: pinned ones, and those somebody waits for.
-    fn shortfalls(&self) -> Vec<Shortfall> {
-        let due = self.problem.slots.iter().filter(|slot| {
-            (stays(slot, self.problem.strategy) || slot.wanted_rank.is_some()) && self.holders(&slot.name).is_empty()
-        });
-        due.map(|slot| self.shortfall(slot)).collect()
-    }
-
-    fn shortfall(&self, slot: &'a SlotInput) -> Shortfall {
-        let total = slot.footprint.total_bytes();
-        let best = self.bins.iter().filter(|bin| bin.allows(slot, self.problem.strategy));
-        let best = best.min_by_key(|bin| (bin.short(slot), bin.node.id, bin.name));
-        let Some(bin) = best else {
-            let why = format!("needs {}, and no machine that is up can host a manager", human_bytes(total));
-            return Shortfall { slot: slot.name.clone(), bytes_short: total, why };
-        };
-        let why = format!(
-            "needs {}; the best place, {} {}, has {} free, short {}",
-            human_bytes(total),
-            bin.node.name,
-            bin.name,
-            human_bytes(bin.budget_bytes.saturating_sub(bin.used())),
-            human_bytes(bin.short(slot))
-        );
-        Shortfall { slot: slot.name.clone(), bytes_short: bin.short(slot), why }
-    }
-}
-
-fn policy_word(slot: &SlotInput) -> &'static str {
-    match slot.policy {
-        SlotPolicy::Pinned => "pinned",
-        SlotPolicy::Swappable => "swappable",
     }
 }
 

@@ -1,0 +1,50 @@
+//! What readers of the machine may see: the view, the tests and the simulator's checkers.
+
+use std::collections::BTreeSet;
+
+use crate::core::machine::{Config, Machine};
+use crate::core::membership::advert::Advert;
+use crate::core::membership::table::Table;
+use crate::core::placement::plan::Plan;
+use crate::core::route::Counts;
+use crate::core::transfer::Transfers;
+use crate::core::types::{Digest, NodeId};
+
+impl Machine {
+    /// This node's configuration, with the current roster of members and catalog.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+    /// The table of members.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+    /// The plan this node follows.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.coordinator.plan().filter(|plan| plan.epoch <= self.epoch_durable)
+    }
+    /// Who coordinates, and under which epoch.
+    pub fn coordinator(&self) -> Option<(NodeId, u64)> {
+        self.coordinator.coordinator()
+    }
+    /// The highest epoch seen.
+    pub fn epoch_highest(&self) -> u64 {
+        self.coordinator.epoch_highest()
+    }
+    /// Transfers into this node.
+    pub fn transfers(&self) -> &Transfers {
+        &self.transfers
+    }
+    /// This node's own statement, as it would be advertised now.
+    pub fn own_advert(&self) -> Advert {
+        self.statement()
+    }
+    /// Requests not yet ended, and counters.
+    pub fn requests(&self) -> (usize, Counts) {
+        (self.router.open(), self.router.counts)
+    }
+    /// Artifacts whole on this node's disk.
+    pub fn on_disk(&self) -> &BTreeSet<Digest> {
+        &self.on_disk
+    }
+}

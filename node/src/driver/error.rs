@@ -1,0 +1,88 @@
+//! Why a node did not start or ended: one enum, so that the command line tells refusals from failures without reading text.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::driver::membership::MembershipError;
+use crate::http;
+use crate::net::NetError;
+use crate::net::join::JoinError;
+use crate::rpc::admin::AdminError;
+use crate::store::datadir::DataDirError;
+use crate::store::error::StoreError;
+use crate::store::identity::IdentityError;
+use crate::wire::WireError;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The API's address may not be used.
+    #[error(transparent)]
+    Listen(#[from] http::ListenError),
+    /// Another program listens on the API's address.
+    #[error("{addr} is in use by another program; stop it, or choose another port with --api")]
+    ApiInUse {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// The API's address cannot be had.
+    #[error("cannot listen on {addr}: {source}; choose another address with --api")]
+    Api {
+        /// The address.
+        addr: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// An address for members that is none.
+    #[error("{0} is not an address to listen on; give IP:PORT or a multiaddress such as /ip4/0.0.0.0/tcp/7718")]
+    BadListen(String),
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// A file in it.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The roster of members.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+    /// The ticket's text.
+    #[error("this is not a usable ticket: {0}")]
+    Ticket(WireError),
+    /// Joining.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// Joining with a data directory that belongs somewhere already.
+    #[error("{} belongs to a federation already; choose another --data-dir, or move it away to join a new one", .0.display())]
+    AlreadyEnrolled(PathBuf),
+    /// The network.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The admin socket.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A part of the node ended when it should not have.
+    #[error("{what} ended: {why}")]
+    Ended {
+        /// Which part.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+impl RunError {
+    /// Was it a refusal (exit code 3), rather than a failure (1)?
+    pub fn is_refusal(&self) -> bool {
+        !matches!(
+            self,
+            RunError::Api { .. }
+                | RunError::Ended { .. }
+                | RunError::Store(_)
+                | RunError::Identity(_)
+                | RunError::Join(JoinError::Unreachable { .. } | JoinError::Setup { .. } | JoinError::BadReply { .. })
+        )
+    }
+}

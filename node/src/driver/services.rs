@@ -1,0 +1,110 @@
+//! The tasks that run beside the loop: serving members, HTTP and the command line, and watching the hardware, the invitations
+//! and the signals. Each only turns what it sees into events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::core::machine::Input;
+use crate::core::membership::roster::Role;
+use crate::driver::event_loop::{Event, Events};
+use crate::driver::node::Node;
+use crate::driver::weights::StoreChunks;
+use crate::hardware::Hardware;
+use crate::http;
+use crate::net::join::serve_join;
+use crate::net::weights::WeightsServer;
+use crate::net::{Duplex, IncomingStreams};
+use crate::rpc::{admin, peer};
+use crate::store::Store;
+
+/// How often memory, disk and power are looked at.
+const HARDWARE_PERIOD: Duration = Duration::from_secs(2);
+
+/// Serves the streams that members open.
+pub fn serve_members(node: &Node, store: Option<Arc<Store>>, incoming: IncomingStreams) {
+    let rpc = tokio_stream::wrappers::ReceiverStream::new(incoming.rpc);
+    let rpc = tokio_stream::StreamExt::map(rpc, |(caller, stream)| (caller, Duplex::new(caller, stream)));
+    let backend = Arc::new(node.clone());
+    tokio::spawn(async move {
+        if let Err(error) = peer::serve(rpc, backend).await {
+            tracing::error!(%error, "the members' service ended");
+        }
+    });
+    if let Some(store) = store {
+        tokio::spawn(WeightsServer::new(Arc::new(StoreChunks(store))).run(incoming.weights));
+    }
+    let (node, mut joiners) = (node.clone(), incoming.join);
+    tokio::spawn(async move {
+        while let Some((joiner, stream)) = joiners.recv().await {
+            let node = node.clone();
+            tokio::spawn(async move {
+                match serve_join(stream, joiner, node.me, &node).await {
+                    Ok(member) => tracing::info!(name = member.name, node = %member.node, "a machine joined"),
+                    Err(error) => tracing::warn!(%error, "nobody joined"),
+                }
+            });
+        }
+    });
+}
+
+/// Serves HTTP and the command line until the node ends.
+pub async fn serve_edges(node: Node, api: TcpListener, admin: tokio::net::UnixListener, stop: watch::Receiver<bool>) {
+    let ended = |mut stop: watch::Receiver<bool>| async move {
+        let _ = stop.wait_for(|stopped| *stopped).await;
+    };
+    let http = http::serve(api, node.clone(), ended(stop.clone()));
+    let admin = admin::serve(admin, Arc::new(node), ended(stop));
+    let (http, admin) = tokio::join!(http, admin);
+    if let Err(error) = http {
+        tracing::error!(%error, "the HTTP API ended");
+    }
+    if let Err(error) = admin {
+        tracing::error!(%error, "the command line's service ended");
+    }
+}
+
+pub fn watch_hardware(mut hardware: Hardware, store: Option<Arc<Store>>, events: Events, role: Role) {
+    tokio::spawn(async move {
+        loop {
+            let mut domains = hardware.domains.clone();
+            domains.iter_mut().for_each(|domain| domain.hosts &= role == Role::Full && cfg!(feature = "llama"));
+            let disk_free_bytes = store.as_ref().map_or(0, |store| store.disk_free());
+            let input = Input::Hardware { domains, disk_free_bytes, on_battery: hardware.on_battery };
+            events.send(Event::Core(input)).await;
+            tokio::time::sleep(HARDWARE_PERIOD).await;
+            let refreshed = tokio::task::spawn_blocking(move || {
+                hardware.refresh();
+                hardware
+            });
+            let Ok(next) = refreshed.await else { return };
+            hardware = next;
+        }
+    });
+}
+
+/// Strangers may knock only while an invitation is open.
+pub fn watch_invitations(node: Node) {
+    tokio::spawn(async move {
+        loop {
+            node.net.set_invitation_open(node.registry.invitation_open()).await;
+            tokio::time::sleep(HARDWARE_PERIOD).await;
+        }
+    });
+}
+
+pub fn stop_on_signal(events: Events) {
+    tokio::spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        events.send(Event::Stop).await;
+        let _ = tokio::signal::ctrl_c().await;
+        std::process::exit(130); // asked twice: now
+    });
+}

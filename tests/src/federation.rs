@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Error, NodeProcess, NodeSpec, binary, managers, wait};
+use crate::{Error, NodeProcess, NodeSpec, binary, cleanup, managers, wait};
 
 /// The nodes, in the order they were added.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ impl Federation {
         let dir = tempfile::Builder::new().prefix("fednode-").tempdir();
         let dir = dir.map_err(Error::io("make a temporary directory"))?;
         let folder = dir.path().to_owned();
+        cleanup::watch();
+        cleanup::made(folder.clone());
         Ok(Federation { nodes: Vec::new(), dir: Some(dir), folder, binary: binary::fednode()?, tickets: 0 })
     }
 
@@ -102,6 +104,18 @@ impl Federation {
         })
     }
 
+    /// The same after `publish_all`, also before the last publication has reached every node.
+    pub fn wait_published(&self, limit: Duration, mut note: impl FnMut(&[String])) -> Result<(), Error> {
+        wait::until("carrying out the plan for all managers", limit, || {
+            let mut missing = self.missing();
+            for node in self.nodes.iter().filter(|node| node.is_running()) {
+                missing.extend(node.state().map_or_else(|error| vec![error.to_string()], |state| unpublished(&state)));
+            }
+            note(&missing);
+            if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) }
+        })
+    }
+
     /// What stands between the federation and its plan as the running nodes see it, one sentence each.
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
@@ -124,6 +138,7 @@ impl Federation {
     /// Lets the nodes run on and keeps the directory, whose path is returned.
     pub fn keep(mut self) -> PathBuf {
         self.nodes.iter_mut().for_each(NodeProcess::release);
+        cleanup::gone(&self.folder);
         match self.dir.take() {
             Some(dir) => dir.keep(),
             None => self.folder.clone(),
@@ -148,13 +163,41 @@ fn missing_at(name: &str, state: &Value) -> Vec<String> {
     missing
 }
 
+/// Managers and adapters that this node does not know of yet, and copies that are still on their way to it.
+fn unpublished(state: &Value) -> Vec<String> {
+    let name = &state["node"]["name"];
+    let known = |model: &String| {
+        let (slot, domain) =
+            model.split_once(':').map_or((model.as_str(), None), |(slot, domain)| (slot, Some(domain)));
+        let view = state["slots"].as_array().into_iter().flatten().find(|view| view["name"] == slot);
+        let artifact = view.map(|view| match domain {
+            None => view["artifact"].clone(),
+            Some(domain) => {
+                let domains = view["domains"].as_array().into_iter().flatten();
+                domains.filter(|view| view["name"] == domain).map(|view| view["artifact"].clone()).collect()
+            }
+        });
+        artifact.is_some_and(|artifact| artifact != "" && artifact != Value::Array(Vec::new()))
+    };
+    let unknown = managers::models().into_iter().filter(|model| !known(model));
+    let mut missing: Vec<String> = unknown.map(|model| format!("{name}: does not know of {model} yet")).collect();
+    let transfers = state["transfers"].as_array().into_iter().flatten();
+    let running = transfers.filter(|transfer| transfer["state"] != "done");
+    missing.extend(running.map(|transfer| format!("{name}: {} is {}", transfer["slot"], transfer["state"])));
+    missing
+}
+
 impl Drop for Federation {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
+        if std::thread::panicking() {
+            for node in &self.nodes {
+                eprintln!("--- the log of {} ends:\n{}", node.name(), node.log_tail());
+            }
         }
-        for node in &self.nodes {
-            eprintln!("--- the log of {} ends:\n{}", node.name(), node.log_tail());
+        self.nodes.clear();
+        if self.dir.take().is_some_and(|dir| dir.close().is_err()) {
+            eprintln!("{} could not be removed", self.folder.display());
         }
+        cleanup::gone(&self.folder);
     }
 }

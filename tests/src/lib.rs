@@ -18,6 +18,7 @@
 
 pub mod binary;
 pub mod chat;
+mod cleanup;
 mod error;
 mod federation;
 mod http;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{Client, Error, managers, ports, process, wait};
+use crate::{Client, Error, cleanup, managers, ports, process, wait};
 
 /// Generous: a cold debug binary on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -141,6 +141,7 @@ impl NodeProcess {
         line.args(["--api", &format!("127.0.0.1:{}", self.api_port)]);
         line.stdin(Stdio::null()).stdout(log).stderr(errors);
         let child = line.spawn().map_err(Error::io(format!("start {}", self.binary.display())))?;
+        cleanup::started(child.id());
         self.child = Some(child);
         self.ready_after = None;
         Ok(())
@@ -178,7 +179,7 @@ impl NodeProcess {
         match ended {
             None => Ok(()),
             Some(status) => {
-                self.child = None;
+                drop(self.take_child());
                 let (node, log) = (self.spec.name.clone(), self.log_tail());
                 Err(Error::Ended { node, status: status.to_string(), log })
             }
@@ -237,6 +238,15 @@ impl NodeProcess {
         }
     }
 
+    /// The names of the nodes with a ready replica of `slot`, as this node sees it.
+    pub fn holders(&self, slot: &str) -> Result<Vec<String>, Error> {
+        let state = self.state()?;
+        let slots = state["slots"].as_array().into_iter().flatten();
+        let replicas = slots.filter(|view| view["name"] == slot).flat_map(|view| view["replicas"].as_array());
+        let ready = replicas.flatten().filter(|replica| replica["state"] == "ready");
+        Ok(ready.filter_map(|replica| replica["node"].as_str().map(str::to_owned)).collect())
+    }
+
     /// Runs `fednode ARGS` against this node, whatever comes of it.
     pub fn cli(&self, args: &[&str]) -> Result<Output, Error> {
         let mut line = Command::new(&self.binary);
@@ -273,7 +283,7 @@ impl NodeProcess {
 
     /// Kills the process at once, as a power cut would, and waits for its end. Its engines are its own to look after.
     pub fn kill9(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        if let Some(mut child) = self.take_child() {
             // Both fail only if it has ended, which is what is wanted.
             drop(child.kill());
             drop(child.wait());
@@ -282,7 +292,7 @@ impl NodeProcess {
 
     /// Asks the process to end (SIGTERM) and waits for it; kills it when it does not.
     pub fn stop(&mut self) -> Result<ExitStatus, Error> {
-        let Some(mut child) = self.child.take() else {
+        let Some(mut child) = self.take_child() else {
             return Err(Error::Wrong(format!("{} does not run", self.name())));
         };
         process::signal(child.id(), Signal::TERM)?;
@@ -301,7 +311,11 @@ impl NodeProcess {
 
     /// Lets the process run on; this harness forgets it.
     pub(crate) fn release(&mut self) {
-        self.child = None;
+        drop(self.take_child());
+    }
+
+    fn take_child(&mut self) -> Option<Child> {
+        self.child.take().inspect(|child| cleanup::ended(child.id()))
     }
 }
 

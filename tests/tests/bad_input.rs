@@ -1,6 +1,7 @@
-//! Bad input, given to real nodes from outside: tickets, models, adapters, ports, data directories and HTTP requests that
-//! must not be taken. Each is refused with one sentence that says what, why and what to do, with the documented exit code,
-//! and nothing changes on disk. Not here: damaged messages between members and faults of disks, which the simulator has.
+//! Bad input, given to real nodes from outside: tickets, models, adapters, ports, data directories and HTTP requests
+//! that must not be taken. Each is refused with one sentence that says what, why and what to do, with the documented
+//! exit code, and nothing changes on disk. Not here: damaged messages between members and faults of disks, which the
+//! simulator has.
 //!
 //! Each test looks at many cases on one small federation and reports all that are wrong, not only the first.
 

@@ -53,13 +53,13 @@ impl Snapshot {
         snapshot
     }
 
-    /// The whole folder of a federation: data directories, and whatever a node might leave beside them. Left out are the
-    /// logs, which the harness writes, and `meta/` of each node that runs now: sled writes it in the background, and what
-    /// it holds can be rebuilt from the files that are compared. `lock` is compared although it holds the process id: no
-    /// refused command may touch that of a running node.
+    /// The whole folder of a federation: data directories, and whatever a node might leave beside them. Left out are
+    /// the logs, which the harness writes, and `meta/` of each node that runs now: sled writes it in the background,
+    /// and what it holds can be rebuilt from the files that are compared. `lock` is compared although it holds the
+    /// process id: no refused command may touch that of a running node.
     ///
-    /// Taken once the plan is carried out and the disk has been still for a moment, so that what a node still does of its
-    /// own accord after a good command is not taken for the work of a bad one.
+    /// Taken once the plan is carried out and the disk has been still for a moment, so that what a node still does of
+    /// its own accord after a good command is not taken for the work of a bad one.
     pub fn federation(federation: &Federation) -> Snapshot {
         if federation.nodes().iter().all(|node| !node.is_running()) {
             return Snapshot::now(federation);

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::core::artifact::Shape;
+use crate::core::limits;
 use crate::core::roster::SlotRoster;
 use crate::core::types::{Digest, DomainName, NodeId, SlotName};
 
@@ -80,6 +81,10 @@ impl Catalog {
     /// Takes `record` if it is newer than what its key holds: higher sequence, then higher author. True if taken.
     pub fn merge(&mut self, record: Record) -> bool {
         let key = record.key();
+        let full = self.records.len() >= limits::CATALOG_RECORDS_MAX && !self.records.contains_key(&key);
+        if full || record.sequence > limits::CATALOG_SEQUENCE_MAX {
+            return false;
+        }
         let newer = self
             .records
             .get(&key)

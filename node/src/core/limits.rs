@@ -45,6 +45,10 @@ pub const MEMBERS_MAX: usize = 16_384;
 pub const SLOTS_MAX: usize = 256;
 /// Adapters of one slot.
 pub const DOMAINS_PER_SLOT_MAX: usize = 32;
+/// Records of one catalog: the roster and every slot with every domain, were they all full.
+pub const CATALOG_RECORDS_MAX: usize = 1 + SLOTS_MAX * (1 + DOMAINS_PER_SLOT_MAX);
+/// Writes to one key of the catalog: nobody publishes this often; beyond it lies an overflow that a liar might want.
+pub const CATALOG_SEQUENCE_MAX: u64 = 1 << 62;
 /// Memory domains of one node: GPUs of the largest server and its RAM.
 pub const MEMORY_DOMAINS_MAX: usize = 32;
 /// Artifacts one node says it holds; what does not fit in an advertisement is asked for.
@@ -144,8 +148,9 @@ pub const REQUESTS_PER_REPLICA_MAX: u32 = 64;
 pub const REQUEST_WAIT: Duration = Duration::from_secs(120);
 /// Holders tried for one request before its error is final.
 pub const ATTEMPTS_MAX: u32 = 4;
-/// A slot once asked for counts as wanted this long.
-pub const WANT_LIFE: Duration = Duration::from_secs(60);
+/// After it failed a request before the first token a holder is left alone by that request for this long: about what a
+/// crashed engine needs to be back.
+pub const HOLDER_REST: Duration = Duration::from_secs(1);
 /// After a failed load the next try waits this long, times the failures so far, at most `LOAD_BACKOFF_STEPS_MAX`.
 pub const LOAD_BACKOFF: Duration = Duration::from_secs(1);
 /// The largest multiple of `LOAD_BACKOFF`.

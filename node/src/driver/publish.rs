@@ -1,7 +1,7 @@
 //! `fednode publish`, node side: check the slot and the file, import it, write it into the catalog. A refusal leaves nothing
 //! behind.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fednode_proto::v1;
@@ -42,8 +42,11 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
     let roster = roster.ok_or_else(|| refused("no roster of slots has reached this node yet; try again".to_owned()))?;
     let (slot, domain) = target(&roster, &request)?;
     let (path, wants_adapter, floor) = (PathBuf::from(&request.path), domain.is_some(), roster.requires_f16());
+    let base_slot = slot.clone();
+    let base = node.read(move |machine| machine.config().catalog.publication(&base_slot, None).map(|p| p.name.clone()));
+    let base = base.await.flatten().filter(|_| wants_adapter);
     let checked = path.clone();
-    blocking(move || check_file(&checked, wants_adapter, floor)).await?;
+    blocking(move || check_file(&checked, wants_adapter, floor, base.as_deref())).await?;
     let imported = import(node, store, path, request.version.clone(), events).await?;
 
     let verified = &imported.manifest;
@@ -91,8 +94,9 @@ fn target(roster: &SlotRoster, request: &v1::PublishRequest) -> Result<(SlotName
     Ok((slot, Some(domain)))
 }
 
-/// Reads the tensor table before anything is written: a file that may not be published is refused here.
-fn check_file(path: &std::path::Path, wants_adapter: bool, floor_f16: bool) -> Result<(), String> {
+/// Reads the tensor table before anything is written: a file that may not be published is refused here. `base` is the name of
+/// the model in the slot, for an adapter that says which model it was trained on.
+fn check_file(path: &Path, wants_adapter: bool, floor_f16: bool, base: Option<&str>) -> Result<(), String> {
     let parsed = gguf::inspect(path).map_err(|error| format!("{}: {error}", path.display()))?;
     match (parsed.kind, wants_adapter) {
         (ArtifactKind::Model, true) => {
@@ -105,6 +109,13 @@ fn check_file(path: &std::path::Path, wants_adapter: bool, floor_f16: bool) -> R
             return Err(format!("{} is a LoRA adapter; say its domain with --domain NAME", path.display()));
         }
         _ => {}
+    }
+    if let Some(base) = base.filter(|base| !parsed.base_name.is_empty() && parsed.base_name != **base) {
+        return Err(format!(
+            "{} is an adapter of {}, but the slot holds {base}; publish it into the slot of its base",
+            path.display(),
+            parsed.base_name
+        ));
     }
     let precision = &parsed.shape.precision;
     if floor_f16 && !precision.meets_f16_floor() {

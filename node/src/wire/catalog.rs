@@ -50,10 +50,9 @@ pub fn to_proto<'a>(records: impl Iterator<Item = &'a Record>) -> v1::Catalog {
 
 /// Records from outside; those that do not hold are left out, each with its reason.
 pub fn from_proto(catalog: &v1::Catalog) -> (Vec<Record>, Vec<WireError>) {
-    let bound = 1 + limits::SLOTS_MAX * (1 + limits::DOMAINS_PER_SLOT_MAX);
     let mut records = Vec::new();
     let mut refused = Vec::new();
-    for signed in catalog.records.iter().take(bound) {
+    for signed in catalog.records.iter().take(limits::CATALOG_RECORDS_MAX) {
         match open(&signed.encode_to_vec()) {
             Ok(record) => records.push(record),
             Err(error) => refused.push(error),

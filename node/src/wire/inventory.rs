@@ -188,7 +188,15 @@ fn node_input(node: &Node, id: NodeId) -> Result<NodeInput, WireError> {
         domains.push(DomainInput { name: domain.name.clone(), kind: domain.kind, budget_bytes });
     }
     let holds = node.holds.iter().map(|name| Digest::of(name.as_bytes())).collect();
-    Ok(NodeInput { id, name: node.name.clone(), role, disk_free_bytes: node.disk_free_bytes, domains, holds })
+    Ok(NodeInput {
+        id,
+        name: node.name.clone(),
+        role,
+        disk_free_bytes: node.disk_free_bytes,
+        domains,
+        holds,
+        claimed: Vec::new(),
+    })
 }
 
 fn slot_input(slot: &Slot, artifact: &mut impl FnMut(&str) -> Digest) -> Result<SlotInput, WireError> {
@@ -235,6 +243,7 @@ fn previous_replica(replica: &ReplicaDocument, slots: &[SlotInput]) -> Option<Pl
         context: slot.context,
         parallel: slot.parallel,
         bytes: slot.footprint.total_bytes(),
+        weights_bytes: slot.footprint.weights_bytes,
     })
 }
 

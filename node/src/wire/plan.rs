@@ -68,6 +68,7 @@ fn replica_to_proto(replica: &PlannedReplica) -> v1::PlannedReplica {
         context: replica.context,
         parallel: replica.parallel,
         bytes: replica.bytes,
+        weights_bytes: replica.weights_bytes,
     }
 }
 
@@ -91,6 +92,7 @@ fn replica_from_proto(proto: &v1::PlannedReplica) -> Result<PlannedReplica, Wire
         context: proto.context,
         parallel: proto.parallel,
         bytes: proto.bytes.min(1 << 50),
+        weights_bytes: proto.weights_bytes.min(proto.bytes),
     })
 }
 

@@ -126,6 +126,12 @@ impl Coordinator {
     /// Time passed, or the surroundings changed.
     pub fn tick(&mut self, now: Time, around: &Surroundings) -> Vec<Action> {
         match self.seat {
+            Seat::Coordinator { epoch, .. } if self.epoch_highest > epoch => {
+                // Nobody accepts what is below the highest epoch seen: sit again, above it.
+                let epoch = self.epoch_highest + 1;
+                self.seat = Seat::Claiming { epoch };
+                vec![Action::PersistEpoch(epoch)]
+            }
             Seat::Coordinator { epoch, renewed } => self.renew(now, epoch, renewed),
             Seat::Claiming { .. } => Vec::new(),
             Seat::Follower => {
@@ -147,6 +153,7 @@ impl Coordinator {
     /// When [`Coordinator::tick`] must be called next.
     pub fn next_deadline(&self, around: &Surroundings) -> Option<Time> {
         match self.seat {
+            Seat::Coordinator { epoch, renewed } if self.epoch_highest > epoch => Some(renewed),
             Seat::Coordinator { renewed, .. } => Some(renewed.after(limits::LEASE_PERIOD)),
             Seat::Claiming { .. } => None,
             Seat::Follower => self.claim_at(around),
@@ -212,7 +219,7 @@ impl Coordinator {
 
     /// Another node's lease arrived.
     pub fn heard(&mut self, now: Time, lease: &Lease) -> Vec<Action> {
-        if lease.coordinator == self.me {
+        if lease.coordinator == self.me || !self.plausible(lease.epoch) {
             return Vec::new();
         }
         if lease.resigns {
@@ -264,10 +271,14 @@ impl Coordinator {
 
     /// Another member says it has seen this epoch: the next claim goes beyond it.
     pub fn saw_epoch(&mut self, epoch: u64) {
-        // A liar could exhaust the epochs; a personal federation takes over far fewer than 2^32 times.
-        if epoch < self.epoch_highest.saturating_add(1 << 32) {
+        if self.plausible(epoch) {
             self.epoch_highest = self.epoch_highest.max(epoch);
         }
+    }
+
+    /// A liar could exhaust the epochs; a personal federation takes over far fewer than 2^32 times.
+    fn plausible(&self, epoch: u64) -> bool {
+        epoch < self.epoch_highest.saturating_add(1 << 32) && epoch < u64::MAX - 1
     }
 
     /// Stamps a plan of this seat's own and follows it. `None` if this node does not sit.
@@ -286,7 +297,9 @@ impl Coordinator {
         if plan.author != from {
             return Err(PlanRefusal::NotCoordinator);
         }
-        let older = plan.epoch < self.epoch_highest || self.plan.as_ref().is_some_and(|known| !plan.supersedes(known));
+        let older = plan.epoch < self.epoch_highest
+            || !self.plausible(plan.epoch)
+            || self.plan.as_ref().is_some_and(|known| !plan.supersedes(known));
         let outranked = self.coordinator().is_some_and(|(holder, epoch)| {
             holder != plan.author && outranks((epoch, holder), (plan.epoch, plan.author))
         });

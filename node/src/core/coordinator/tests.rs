@@ -103,6 +103,23 @@ fn plans_of_older_epochs_or_from_messengers_are_refused() {
 }
 
 #[test]
+fn a_seat_below_the_highest_epoch_is_taken_again_above_it() {
+    let mut node = seated(3);
+    node.saw_epoch(7);
+    assert_eq!(node.tick(at(1), &around()), [Action::PersistEpoch(8)]);
+    assert_eq!(node.persisted(at(1), 8), [Action::Announce(lease(ME, 8)), Action::Seated]);
+}
+
+#[test]
+fn an_epoch_that_nobody_could_have_reached_is_a_lie() {
+    let mut node = Coordinator::new(ME, at(0), 3);
+    node.saw_epoch(u64::MAX);
+    node.heard(at(0), &lease(LOWER, u64::MAX));
+    assert_eq!(node.offered(LOWER, plan(LOWER, u64::MAX, 1)), Err(PlanRefusal::Stale));
+    assert_eq!((node.epoch_highest(), node.coordinator()), (3, None));
+}
+
+#[test]
 fn a_resignation_opens_the_seat_early() {
     let mut node = Coordinator::new(ME, at(0), 3);
     node.heard(at(1), &lease(LOWER, 4));

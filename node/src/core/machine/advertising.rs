@@ -41,6 +41,12 @@ impl Machine {
         published.map(|publication| publication.shape.precision.name().to_owned()).unwrap_or_default()
     }
 
+    /// When this node speaks next: news once the last words have settled, else at the end of the period.
+    pub(super) fn next_advert(&self) -> Time {
+        let news = self.advertised.as_ref().is_none_or(|said| says_more(said, &self.statement()));
+        self.advertised_at.after(if news { limits::SETTLE } else { limits::ADVERT_PERIOD })
+    }
+
     pub(super) fn advertise(&mut self, now: Time, outbox: &mut Vec<Output>) {
         let statement = self.statement();
         let settled = now >= self.advertised_at.after(limits::SETTLE) || self.sequence == 0;

@@ -114,16 +114,16 @@ impl Machine {
     /// When [`Input::Tick`] is due if nothing else happens.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
         let around = self.surroundings();
-        let advert = Some(self.advertised_at.after(limits::ADVERT_PERIOD));
+        let advert = Some(self.next_advert());
         let planning = self.plan_dirty_since.map(|since| since.after(limits::SETTLE));
         [
             advert,
             planning.filter(|_| self.coordinator.seated().is_some()),
             self.table.next_deadline(),
             self.coordinator.next_deadline(&around),
-            self.residency.next_deadline(),
+            self.residency.next_deadline(now),
             self.transfers.next_deadline(now),
-            self.router.next_deadline(),
+            self.router.next_deadline(now),
         ]
         .into_iter()
         .flatten()
@@ -182,12 +182,11 @@ impl Machine {
                 }
             }
             Input::RequestFailed { request, refusal, retryable } => {
-                if !self.router.failed(request, refusal, retryable) {
+                if !self.router.failed(now, request, refusal, retryable) {
                     outbox.push(Output::Final(request));
                 }
             }
             Input::Manifest(artifact, chunk_bytes) => {
-                self.partial.entry(artifact).or_insert(0);
                 if self.transfers.manifest(artifact, chunk_bytes) {
                     outbox.push(Output::Begin(artifact));
                 }

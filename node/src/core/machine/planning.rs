@@ -54,6 +54,8 @@ impl Machine {
     pub(super) fn note_wants(&mut self, now: Time) {
         let mut wanted: BTreeSet<SlotName> = self.router.wanted();
         wanted.extend(self.table.alive().flat_map(|advert| advert.wanted.iter().cloned()));
+        let roster = self.config.catalog.roster();
+        wanted.retain(|slot| roster.is_some_and(|roster| roster.slot(slot).is_some()));
         let before: BTreeSet<SlotName> = self.first_wanted.keys().cloned().collect();
         self.first_wanted.retain(|slot, _| wanted.contains(slot));
         for slot in &wanted {
@@ -78,8 +80,13 @@ impl Machine {
             let problem = self.problem();
             let plan = placement::solve(&problem);
             let checked = placement::check(&problem, &plan);
-            assert!(checked.is_ok(), "the solver made a plan that violates its own rules: {checked:?}");
-            if self.coordinator.plan().is_none_or(|known| differs(known, &plan, self.coordinator.seated())) {
+            debug_assert!(checked.is_ok(), "the solver made a plan that violates its own rules: {checked:?}");
+            if checked.is_ok()
+                && self
+                    .coordinator
+                    .plan()
+                    .is_none_or(|known| differs(known, &plan, self.coordinator.seated(), self.config.me))
+            {
                 self.coordinator.publish(plan);
             }
         }
@@ -107,7 +114,9 @@ impl Machine {
     /// The question as this node sees it now.
     pub fn problem(&self) -> Problem {
         let mine = self.own_advert();
-        let alive: Vec<&Advert> = self.table.alive().chain([&mine]).collect();
+        // A suspect's last words still count: a blip of its connection moves nothing.
+        let there = self.table.iter().filter(|(_, entry)| entry.presence != Presence::Down);
+        let alive: Vec<&Advert> = there.filter_map(|(_, entry)| entry.advert.as_ref()).chain([&mine]).collect();
         let nodes = alive.iter().map(|advert| node_input(advert)).collect();
         let present: BTreeSet<NodeId> = alive.iter().map(|advert| advert.node).collect();
         let previous = match self.coordinator.plan() {
@@ -127,13 +136,26 @@ impl Machine {
         published.collect()
     }
 
+    /// The estimate, or what a holder of this very artifact measured if that is more.
+    fn learned(&self, slot: &RosterSlot, base: &Publication, estimate: sizing::Footprint) -> sizing::Footprint {
+        let mine = self.own_replicas();
+        let said = self.table.alive().flat_map(|advert| &advert.replicas).chain(&mine);
+        let measured =
+            said.filter(|held| held.slot == slot.name && held.artifact == base.artifact).map(|h| h.bytes).max();
+        let more = measured.unwrap_or(0).saturating_sub(estimate.total_bytes());
+        // Twice the estimate is more than any honest measurement.
+        let more = more.min(estimate.total_bytes());
+        sizing::Footprint { overhead_bytes: estimate.overhead_bytes.saturating_add(more), ..estimate }
+    }
+
     fn slot_input(&self, slot: &RosterSlot, base: &Publication) -> SlotInput {
-        let adapters = self.config.catalog.adapters(&slot.name).filter_map(|publication| {
+        let attached: Vec<&Publication> = self.config.catalog.adapters(&slot.name).collect();
+        let adapters = attached.iter().filter_map(|publication| {
             let domain = publication.domain.clone()?;
             Some((PlannedAdapter { domain, artifact: publication.artifact }, publication.artifact_bytes))
         });
         let adapters: Vec<_> = adapters.collect();
-        let adapter_bytes = self.config.catalog.adapters(&slot.name).map(|p| p.shape.weights_bytes).sum();
+        let adapter_bytes = attached.iter().map(|p| p.shape.weights_bytes).fold(0, u64::saturating_add);
         let context = slot.context.min(base.shape.context_max.max(1));
         let wanted = self.first_wanted.get(&slot.name);
         let rank = wanted.map(|since| {
@@ -143,7 +165,7 @@ impl Machine {
             name: slot.name.clone(),
             base: ArtifactInput { artifact: base.artifact, bytes: base.artifact_bytes },
             adapters,
-            footprint: sizing::footprint(&base.shape, context, slot.parallel, adapter_bytes),
+            footprint: self.learned(slot, base, sizing::footprint(&base.shape, context, slot.parallel, adapter_bytes)),
             context,
             parallel: slot.parallel,
             replicas: slot.replicas,
@@ -168,6 +190,7 @@ fn node_input(advert: &Advert) -> NodeInput {
         disk_free_bytes: advert.disk_free_bytes,
         domains: advert.domains.iter().map(domain).collect(),
         holds: advert.holdings.iter().filter(|held| held.complete).map(|held| held.artifact).collect(),
+        claimed: advert.holdings.iter().filter(|held| !held.complete).map(|held| held.artifact).collect(),
     }
 }
 
@@ -184,15 +207,19 @@ fn already_there(advert: &Advert) -> Vec<PlannedReplica> {
         context: 1,
         parallel: 1,
         bytes: replica.bytes,
+        weights_bytes: 0,
     });
     planned.collect()
 }
 
 /// Would `next` change what anybody does, or is `known` of another seat?
-fn differs(known: &Plan, next: &Plan, seated: Option<u64>) -> bool {
+fn differs(known: &Plan, next: &Plan, seated: Option<u64>, me: NodeId) -> bool {
+    // How many bytes a shortfall lacks changes with every breath of the machine; which slots fall short does not.
+    let short = |plan: &Plan| plan.shortfalls.iter().map(|shortfall| shortfall.slot.clone()).collect::<Vec<_>>();
     Some(known.epoch) != seated
+        || known.author != me
         || known.replicas != next.replicas
         || known.stored != next.stored
         || known.roles != next.roles
-        || known.shortfalls != next.shortfalls
+        || short(known) != short(next)
 }

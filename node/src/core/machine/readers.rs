@@ -1,9 +1,9 @@
 //! What readers of the machine may see: the view, the tests and the simulator's checkers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::machine::{Config, Machine};
-use crate::core::membership::advert::Advert;
+use crate::core::membership::advert::{Advert, ReplicaStatus};
 use crate::core::membership::table::Table;
 use crate::core::placement::plan::Plan;
 use crate::core::route::Counts;
@@ -34,6 +34,10 @@ impl Machine {
     /// Transfers into this node.
     pub fn transfers(&self) -> &Transfers {
         &self.transfers
+    }
+    /// This node's own replicas, as it would advertise them now.
+    pub(super) fn own_replicas(&self) -> Vec<ReplicaStatus> {
+        self.residency.statuses(&BTreeMap::new(), |_| String::new())
     }
     /// This node's own statement, as it would be advertised now.
     pub fn own_advert(&self) -> Advert {

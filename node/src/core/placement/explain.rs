@@ -20,8 +20,12 @@ impl<'a> Solver<'a> {
     }
 
     fn why_not(&self, bin: &Bin<'a>, slot: &'a SlotInput) -> Option<(String, u64)> {
-        if !bin.allows(slot, self.problem.strategy) {
+        if !bin.role_allows(slot, self.problem.strategy) {
             return Some((format!("{} is not meant for {} slots", bin.node.name, policy_word(slot)), 0));
+        }
+        let disk_short = bin.disk_short(slot);
+        if disk_short > 0 {
+            return Some((format!("its disk lacks {} to store it", human_bytes(disk_short)), 0));
         }
         let short = bin.short(slot);
         if short == 0 {

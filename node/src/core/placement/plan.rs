@@ -31,6 +31,8 @@ pub struct PlannedReplica {
     pub parallel: u32,
     /// Footprint promised, bytes.
     pub bytes: u64,
+    /// Of these, the base's weights: replicas of one base on one domain share them.
+    pub weights_bytes: u64,
 }
 
 /// One artifact that should be on a node's disk.

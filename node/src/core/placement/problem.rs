@@ -47,6 +47,8 @@ pub struct NodeInput {
     pub domains: Vec<DomainInput>,
     /// Artifacts on its disk, sorted.
     pub holds: Vec<Digest>,
+    /// Artifacts on their way, whose room on the disk is claimed already, sorted.
+    pub claimed: Vec<Digest>,
 }
 
 /// An artifact a slot needs on disk.
@@ -106,6 +108,8 @@ impl Problem {
             node.domains.sort_by(|a, b| a.name.cmp(&b.name));
             node.holds.sort();
             node.holds.dedup();
+            node.claimed.sort();
+            node.claimed.dedup();
         }
         self.slots.sort_by(|a, b| a.name.cmp(&b.name));
         for slot in &mut self.slots {

@@ -54,6 +54,18 @@ impl<'a> Bin<'a> {
 
     /// Does the machine's wanted role allow `slot`?
     pub(super) fn allows(&self, slot: &SlotInput, strategy: Strategy) -> bool {
+        self.disk_short(slot) == 0 && self.role_allows(slot, strategy)
+    }
+
+    /// Bytes of disk missing for the slot's base to be stored here.
+    pub(super) fn disk_short(&self, slot: &SlotInput) -> u64 {
+        if on_disk(self.node, &slot.base.artifact) {
+            return 0;
+        }
+        sizing::disk_needed_bytes(slot.base.bytes).saturating_sub(self.node.disk_free_bytes)
+    }
+
+    pub(super) fn role_allows(&self, slot: &SlotInput, strategy: Strategy) -> bool {
         match self.node.role {
             RoleWanted::Delegate => false,
             RoleWanted::Specialised => stays(slot, strategy),
@@ -218,9 +230,9 @@ impl<'a> Solver<'a> {
         };
         let key = |bin: &Bin<'a>| {
             let was_there = self.before.contains(&(&slot.name, bin.node.id, bin.name));
-            let on_disk = bin.node.holds.binary_search(&slot.base.artifact).is_ok();
+            let stored = bin.node.holds.binary_search(&slot.base.artifact).is_ok();
             let room = bin.budget_bytes.saturating_sub(bin.used_with(slot));
-            (!was_there, bin.kind != DomainKind::Vram, Reverse(room), !on_disk, bin.node.id, bin.name)
+            (!was_there, bin.kind != DomainKind::Vram, Reverse(room), !stored, bin.node.id, bin.name)
         };
         let candidates = self.bins.iter().enumerate().filter(|(_, bin)| fits(bin));
         candidates.min_by_key(|(_, bin)| key(bin)).map(|(index, _)| index)
@@ -246,7 +258,10 @@ impl<'a> Solver<'a> {
                 let moved = self.bins[from].slots.remove(position);
                 let to = (0..self.bins.len())
                     .filter(|&to| to != from && self.bins[to].allows(moved, self.problem.strategy))
-                    .find(|&to| self.bins[to].short(moved) == 0 && !self.bins[to].has(&moved.name));
+                    .find(|&to| {
+                        let holders = self.holders(&moved.name);
+                        self.bins[to].short(moved) == 0 && !holders.contains(&self.bins[to].node.id)
+                    });
                 if let (0, Some(to)) = (self.bins[from].short(slot), to) {
                     self.bins[to].slots.push(moved);
                     self.bins[from].slots.push(slot);
@@ -306,7 +321,7 @@ impl<'a> Solver<'a> {
                 .filter(|replica| replica.node == node.id)
                 .flat_map(|replica| replica.adapters.iter().map(|adapter| adapter.artifact).chain([replica.artifact]));
             let mut keep: BTreeSet<Digest> = needed.collect();
-            let missing = |artifact: &Digest| node.holds.binary_search(artifact).is_err();
+            let missing = |artifact: &Digest| !on_disk(node, artifact);
             let mut free = node.disk_free_bytes;
             for artifact in keep.iter().filter(|artifact| missing(artifact)) {
                 free = free.saturating_sub(sizes.get(artifact).copied().unwrap_or(0));
@@ -359,6 +374,11 @@ impl<'a> Solver<'a> {
     }
 }
 
+/// Is the artifact on the machine's disk, or is its room there claimed?
+fn on_disk(node: &NodeInput, artifact: &Digest) -> bool {
+    node.holds.binary_search(artifact).is_ok() || node.claimed.binary_search(artifact).is_ok()
+}
+
 fn artifacts_of(slot: &SlotInput) -> impl Iterator<Item = ArtifactInput> + '_ {
     let adapters =
         slot.adapters.iter().map(|(adapter, bytes)| ArtifactInput { artifact: adapter.artifact, bytes: *bytes });
@@ -375,5 +395,6 @@ fn planned(bin: &Bin<'_>, slot: &SlotInput) -> PlannedReplica {
         context: slot.context,
         parallel: slot.parallel,
         bytes: slot.footprint.total_bytes(),
+        weights_bytes: slot.footprint.weights_bytes,
     }
 }

@@ -23,6 +23,7 @@ fn node(id: u8, budgets: &[u64]) -> NodeInput {
         disk_free_bytes: 1 << 40,
         domains: budgets.iter().enumerate().map(domain).collect(),
         holds: Vec::new(),
+        claimed: Vec::new(),
     }
 }
 

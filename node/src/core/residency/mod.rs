@@ -77,14 +77,36 @@ impl Residency {
     fn with_ours(&self, domain: &MemoryDomain) -> MemoryDomain {
         let ours_bytes = self.used(&domain.name);
         let cap = domain.total_bytes.saturating_sub(domain.reserve_bytes);
-        // What the system calls free excludes what our loaded replicas occupy but not what loading ones will.
-        let free_bytes = domain.free_bytes.min(cap.saturating_sub(ours_bytes));
+        // The system counts mapped weights as available, for it could drop them; our replicas need them.
+        let measured = domain.free_bytes.saturating_sub(self.mapped(&domain.name));
+        let free_bytes = measured.min(cap.saturating_sub(ours_bytes));
         MemoryDomain { ours_bytes, free_bytes, ..domain.clone() }
     }
 
     /// Bytes held on a domain: Σ distinct bases + what each replica needs of its own.
     fn used(&self, domain: &str) -> u64 {
-        self.actual.values().filter(|held| held.order.memory_domain == domain).map(Actual::bytes).sum()
+        let own = |held: &Actual| held.bytes().saturating_sub(held.order.weights_bytes);
+        let own = self.on(domain).map(own).fold(0, u64::saturating_add);
+        self.bases(domain, |_| true).saturating_add(own)
+    }
+
+    /// Of these, what the system's own count of free memory does not show: mapped weights, and all of a replica that is
+    /// still loading.
+    fn mapped(&self, domain: &str) -> u64 {
+        let loading = self.on(domain).filter(|held| held.state == State::Loading);
+        let own = loading.map(|held| held.order.bytes.saturating_sub(held.order.weights_bytes));
+        self.bases(domain, |_| true).saturating_add(own.fold(0, u64::saturating_add))
+    }
+
+    fn on<'a>(&'a self, domain: &'a str) -> impl Iterator<Item = &'a Actual> {
+        self.actual.values().filter(move |held| held.order.memory_domain == domain)
+    }
+
+    /// Weights of the distinct bases on a domain.
+    fn bases(&self, domain: &str, which: impl Fn(&Digest) -> bool) -> u64 {
+        let held = self.on(domain).filter(|held| which(&held.order.artifact));
+        let bases: BTreeMap<Digest, u64> = held.map(|held| (held.order.artifact, held.order.weights_bytes)).collect();
+        bases.into_values().fold(0, u64::saturating_add)
     }
 
     /// Works towards the plan. `on_disk`: artifacts complete in the store; `in_flight`: requests per slot here.
@@ -159,11 +181,14 @@ impl Residency {
         let Some(domain) = domain.map(|domain| self.with_ours(domain)) else {
             return Err(format!("this node cannot host on {}", order.memory_domain));
         };
-        if order.bytes > domain.free_bytes {
-            let short = order.bytes - domain.free_bytes;
+        // Weights that another slot's replica maps here already cost nothing more.
+        let shared = self.bases(&order.memory_domain, |base| *base == order.artifact).min(order.weights_bytes);
+        let needs = order.bytes - shared.min(order.bytes);
+        if needs > domain.free_bytes {
+            let short = needs - domain.free_bytes;
             return Err(format!(
                 "needs {}, {} free after reserve, short {}",
-                human_bytes(order.bytes),
+                human_bytes(needs),
                 human_bytes(domain.free_bytes),
                 human_bytes(short)
             ));
@@ -193,18 +218,21 @@ impl Residency {
     /// A replica's process died by itself, or its load failed: it is tried again after a growing pause.
     pub fn failed(&mut self, now: Time, slot: &SlotName, why: String) {
         self.actual.remove(slot);
+        if !self.desired.iter().any(|order| &order.slot == slot) {
+            return;
+        }
         let times = self.failures.get(slot).map_or(1, |failure| failure.times + 1);
         let again_at = now.after(limits::LOAD_BACKOFF.times(times.min(limits::LOAD_BACKOFF_STEPS_MAX)));
         self.failures.insert(slot.clone(), Failure { again_at, times, why });
     }
 
     /// When [`Residency::reconcile`] may find more to do although nothing happened.
-    pub fn next_deadline(&self) -> Option<Time> {
+    pub fn next_deadline(&self, now: Time) -> Option<Time> {
         let retries = self.failures.iter().filter(|(slot, _)| !self.actual.contains_key(slot));
         let retries = retries.map(|(_, failure)| failure.again_at);
         let leaving = self.actual.values().filter(|held| held.state == State::Ready && !self.wants(&held.order));
         let dwells = leaving.map(|held| held.since.after(limits::DWELL_MIN));
-        retries.chain(dwells).min()
+        retries.chain(dwells).filter(|at| *at > now).min()
     }
 
     /// The replica of `slot` here that answers, if one does.

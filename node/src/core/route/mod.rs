@@ -81,7 +81,8 @@ struct Request {
     at: Option<NodeId>,
     started: bool,
     attempts: u32,
-    tried: BTreeSet<NodeId>,
+    /// Holders that failed this request, and until when they are left alone: one may be back by then.
+    rests: BTreeMap<NodeId, Time>,
     last_failure: Option<Refusal>,
 }
 
@@ -113,7 +114,7 @@ impl Router {
                 format!("{} requests are waiting or running here already; try again shortly", limits::REQUESTS_MAX);
             return Some(Refusal { code: "busy", message });
         }
-        let fresh = Request { ask, at: None, started: false, attempts: 0, tried: BTreeSet::new(), last_failure: None };
+        let fresh = Request { ask, at: None, started: false, attempts: 0, rests: BTreeMap::new(), last_failure: None };
         let known = self.requests.insert(request, fresh);
         assert!(known.is_none(), "the driver numbers requests uniquely");
         None
@@ -132,7 +133,6 @@ impl Router {
                 Decision::Send(to) => {
                     request.at = Some(to);
                     request.attempts += 1;
-                    request.tried.insert(to);
                     *loads.entry(to).or_default() += 1;
                     actions.push(Action::Dispatch { request: id, to });
                 }
@@ -169,14 +169,16 @@ impl Router {
     }
 
     /// The replica failed. True: it may be tried elsewhere and waits for [`Router::schedule`]; false: the error is final.
-    pub fn failed(&mut self, request: RequestId, refusal: Refusal, retryable: bool) -> bool {
+    pub fn failed(&mut self, now: Time, request: RequestId, refusal: Refusal, retryable: bool) -> bool {
         let Some(known) = self.requests.get_mut(&request) else { return false };
         if known.started || !retryable || known.ask.local_only || known.attempts >= limits::ATTEMPTS_MAX {
             self.requests.remove(&request);
             self.counts.failed += 1;
             return false;
         }
-        known.at = None;
+        if let Some(failed) = known.at.take() {
+            known.rests.insert(failed, now.after(limits::HOLDER_REST));
+        }
         known.last_failure = Some(refusal);
         self.counts.retried += 1;
         true
@@ -202,9 +204,11 @@ impl Router {
         self.requests.len()
     }
 
-    /// When the next waiting request runs out of time.
-    pub fn next_deadline(&self) -> Option<Time> {
-        self.requests.values().filter(|request| request.at.is_none()).map(|request| request.ask.deadline).min()
+    /// When the next waiting request runs out of time, or may try a holder again.
+    pub fn next_deadline(&self, now: Time) -> Option<Time> {
+        let waiting = self.requests.values().filter(|request| request.at.is_none());
+        let times = waiting.flat_map(|request| request.rests.values().copied().chain([request.ask.deadline]));
+        times.filter(|at| *at > now).min()
     }
 }
 
@@ -224,11 +228,12 @@ fn decide(now: Time, me: NodeId, request: &Request, loads: &BTreeMap<NodeId, u32
                 if candidate.node == me { ours } else { ours.max(candidate.advertised) }
             };
             let usable = candidates.iter().filter(|candidate| {
-                !request.tried.contains(&candidate.node)
+                request.rests.get(&candidate.node).is_none_or(|until| now >= *until)
                     && load(candidate) < limits::REQUESTS_PER_REPLICA_MAX
                     && (!request.ask.local_only || candidate.node == me)
             });
-            if let Some(best) = usable.min_by_key(|candidate| (load(candidate), candidate.node != me, candidate.node)) {
+            let failed = |candidate: &Candidate| request.rests.contains_key(&candidate.node);
+            if let Some(best) = usable.min_by_key(|c| (failed(c), load(c), c.node != me, c.node)) {
                 return Decision::Send(best.node);
             }
         }
@@ -294,11 +299,11 @@ mod tests {
     fn a_failure_before_the_first_token_goes_to_another_holder_and_after_it_is_final() {
         let mut router = router();
         router.schedule(Time(0), ME, |_| ready(&[ME, OTHER]));
-        assert!(router.failed(1, died(), true));
+        assert!(router.failed(Time(0), 1, died(), true));
         let actions = router.schedule(Time(0), ME, |_| ready(&[ME, OTHER]));
         assert_eq!(actions, [Action::Dispatch { request: 1, to: OTHER }]);
         router.started(1);
-        assert!(!router.failed(1, died(), true));
+        assert!(!router.failed(Time(0), 1, died(), true));
         assert_eq!((router.open(), router.counts.failed, router.counts.retried), (0, 1, 1));
     }
 
@@ -307,10 +312,21 @@ mod tests {
         let mut router = router();
         assert!(router.schedule(Time(0), ME, |_| Knowledge::Waiting).is_empty());
         assert_eq!(router.wanted().len(), 1);
-        let deadline = router.next_deadline().expect("it waits");
+        let deadline = router.next_deadline(Time(0)).expect("it waits");
         let actions = router.schedule(deadline, ME, |_| Knowledge::Waiting);
         assert!(matches!(&actions[..], [Action::Reject { request: 1, .. }]), "{actions:?}");
         assert_eq!((router.open(), router.wanted().len()), (0, 0));
+    }
+
+    #[test]
+    fn the_only_holder_is_tried_again_once_it_is_back() {
+        let mut router = router();
+        router.schedule(Time(0), ME, |_| ready(&[OTHER]));
+        assert!(router.failed(Time(0), 1, died(), true));
+        assert!(router.schedule(Time(0), ME, |_| ready(&[OTHER])).is_empty());
+        let again = router.next_deadline(Time(0)).expect("it waits");
+        let actions = router.schedule(again, ME, |_| ready(&[OTHER]));
+        assert_eq!(actions, [Action::Dispatch { request: 1, to: OTHER }]);
     }
 
     #[test]

@@ -34,12 +34,13 @@ pub struct Footprint {
 impl Footprint {
     /// All of it.
     pub fn total_bytes(&self) -> u64 {
-        self.weights_bytes + self.own_bytes()
+        self.weights_bytes.saturating_add(self.own_bytes())
     }
 
     /// All but the weights: what each replica needs even when its base's weights are shared.
     pub fn own_bytes(&self) -> u64 {
-        self.adapter_bytes + self.kv_bytes + self.compute_bytes + self.overhead_bytes
+        let terms = [self.adapter_bytes, self.kv_bytes, self.compute_bytes, self.overhead_bytes];
+        terms.into_iter().fold(0, u64::saturating_add)
     }
 }
 

@@ -166,6 +166,7 @@ impl Transfer {
 
     fn pause(&mut self, now: Time, why: String) {
         self.stage = Stage::Paused;
+        self.asked_for_manifest = None;
         self.reason = why;
         self.again_at = now.after(limits::LOAD_BACKOFF.times(5));
     }
@@ -239,10 +240,10 @@ impl Transfers {
     /// [`Transfers::begun`] or [`Transfers::paused`].
     pub fn manifest(&mut self, artifact: Digest, chunk_bytes: Vec<u32>) -> bool {
         let Some(transfer) = self.transfers.get_mut(&artifact) else { return false };
+        transfer.asked_for_manifest = None;
         if transfer.stage != Stage::Manifest {
             return false;
         }
-        transfer.asked_for_manifest = None;
         transfer.have = Bitmap::empty(chunk_bytes.len() as u32);
         transfer.chunk_bytes = chunk_bytes;
         transfer.stage = Stage::Beginning;

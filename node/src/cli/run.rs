@@ -39,8 +39,10 @@ fn not_understood(error: &clap::Error) -> ExitCode {
     let wanted_json = std::env::args_os().any(|argument| argument == "--json");
     if error.use_stderr() && wanted_json {
         let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        Out { json: true }.json(&Failure::wrong_use(first).json());
+        // Up to the usage: clap names what is missing on lines of their own.
+        let lines = text.lines().take_while(|line| !line.starts_with("Usage")).map(str::trim);
+        let sentence = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+        Out { json: true }.json(&Failure::wrong_use(sentence.trim_start_matches("error: ")).json());
     }
     // A closed standard output or error cannot be told to anyone.
     let _ = error.print();

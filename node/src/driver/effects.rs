@@ -1,12 +1,22 @@
 //! Carrying out what the machine wants: one `match`, each arm a call into a room.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use fednode_proto::v1;
 use prost::Message;
+use tokio::runtime::Handle;
 
 use crate::core::machine::{Input, Output};
 use crate::core::types::NodeId;
-use crate::driver::event_loop::{Driver, Event};
+use crate::driver::event_loop::{Driver, Event, Events};
+use crate::driver::sync;
+use crate::driver::writer::Writer;
+use crate::store::datadir::DataDir;
 use crate::wire;
+
+/// Between two tries to make an epoch durable.
+const EPOCH_RETRY: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Does `output`, or starts it in a task whose end comes back as an event.
@@ -25,9 +35,9 @@ impl Driver {
                 }
             }
             Output::PersistEpoch(epoch) => self.persist_epoch(epoch),
-            Output::Admit(members) => {
-                let (net, others) = (self.net.clone(), self.others(members));
-                tokio::spawn(async move { net.set_members(others).await });
+            Output::Admit(_) => {
+                let admission = self.admission.clone();
+                tokio::spawn(async move { admission.refresh().await });
             }
             Output::GetManifest { artifact, from } => self.weights.get_manifest(artifact, from),
             Output::Begin(artifact) => self.weights.begin(artifact),
@@ -54,16 +64,9 @@ impl Driver {
     }
 
     fn persist_epoch(&self, epoch: u64) {
-        let (dir, events) = (self.dir.clone(), self.events.clone());
-        tokio::spawn(async move {
-            let saved = tokio::task::spawn_blocking(move || dir.save_epoch(epoch)).await;
-            match saved {
-                Ok(Ok(())) => events.send(Event::Core(Input::EpochPersisted(epoch))).await,
-                // Without a durable epoch this node may neither sit nor follow: that is said, and tried at the next one.
-                Ok(Err(error)) => tracing::error!(%error, epoch, "the epoch could not be made durable"),
-                Err(error) => tracing::error!(%error, epoch, "the epoch could not be made durable"),
-            }
-        });
+        let (dir, events, runtime) = (self.dir.clone(), self.events.clone(), Handle::current());
+        let (writer, again) = (self.writer.clone(), self.writer.clone());
+        writer.run(move || save_epoch(epoch, dir, events, runtime, again));
     }
 
     fn deliver(&self, to: NodeId, plan: crate::core::placement::plan::Plan) {
@@ -88,34 +91,29 @@ impl Driver {
             catalog: Some(wire::catalog::to_proto(self.machine.config().catalog.records())),
             members: v1::SignedMemberRoster::decode(self.registry.signed_roster().as_slice()).ok(),
         };
-        let (peers, events) = (self.peers.clone(), self.events.clone());
+        let (peers, events, registry) = (self.peers.clone(), self.events.clone(), self.registry.clone());
         tokio::spawn(async move {
             match peers.sync(node, request).await {
-                Ok(reply) => events.send(Event::Synced(Box::new(reply), node)).await,
+                Ok(reply) => sync::receive(&registry, &events, node, reply.members, reply.catalog).await,
                 Err(error) => tracing::debug!(%node, %error, "no sync"),
             }
         });
     }
+}
 
-    /// What a member has: everything in it is verified again here, whoever brought it.
-    pub(super) fn synced(&mut self, reply: &v1::SyncReply, from: NodeId) {
-        if let Some(members) = &reply.members {
-            match self.registry.take(&members.encode_to_vec()) {
-                Ok(Some(roster)) => {
-                    tracing::info!(version = roster.version, %from, "newer roster of members");
-                    self.facts.members_changed(&roster);
-                    self.handle(Input::Members(roster));
-                }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%from, %error, "a roster of members was refused"),
-            }
-        }
-        if let Some(catalog) = &reply.catalog {
-            let (records, refused) = wire::catalog::from_proto(catalog);
-            for error in refused {
-                tracing::warn!(%from, %error, "a catalog record was refused");
-            }
-            records.into_iter().for_each(|record| self.take_record(record));
+/// Makes `epoch` durable on the writing thread. Without it this node may neither sit nor follow, so a failure (a full disk) is
+/// said and tried again until it passes.
+fn save_epoch(epoch: u64, dir: Arc<DataDir>, events: Events, runtime: Handle, writer: Writer) {
+    match dir.save_epoch(epoch) {
+        Ok(()) => drop(runtime.spawn(async move { events.send(Event::Core(Input::EpochPersisted(epoch))).await })),
+        Err(error) => {
+            tracing::error!(%error, epoch, "the epoch could not be made durable; trying again");
+            let again = runtime.clone();
+            runtime.spawn(async move {
+                tokio::time::sleep(EPOCH_RETRY).await;
+                let next = writer.clone();
+                writer.run(move || save_epoch(epoch, dir, events, again, next));
+            });
         }
     }
 }

@@ -46,7 +46,7 @@ pub enum RunError {
     #[error(transparent)]
     Membership(#[from] MembershipError),
     /// The ticket's text.
-    #[error("this is not a usable ticket: {0}")]
+    #[error("{0}; copy the whole line that `fednode invite` printed")]
     Ticket(WireError),
     /// Joining.
     #[error(transparent)]

@@ -1,7 +1,7 @@
 //! The one loop that owns the machine. Everything that happens becomes an [`Event`]; everything the machine wants is carried
 //! out in `effects`. The loop itself never waits for a disk or a peer.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fednode_proto::v1;
@@ -19,8 +19,10 @@ use crate::driver::clock::Clock;
 use crate::driver::membership::Registry;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
+use crate::driver::sync::Admission;
 use crate::driver::view;
 use crate::driver::weights::Weights;
+use crate::driver::writer::Writer;
 use crate::net::{NetEvent, NetHandle};
 use crate::rpc::peers::Peers;
 use crate::store::Store;
@@ -46,8 +48,6 @@ pub enum Event {
     View(oneshot::Sender<State>),
     /// Anything else a reader wants of the machine.
     Read(Box<dyn FnOnce(&Machine) + Send>),
-    /// Sync with a member brought this.
-    Synced(Box<v1::SyncReply>, NodeId),
     /// End the node.
     Stop,
 }
@@ -73,18 +73,19 @@ impl Events {
 
 /// What the loop carries outputs out with.
 pub struct Driver {
-    pub(super) me: NodeId,
     pub(super) machine: Machine,
     pub(super) clock: Clock,
     pub(super) dir: Arc<DataDir>,
     pub(super) store: Option<Arc<Store>>,
     pub(super) registry: Registry,
+    pub(super) admission: Admission,
     pub(super) net: NetHandle,
     pub(super) peers: Peers,
     pub(super) weights: Weights,
     pub(super) replicas: Replicas,
     pub(super) requests: Requests,
     pub(super) addresses: AddressBook,
+    pub(super) writer: Writer,
     pub(super) events: Events,
     pub(super) plan_answers: VecDeque<oneshot::Sender<PlanAnswer>>,
     pub(super) facts: view::Facts,
@@ -104,15 +105,21 @@ impl Driver {
             tokio::select! {
                 event = events.recv() => match event {
                     None | Some(Event::Stop) => break,
-                    Some(event) => self.event(event),
+                    Some(event) => {
+                        self.notice_sleep();
+                        self.event(event);
+                    }
                 },
                 event = network.recv() => match event {
                     None => break,
-                    Some(event) => self.network_event(event),
+                    Some(event) => {
+                        self.notice_sleep();
+                        self.network_event(event);
+                    }
                 },
                 () = sleep_until(deadline) => {
-                    let slept = self.clock.slept();
-                    self.handle(if slept { Input::Slept } else { Input::Tick });
+                    self.notice_sleep();
+                    self.handle(Input::Tick);
                 }
             }
         }
@@ -122,9 +129,18 @@ impl Driver {
     async fn leave(mut self, stopped: &watch::Sender<bool>) {
         tracing::info!("leaving");
         self.handle(Input::Leave);
+        self.requests.end_all();
         stopped.send_replace(true);
         self.replicas.stop().await;
         self.net.stop().await;
+    }
+
+    /// Before anything is acted on: a machine that slept may no longer be what it thinks it is.
+    fn notice_sleep(&mut self) {
+        if self.clock.slept() {
+            tracing::info!("this machine slept");
+            self.handle(Input::Slept);
+        }
     }
 
     pub(super) fn now(&self) -> Time {
@@ -165,7 +181,6 @@ impl Driver {
                 let _ = answer.send(view::state(&self.machine, &self.facts));
             }
             Event::Read(read) => read(&self.machine),
-            Event::Synced(reply, from) => self.synced(&reply, from),
             Event::Stop => {}
         }
     }
@@ -195,11 +210,12 @@ impl Driver {
         if self.machine.config().catalog.digest() == before {
             return;
         }
-        if let Some(store) = &self.store
-            && let Err(error) = store.meta().put_catalog(&key, &signed)
-        {
-            tracing::warn!(%error, "a catalog record could not be kept; other members still have it");
-        }
+        let Some(store) = self.store.clone() else { return };
+        self.writer.run(move || {
+            if let Err(error) = store.meta().put_catalog(&key, &signed) {
+                tracing::warn!(%error, "a catalog record could not be kept; other members still have it");
+            }
+        });
     }
 
     fn network_event(&mut self, event: NetEvent) {
@@ -221,11 +237,6 @@ impl Driver {
                 self.handle(Input::Addresses(addresses));
             }
         }
-    }
-
-    /// Members that this node admits, itself left out.
-    pub(super) fn others(&self, members: BTreeSet<NodeId>) -> BTreeSet<NodeId> {
-        members.into_iter().filter(|node| *node != self.me).collect()
     }
 }
 

@@ -13,8 +13,10 @@ mod replicas;
 mod requests;
 mod services;
 mod start;
+mod sync;
 mod view;
 mod weights;
+mod writer;
 
 use crate::cli::up::UpOptions;
 

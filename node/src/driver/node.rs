@@ -22,6 +22,7 @@ use crate::core::view::State;
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::membership::Registry;
 use crate::driver::requests::answer_channel;
+use crate::driver::sync::{self, Admission};
 use crate::driver::view::{self, Facts};
 use crate::http::{ApiError, Backend, Generation, StartInfo};
 use crate::net::NetHandle;
@@ -44,6 +45,7 @@ pub struct Node {
     pub(super) store: Option<Arc<Store>>,
     pub(super) registry: Registry,
     pub(super) net: NetHandle,
+    pub(super) admission: Admission,
 }
 
 impl Node {
@@ -117,8 +119,7 @@ impl Backend for Node {
 
 impl PeerBackend for Node {
     async fn sync(&self, from: NodeId, request: v1::SyncRequest) -> v1::SyncReply {
-        let given = v1::SyncReply { members: request.members, catalog: request.catalog, plan: None };
-        self.events.send(Event::Synced(Box::new(given), from)).await;
+        sync::receive(&self.registry, &self.events, from, request.members, request.catalog).await;
         let catalog = self.read(|machine| wire::catalog::to_proto(machine.config().catalog.records())).await;
         let members = v1::SignedMemberRoster::decode(self.registry.signed_roster().as_slice()).ok();
         v1::SyncReply { members, catalog, plan: None }
@@ -156,9 +157,8 @@ impl JoinAuthority for Node {
         let registry = self.registry.clone();
         let admitted = tokio::task::spawn_blocking(move || registry.admit(&id, member)).await;
         let sealed = admitted.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        let members = sealed.roster.members.iter().map(|member| member.node).filter(|node| *node != self.me);
         // Admitted here before the joiner hears of it, so that its first real connection is not turned away.
-        self.net.set_members(members.collect()).await;
+        self.admission.refresh().await;
         self.net.set_invitation_open(self.registry.invitation_open()).await;
         self.events.send(Event::Core(Input::Members(sealed.roster))).await;
         Ok(sealed.signed)

@@ -44,7 +44,11 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
     let (path, wants_adapter, floor) = (PathBuf::from(&request.path), domain.is_some(), roster.requires_f16());
     let base_slot = slot.clone();
     let base = node.read(move |machine| machine.config().catalog.publication(&base_slot, None).map(|p| p.name.clone()));
-    let base = base.await.flatten().filter(|_| wants_adapter);
+    let base = base.await.flatten();
+    if wants_adapter && base.is_none() {
+        return Err(refused(format!("slot {slot} holds no model yet; publish the adapter's base into it first")));
+    }
+    let base = base.filter(|_| wants_adapter);
     let checked = path.clone();
     blocking(move || check_file(&checked, wants_adapter, floor, base.as_deref())).await?;
     let imported = import(node, store, path, request.version.clone(), events).await?;

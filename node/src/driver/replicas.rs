@@ -52,8 +52,9 @@ impl Replicas {
             let slot = order.slot.clone();
             match replicas.start(&order, floor_f16).await {
                 Ok((replica, resident_bytes)) => {
+                    // Watched only once it can be found: an early death must not pass unseen.
+                    replicas.insert(&slot, &replica);
                     replicas.watch(&slot, &replica, events.clone());
-                    replicas.live.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.clone(), replica);
                     tracing::info!(slot = %slot, resident_bytes, "replica loaded");
                     events.send(Event::Core(Input::Loaded(slot, Ok(resident_bytes)))).await;
                 }
@@ -63,6 +64,10 @@ impl Replicas {
                 }
             }
         });
+    }
+
+    fn insert(&self, slot: &SlotName, replica: &Replica) {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.clone(), replica.clone());
     }
 
     async fn start(&self, order: &PlannedReplica, floor_f16: bool) -> Result<(Replica, u64), String> {

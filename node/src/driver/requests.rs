@@ -96,6 +96,18 @@ impl Requests {
         if let Some(waiter) = self.waiters.remove(&id) {
             tracing::info!(request = id, code = refusal.code, "request refused");
             let _ = waiter.answer.try_send(error_event(refusal));
+            if let Some(relay) = waiter.relay {
+                relay.abort();
+            }
+        }
+    }
+
+    /// The node ends: whoever still waits is told.
+    pub fn end_all(&mut self) {
+        let message = "this node is ending; ask again, or ask another one".to_owned();
+        let refusal = Refusal { code: "not_resident", message };
+        for id in self.waiters.keys().copied().collect::<Vec<_>>() {
+            self.reject(id, &refusal);
         }
     }
 

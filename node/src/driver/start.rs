@@ -29,8 +29,10 @@ use crate::driver::node::Node;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
 use crate::driver::services::{serve_edges, serve_members, stop_on_signal, watch_hardware, watch_invitations};
+use crate::driver::sync::Admission;
 use crate::driver::view::Facts;
 use crate::driver::weights::Weights;
+use crate::driver::writer::Writer;
 use crate::hardware::{self, Hardware};
 use crate::http;
 use crate::net::join::redeem;
@@ -54,14 +56,28 @@ const GRACE: Duration = Duration::from_secs(3);
 struct Fresh {
     path: Option<PathBuf>,
     folder_was_there: bool,
+    armed: bool,
+}
+
+fn outermost_missing(path: &Path) -> Option<PathBuf> {
+    let missing = |folder: &&Path| !folder.as_os_str().is_empty() && folder.symlink_metadata().is_err();
+    path.ancestors().take_while(missing).last().map(Path::to_owned)
 }
 
 impl Fresh {
-    fn of(path: &Path) -> Fresh {
-        let entries = std::fs::read_dir(path);
-        let folder_was_there = entries.is_ok();
-        let empty = entries.map_or(true, |mut entries| entries.next().is_none());
-        Fresh { path: empty.then(|| path.to_owned()), folder_was_there }
+    /// Looks before anything is created; [`Fresh::arm`] follows once the directory is held by this process.
+    fn look(path: &Path) -> Fresh {
+        let (path, folder_was_there) = match std::fs::read_dir(path) {
+            Ok(mut entries) => (entries.next().is_none().then(|| path.to_owned()), true),
+            // The outermost folder that is not there yet: what is created goes as a whole.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (outermost_missing(path), false),
+            Err(_) => (None, true),
+        };
+        Fresh { path, folder_was_there, armed: false }
+    }
+
+    fn arm(&mut self) {
+        self.armed = true;
     }
 
     fn keep(&mut self) {
@@ -78,7 +94,7 @@ impl Fresh {
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        let Some(path) = &self.path else { return };
+        let Some(path) = self.path.as_ref().filter(|_| self.armed) else { return };
         let removed = std::fs::remove_dir_all(path);
         let restored = if self.folder_was_there { std::fs::create_dir(path) } else { Ok(()) };
         if let Err(error) = removed.and(restored) {
@@ -102,9 +118,17 @@ pub async fn run(options: UpOptions) -> Result<(), RunError> {
     let listen = multiaddresses(&options.listen)?;
     let ticket = options.ticket.as_deref().map(Ticket::from_text).transpose().map_err(RunError::Ticket)?;
     let api = bind(options.api).await?;
-    let mut fresh = Fresh::of(&options.data_dir);
+    // Before anything is written, and before a ticket is used up for nothing.
+    net::check_free(&listen)?;
+    if let Some(known) = DataDir::peek(&options.data_dir).ok().filter(|_| ticket.is_some()) {
+        known.check_idle()?;
+        if known.membership()?.is_some() {
+            return Err(RunError::AlreadyEnrolled(options.data_dir.clone()));
+        }
+    }
+    let mut fresh = Fresh::look(&options.data_dir);
     let dir = Arc::new(DataDir::open(&options.data_dir)?);
-    // DISK and memory are looked at once here and then every two seconds.
+    fresh.arm();
     let hardware = hardware::probe(dir.path(), options.memory_bytes);
     let role = role(options.role, &hardware);
     let identity = identify(&dir, &options, ticket, role).await?;
@@ -195,13 +219,16 @@ impl Starting {
         let threads = self.options.threads.unwrap_or(self.hardware.cores).max(1);
         let replicas = Replicas::new(self.dir.path().join("run"), threads, store.clone());
         let requests = Requests::new(me, replicas.clone(), peers.clone(), events.clone());
-        let mut addresses = AddressBook::open(self.dir.path());
+        let writer =
+            Writer::start().map_err(|error| RunError::Ended { what: "the writing thread", why: error.to_string() })?;
+        let mut addresses = AddressBook::open(self.dir.path(), writer.clone());
         if let Some((inviter, known)) = &self.identity.inviter {
             addresses.learn(*inviter, known);
         }
         for (node, known) in addresses.iter().filter(|(node, _)| *node != me) {
             net.dial(node, known).await;
         }
+        let admission = Admission::new(me, registry.clone(), net.clone());
         let node = Node {
             me,
             key: self.identity.key.clone(),
@@ -209,6 +236,7 @@ impl Starting {
             store: store.clone(),
             registry: registry.clone(),
             net: net.clone(),
+            admission: admission.clone(),
         };
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
@@ -225,7 +253,6 @@ impl Starting {
         watch_invitations(node.clone());
         stop_on_signal(events.clone());
         let driver = Driver {
-            me,
             machine,
             clock,
             dir: self.dir,
@@ -237,6 +264,8 @@ impl Starting {
             replicas,
             requests,
             addresses,
+            writer,
+            admission,
             events: events.clone(),
             plan_answers: VecDeque::new(),
             facts,

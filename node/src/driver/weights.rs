@@ -157,5 +157,10 @@ impl Weights {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    let ended = tokio::task::spawn_blocking(work).await;
+    // A panic below (the database's, say) is an error of this transfer, which tries again, and not its silent end.
+    ended.unwrap_or_else(|error| {
+        let source = std::io::Error::other(error.to_string());
+        Err(StoreError::Io { what: "work on", path: std::path::PathBuf::from("the store"), source })
+    })
 }

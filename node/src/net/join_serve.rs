@@ -13,7 +13,8 @@ use crate::wire::join::{Side, TicketId, Transcript};
 use crate::wire::{self, WireError, members};
 
 /// One text for all of them: whoever asks learns nothing about which tickets exist.
-const UNKNOWN: &str = "this ticket is not known here: it was used, has expired, or was made by another node";
+const UNKNOWN: &str = "this ticket is not known here: it was used, has expired, or was made by another node; \
+    ask for a new one with `fednode invite`";
 
 /// What the authority knows of an open ticket.
 #[derive(Clone)]

@@ -182,6 +182,11 @@ pub struct NetHandle {
     listening: Listening,
 }
 
+/// Could this node listen on all of `addresses` now? For refusing a start before anything was written.
+pub fn check_free(addresses: &[Multiaddr]) -> Result<(), NetError> {
+    addresses.iter().try_for_each(listen::check_free)
+}
+
 /// Starts the network. Returns once it listens on every address asked for, or says why it cannot.
 pub async fn start(
     config: NetConfig,

@@ -57,7 +57,7 @@ pub enum DataDirError {
     #[error("{path} does not exist; `fednode up` creates it", path = .0.display())]
     Absent(PathBuf),
     /// The system refused.
-    #[error("cannot {what} {path}: {source}", path = .path.display())]
+    #[error("cannot {what} {path}: {source}; choose another --data-dir, or set this one right", path = .path.display())]
     Io {
         /// What was attempted.
         what: &'static str,
@@ -131,6 +131,18 @@ impl DataDirView {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Is no other process using it? Asked without writing, and true only for this moment.
+    pub fn check_idle(&self) -> Result<(), DataDirError> {
+        let Ok(file) = File::open(self.path.join(LOCK_FILE)) else { return Ok(()) };
+        match file.try_lock_shared() {
+            Err(fs::TryLockError::WouldBlock) => {
+                let pid = read_holder(&self.path).unwrap_or_else(|| "unknown".to_owned());
+                Err(DataDirError::Busy { path: self.path.clone(), pid })
+            }
+            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(()),
+        }
     }
 
     /// The number of the process that holds or last held the directory.

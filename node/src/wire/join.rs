@@ -57,13 +57,12 @@ impl Ticket {
 
     /// From text; surrounding white space is forgiven, nothing else.
     pub fn from_text(text: &str) -> Result<Ticket, WireError> {
-        let what = "ticket";
+        let what = "this ticket is not usable";
         let digits = text.trim().strip_prefix(PREFIX).ok_or_else(|| field(what, "it does not begin with fednode1:"))?;
-        let bytes = unhex(digits).ok_or_else(|| field(what, "it is damaged; copy the whole line again"))?;
-        let (message, checksum) =
-            bytes.split_last_chunk::<4>().ok_or_else(|| field(what, "it is too short; copy the whole line again"))?;
+        let bytes = unhex(digits).ok_or_else(|| field(what, "it is damaged"))?;
+        let (message, checksum) = bytes.split_last_chunk::<4>().ok_or_else(|| field(what, "it is too short"))?;
         if &blake3::hash(message).as_bytes()[..4] != checksum {
-            return Err(field(what, "it is damaged or cut short; copy the whole line again"));
+            return Err(field(what, "it is damaged or cut short"));
         }
         let proto: v1::Ticket = decode(what, message, limits::JOIN_MESSAGE_BYTES_MAX)?;
         Ok(Ticket {

@@ -41,7 +41,7 @@ pub enum GgufError {
     #[error("not a regular file")]
     NotAFile,
     /// Something else altogether.
-    #[error("not a model: the file does not begin with GGUF")]
+    #[error("not a model: the file does not begin with GGUF; convert the model to a GGUF file in F16")]
     Magic,
     /// A version that is not read.
     #[error("GGUF version {0} is not supported (2 and 3 are); convert the model again with current tools")]
@@ -50,7 +50,9 @@ pub enum GgufError {
     #[error("this GGUF file is big-endian, which no engine here reads; convert the model again for little-endian")]
     BigEndian,
     /// The header ends early.
-    #[error("truncated: {what} at byte {position} reaches past the end of the file, which has {file_bytes} bytes")]
+    #[error(
+        "truncated: {what} at byte {position} reaches past the end of the file, which has {file_bytes} bytes; copy or download it again"
+    )]
     HeaderTruncated {
         /// What was being read.
         what: &'static str,

@@ -1,0 +1,71 @@
+//! Agreement between members: what another member holds is verified here, off the loop, and made durable before the core
+//! hears of it; and whom the network admits always follows the newest roster.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fednode_proto::v1;
+use prost::Message;
+
+use crate::core::machine::Input;
+use crate::core::types::NodeId;
+use crate::driver::event_loop::{Event, Events};
+use crate::driver::membership::Registry;
+use crate::net::NetHandle;
+use crate::wire;
+
+/// Tells the network whom to admit.
+#[derive(Clone)]
+pub struct Admission {
+    me: NodeId,
+    registry: Registry,
+    net: NetHandle,
+    /// Two at once could bring an older roster after a newer one.
+    one_at_a_time: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Admission {
+    /// For this node's network.
+    pub fn new(me: NodeId, registry: Registry, net: NetHandle) -> Admission {
+        Admission { me, registry, net, one_at_a_time: Arc::default() }
+    }
+
+    /// Admits the members of the roster as it is now, and closes the connections of all others.
+    pub async fn refresh(&self) {
+        let _turn = self.one_at_a_time.lock().await;
+        let roster = self.registry.roster();
+        let others: BTreeSet<NodeId> = roster.members.iter().map(|m| m.node).filter(|node| *node != self.me).collect();
+        self.net.set_members(others).await;
+    }
+}
+
+/// Takes what `from` holds: the roster of members if it is newer, and every catalog record whose signature holds.
+pub async fn receive(
+    registry: &Registry,
+    events: &Events,
+    from: NodeId,
+    members: Option<v1::SignedMemberRoster>,
+    catalog: Option<v1::Catalog>,
+) {
+    if let Some(members) = members {
+        let registry = registry.clone();
+        let taken = tokio::task::spawn_blocking(move || registry.take(&members.encode_to_vec())).await;
+        match taken {
+            Ok(Ok(Some(roster))) => {
+                tracing::info!(version = roster.version, %from, "newer roster of members");
+                events.send(Event::Core(Input::Members(roster))).await;
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => tracing::warn!(%from, %error, "a roster of members was refused"),
+            Err(error) => tracing::error!(%from, %error, "a roster of members could not be taken"),
+        }
+    }
+    let Some(catalog) = catalog else { return };
+    let (records, refused) = wire::catalog::from_proto(&catalog);
+    for error in refused {
+        tracing::warn!(%from, %error, "a catalog record was refused");
+    }
+    for record in records {
+        events.send(Event::Core(Input::Record(Box::new(record)))).await;
+    }
+}

@@ -94,7 +94,6 @@ pub struct Source {
     /// Chunks it has; `None` until a partial holder was asked.
     have: Option<Bitmap>,
     asked: bool,
-    in_flight: usize,
     rests_until: Time,
     /// Corrupt chunks it sent.
     pub strikes: u32,
@@ -203,12 +202,12 @@ impl Transfers {
 
     /// Next steps. `holders` says which living members hold an artifact.
     pub fn schedule(&mut self, now: Time, holders: impl Fn(&Digest) -> Vec<Holder>) -> Vec<Action> {
-        let mut budget = limits::CHUNKS_IN_FLIGHT_MAX.saturating_sub(self.in_flight());
+        let mut load = self.load();
         let mut actions = Vec::new();
         for (artifact, transfer) in &mut self.transfers {
             match transfer.stage {
                 Stage::Manifest => ask_for_manifest(*artifact, transfer, &holders(artifact), &mut actions),
-                Stage::Fetching => fetch(now, *artifact, transfer, &holders(artifact), &mut budget, &mut actions),
+                Stage::Fetching => fetch(now, *artifact, transfer, &holders(artifact), &mut load, &mut actions),
                 Stage::Paused if now >= transfer.again_at => {
                     transfer.reason.clear();
                     transfer.stage = Stage::Manifest;
@@ -220,8 +219,13 @@ impl Transfers {
         actions
     }
 
-    fn in_flight(&self) -> usize {
-        self.transfers.values().map(|transfer| transfer.outstanding.len()).sum()
+    /// Chunk requests in flight, by source: of all transfers together, for they share the sources and this node's memory.
+    fn load(&self) -> BTreeMap<NodeId, usize> {
+        let mut load = BTreeMap::new();
+        for source in self.transfers.values().flat_map(|transfer| transfer.outstanding.values()) {
+            *load.entry(*source).or_default() += 1;
+        }
+        load
     }
 
     /// When [`Transfers::schedule`] may find more to do although nothing happened.
@@ -274,7 +278,6 @@ impl Transfers {
     pub fn paused(&mut self, now: Time, artifact: Digest, why: String) {
         if let Some(transfer) = self.transfers.get_mut(&artifact) {
             transfer.outstanding.clear();
-            transfer.sources.values_mut().for_each(|source| source.in_flight = 0);
             transfer.pause(now, why);
         }
     }
@@ -302,7 +305,6 @@ impl Transfers {
         }
         transfer.outstanding.remove(&chunk);
         let source = transfer.sources.entry(from).or_default();
-        source.in_flight = source.in_flight.saturating_sub(1);
         match outcome {
             ChunkOutcome::Stored => {
                 transfer.have.set(chunk);
@@ -326,7 +328,6 @@ impl Transfers {
         for transfer in self.transfers.values_mut() {
             transfer.outstanding.retain(|_, source| *source != node);
             if let Some(source) = transfer.sources.get_mut(&node) {
-                source.in_flight = 0;
                 source.have = None;
                 source.asked = false;
             }
@@ -366,7 +367,7 @@ fn fetch(
     artifact: Digest,
     transfer: &mut Transfer,
     holders: &[Holder],
-    budget: &mut usize,
+    load: &mut BTreeMap<NodeId, usize>,
     actions: &mut Vec<Action>,
 ) {
     if transfer.have.is_full() {
@@ -388,15 +389,18 @@ fn fetch(
     }
     let usable: BTreeSet<NodeId> = holders.iter().map(|holder| holder.node).collect();
     transfer.reason = if usable.is_empty() { "no reachable member holds it".to_owned() } else { String::new() };
+    let ready = usable.iter().any(|node| load.get(node).is_none_or(|&load| load < limits::CHUNKS_IN_FLIGHT_PER_SOURCE));
+    if !ready || load.values().sum::<usize>() >= limits::CHUNKS_IN_FLIGHT_MAX {
+        return; // every input leads here, and ordering thousands of chunks for nobody costs milliseconds
+    }
     for chunk in rarest_first(transfer, &usable) {
-        if *budget == 0 {
+        if load.values().sum::<usize>() >= limits::CHUNKS_IN_FLIGHT_MAX {
             break;
         }
-        let Some(from) = pick_source(now, transfer, chunk, &usable) else { continue };
+        let Some(from) = pick_source(now, transfer, chunk, &usable, load) else { continue };
         let bytes = transfer.chunk_bytes[chunk as usize];
         transfer.outstanding.insert(chunk, from);
-        transfer.sources.entry(from).or_default().in_flight += 1;
-        *budget -= 1;
+        *load.entry(from).or_default() += 1;
         actions.push(Action::Fetch { artifact, chunk, bytes, from });
     }
 }
@@ -416,16 +420,23 @@ fn rarest_first(transfer: &Transfer, usable: &BTreeSet<NodeId>) -> Vec<u32> {
 }
 
 /// The least loaded source that has the chunk, is rested, and has not been struck out.
-fn pick_source(now: Time, transfer: &Transfer, chunk: u32, usable: &BTreeSet<NodeId>) -> Option<NodeId> {
+fn pick_source(
+    now: Time,
+    transfer: &Transfer,
+    chunk: u32,
+    usable: &BTreeSet<NodeId>,
+    load: &BTreeMap<NodeId, usize>,
+) -> Option<NodeId> {
+    let in_flight = |node: &NodeId| load.get(node).copied().unwrap_or(0);
     let fit = |(node, source): &(&NodeId, &Source)| {
         usable.contains(*node)
             && source.strikes < limits::STRIKES_MAX
             && now >= source.rests_until
-            && source.in_flight < limits::CHUNKS_IN_FLIGHT_PER_SOURCE
+            && in_flight(node) < limits::CHUNKS_IN_FLIGHT_PER_SOURCE
             && source.have.as_ref().is_some_and(|have| have.has(chunk))
     };
     let candidates = transfer.sources.iter().filter(fit);
-    candidates.min_by_key(|(node, source)| (source.in_flight, **node)).map(|(node, _)| *node)
+    candidates.min_by_key(|(node, _)| (in_flight(node), **node)).map(|(node, _)| *node)
 }
 
 #[cfg(test)]

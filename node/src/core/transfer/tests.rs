@@ -121,3 +121,17 @@ fn no_holder_is_said_so() {
     assert!(transfers.schedule(at(0), |_| Vec::new()).is_empty());
     assert_eq!(transfers.iter().next().map(|(_, t)| t.reason.clone()).as_deref(), Some("no reachable member holds it"));
 }
+
+#[test]
+fn two_transfers_together_ask_one_source_for_no_more_than_its_depth() {
+    let other = Digest([8; 32]);
+    let mut transfers = Transfers::default();
+    transfers.want(&BTreeSet::from([ARTIFACT, other]));
+    transfers.schedule(at(0), |_| vec![whole(1)]);
+    for artifact in [ARTIFACT, other] {
+        assert!(transfers.manifest(artifact, vec![4; 20]));
+        transfers.begun(artifact, Bitmap::empty(20));
+    }
+    let asked = fetches(&transfers.schedule(at(0), |_| vec![whole(1)]));
+    assert_eq!(asked.len(), limits::CHUNKS_IN_FLIGHT_PER_SOURCE);
+}

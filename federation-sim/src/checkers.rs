@@ -24,7 +24,7 @@ pub struct Violation {
     pub what: String,
 }
 
-/// Violations kept with their text; all are counted.
+/// Violations kept with their text, each the first time; all are counted.
 const KEPT_MAX: usize = 50;
 /// Plans whose content is remembered.
 const PLANS_MAX: usize = 10_000;
@@ -58,7 +58,8 @@ impl Checkers {
 
     pub(crate) fn violation(&mut self, now: Time, checker: &'static str, node: usize, what: String) {
         self.count += 1;
-        if self.kept.len() < KEPT_MAX {
+        let again = self.kept.iter().any(|known| (known.checker, known.node, &known.what) == (checker, node, &what));
+        if self.kept.len() < KEPT_MAX && !again {
             self.kept.push(Violation { at_ms: now.0 / 1_000_000, checker, node, what });
         }
     }

@@ -125,7 +125,8 @@ impl World {
         let Some(process) = self.nodes[node].process.as_ref() else { return };
         let chunks = process.pending.values().filter(|pending| matches!(pending.waiting, Waiting::Chunk(..)));
         let (mut all, mut from_peer) = (0, 0);
-        for pending in chunks {
+        // What was asked on a connection that is gone fails in this very moment.
+        for pending in chunks.filter(|pending| pending.link == self.links.link(node, pending.peer)) {
             all += 1;
             from_peer += usize::from(pending.peer == peer);
         }

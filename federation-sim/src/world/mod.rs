@@ -18,7 +18,7 @@ mod storage;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use fednode::core::machine::{Input, Output};
-use fednode::core::types::{Digest, Duration, FederationId, NodeId, Time};
+use fednode::core::types::{Digest, Duration, NodeId, Time};
 
 use crate::checkers::Checkers;
 use crate::codec::Codec;
@@ -228,11 +228,6 @@ impl World {
         let (life, due) = (process.life, process.tick_due);
         self.checkers.spins(now, node, &self.nodes[node]);
         self.at(due, Event::Tick { node, life, due });
-    }
-
-    /// The name of this federation's owner.
-    fn federation(&self) -> FederationId {
-        self.published.federation
     }
 }
 

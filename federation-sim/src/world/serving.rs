@@ -218,8 +218,8 @@ impl World {
         let gone: Vec<RequestId> = gone.map(|(request, _)| *request).collect();
         for request in gone {
             self.take(node, request);
-            self.tell(node, Input::RequestEnded(request, false));
             self.drop_job(node, request);
+            self.tell(node, Input::RequestEnded(request, false));
         }
     }
 

@@ -24,8 +24,6 @@ const HARDWARE_PERIOD: Duration = Duration::from_secs(2);
 
 /// What the world knows of the artifacts that were published.
 pub struct Published {
-    /// Whose federation it is.
-    pub federation: FederationId,
     /// All members.
     pub members: MemberRoster,
     /// Lengths of each artifact's chunks.
@@ -76,7 +74,7 @@ impl Federation {
         nodes[0].disk.catalog = catalog;
         nodes[0].disk.complete = publications.iter().map(|publication| publication.artifact).collect();
         let chunks = publications.iter().map(|p| (p.artifact, lengths(p.artifact_bytes, run.options.chunk_bytes)));
-        Federation { nodes, published: Published { federation, members, chunks: chunks.collect() } }
+        Federation { nodes, published: Published { members, chunks: chunks.collect() } }
     }
 }
 

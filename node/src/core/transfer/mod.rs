@@ -108,6 +108,8 @@ pub struct Source {
 pub struct Transfer {
     /// Where it stands.
     pub stage: Stage,
+    /// The plan wants it here.
+    wanted: bool,
     /// Lengths of its chunks.
     chunk_bytes: Vec<u32>,
     have: Bitmap,
@@ -128,6 +130,7 @@ impl Transfer {
     fn new() -> Transfer {
         Transfer {
             stage: Stage::Manifest,
+            wanted: true,
             chunk_bytes: Vec::new(),
             have: Bitmap::default(),
             outstanding: BTreeMap::new(),
@@ -190,7 +193,11 @@ impl Transfers {
 
     /// Sets what should come here; transfers no longer wanted stop asking, keeping what they have.
     pub fn want(&mut self, artifacts: &BTreeSet<Digest>) {
-        self.transfers.retain(|artifact, transfer| artifacts.contains(artifact) || transfer.stage == Stage::Done);
+        self.transfers.retain(|artifact, transfer| {
+            transfer.wanted = artifacts.contains(artifact);
+            // Chunks that were asked for still come, and count until they have.
+            transfer.wanted || transfer.stage == Stage::Done || !transfer.outstanding.is_empty()
+        });
         for artifact in artifacts {
             let transfer = self.transfers.entry(*artifact).or_insert_with(Transfer::new);
             if transfer.stage == Stage::Done {
@@ -204,7 +211,7 @@ impl Transfers {
     pub fn schedule(&mut self, now: Time, holders: impl Fn(&Digest) -> Vec<Holder>) -> Vec<Action> {
         let mut load = self.load();
         let mut actions = Vec::new();
-        for (artifact, transfer) in &mut self.transfers {
+        for (artifact, transfer) in self.transfers.iter_mut().filter(|(_, transfer)| transfer.wanted) {
             match transfer.stage {
                 Stage::Manifest => ask_for_manifest(*artifact, transfer, &holders(artifact), &mut actions),
                 Stage::Fetching => fetch(now, *artifact, transfer, &holders(artifact), &mut load, &mut actions),
@@ -230,8 +237,9 @@ impl Transfers {
 
     /// When [`Transfers::schedule`] may find more to do although nothing happened.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
-        let paused = self.transfers.values().filter(|t| t.stage == Stage::Paused).map(|t| t.again_at);
-        let fetching = self.transfers.values().filter(|t| t.stage == Stage::Fetching);
+        let wanted = || self.transfers.values().filter(|t| t.wanted);
+        let paused = wanted().filter(|t| t.stage == Stage::Paused).map(|t| t.again_at);
+        let fetching = wanted().filter(|t| t.stage == Stage::Fetching);
         let resting = fetching.flat_map(|t| t.sources.values().map(|source| source.rests_until));
         paused.chain(resting).filter(|at| *at > now).min()
     }

@@ -1,1 +1,145 @@
-fn main() {}
+//! The command line: `run` a scenario, `replay` a saved run, `list` the scenarios. Exit codes: 0 nothing was violated,
+//! 1 something was, 2 wrong use.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, Parser, Subcommand};
+use federation_sim::report::Report;
+use federation_sim::scenario::{self, ScenarioError};
+use federation_sim::schedule::Run;
+use federation_sim::world::World;
+
+/// Plays a whole federation, with fednode's own decisions and wire code, from one seed.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Expand a scenario by a seed and play it.
+    Run(RunArgs),
+    /// Play a run that was saved with `run --save`.
+    Replay {
+        /// The file.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Name the scenarios.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// A named scenario, or a file of TOML.
+    #[arg(long)]
+    scenario: String,
+    /// Machines; the scenario's pattern is repeated or cut to fit.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    nodes: Option<u16>,
+    /// Simulated hours, such as 0.5.
+    #[arg(long)]
+    hours: Option<f64>,
+    /// What decides every particular.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: u64,
+    /// Leave out the faults.
+    #[arg(long)]
+    no_faults: bool,
+    /// Write the expanded run to this file before playing it.
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    #[error("--hours must be more than 0 and at most 100000")]
+    Hours,
+    #[error("{path}: {why}")]
+    File { path: String, why: String },
+}
+
+/// Longest run: eleven years of simulated time.
+const HOURS_MAX: f64 = 100_000.0;
+
+fn main() -> ExitCode {
+    // clap itself exits with 2 on wrong use.
+    let done = match Cli::parse().command {
+        Command::Run(args) => run(&args),
+        Command::Replay { file, json } => read(&file).map(|run| play(run, json)),
+        Command::List { json } => {
+            list(json);
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("federation-sim: {error}");
+        ExitCode::from(2)
+    })
+}
+
+fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
+    let scenario = scenario::load(&args.scenario)?;
+    let simulated_s = match args.hours {
+        None => scenario.minutes * 60,
+        Some(hours) if hours > 0.0 && hours <= HOURS_MAX => (hours * 3600.0).ceil() as u64,
+        Some(_) => return Err(CliError::Hours),
+    };
+    let nodes = args.nodes.map_or(scenario.nodes, usize::from);
+    let run = Run::expand(&scenario, nodes, simulated_s, args.seed, !args.no_faults);
+    if let Some(path) = &args.save {
+        let refused = |why: String| CliError::File { path: path.display().to_string(), why };
+        let text = toml::to_string(&run).map_err(|error| refused(error.to_string()))?;
+        std::fs::write(path, text).map_err(|error| refused(error.to_string()))?;
+    }
+    run.check().map_err(|why| CliError::File { path: args.scenario.clone(), why })?;
+    Ok(play(run, args.json))
+}
+
+fn read(path: &Path) -> Result<Run, CliError> {
+    let refused = |why: String| CliError::File { path: path.display().to_string(), why };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    let run: Run = toml::from_str(&text).map_err(|error| refused(error.to_string()))?;
+    run.check().map_err(refused)?;
+    Ok(run)
+}
+
+fn play(run: Run, json: bool) -> ExitCode {
+    let begun = Instant::now();
+    let mut report: Report = World::new(run).play();
+    report.wall_s = begun.elapsed().as_secs_f64();
+    match json {
+        true => println!("{}", serde_json::to_string(&report).expect("a report is plain data with text keys")),
+        false => print!("{report}"),
+    }
+    if report.violations > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS }
+}
+
+fn list(json: bool) {
+    let scenarios = scenario::list();
+    if json {
+        let rows: Vec<_> =
+            scenarios.iter().map(|(name, about)| serde_json::json!({"name": name, "about": about})).collect();
+        println!("{}", serde_json::Value::Array(rows));
+        return;
+    }
+    for (name, about) in scenarios {
+        println!("{name:<12}{about}");
+    }
+}

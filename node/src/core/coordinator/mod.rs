@@ -126,12 +126,9 @@ impl Coordinator {
     /// Time passed, or the surroundings changed.
     pub fn tick(&mut self, now: Time, around: &Surroundings) -> Vec<Action> {
         match self.seat {
-            Seat::Coordinator { epoch, .. } if self.epoch_highest > epoch => {
-                // Nobody accepts what is below the highest epoch seen: sit again, above it.
-                let epoch = self.epoch_highest + 1;
-                self.seat = Seat::Claiming { epoch };
-                vec![Action::PersistEpoch(epoch)]
-            }
+            // Whoever has seen a higher epoch follows no plan of this one any more. If that epoch's holder lives, its lease
+            // is heard before this node claims again; if not, the next claim goes beyond it.
+            Seat::Coordinator { epoch, .. } if self.is_superseded(epoch) => self.step_down(now),
             Seat::Coordinator { epoch, renewed } => self.renew(now, epoch, renewed),
             Seat::Claiming { .. } => Vec::new(),
             Seat::Follower => {
@@ -158,6 +155,12 @@ impl Coordinator {
             Seat::Claiming { .. } => None,
             Seat::Follower => self.claim_at(around),
         }
+    }
+
+    /// Has this seat's epoch been overtaken, or has another author's plan that outranks it been accepted?
+    fn is_superseded(&self, epoch: u64) -> bool {
+        let outranked = |plan: &Plan| plan.author != self.me && outranks((plan.epoch, plan.author), (epoch, self.me));
+        epoch < self.epoch_highest || self.plan.as_ref().is_some_and(outranked)
     }
 
     fn renew(&mut self, now: Time, epoch: u64, renewed: Time) -> Vec<Action> {
@@ -284,6 +287,7 @@ impl Coordinator {
     /// Stamps a plan of this seat's own and follows it. `None` if this node does not sit.
     pub fn publish(&mut self, mut plan: Plan) -> Option<&Plan> {
         let epoch = self.seated()?;
+        assert!(!self.is_superseded(epoch), "a superseded seat is left before it publishes");
         self.revision += 1;
         plan.author = self.me;
         plan.epoch = epoch;

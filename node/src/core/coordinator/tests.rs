@@ -103,14 +103,6 @@ fn plans_of_older_epochs_or_from_messengers_are_refused() {
 }
 
 #[test]
-fn a_seat_below_the_highest_epoch_is_taken_again_above_it() {
-    let mut node = seated(3);
-    node.saw_epoch(7);
-    assert_eq!(node.tick(at(1), &around()), [Action::PersistEpoch(8)]);
-    assert_eq!(node.persisted(at(1), 8), [Action::Announce(lease(ME, 8)), Action::Seated]);
-}
-
-#[test]
 fn an_epoch_that_nobody_could_have_reached_is_a_lie() {
     let mut node = Coordinator::new(ME, at(0), 3);
     node.saw_epoch(u64::MAX);
@@ -132,4 +124,25 @@ fn a_delegate_never_claims() {
     let mut node = Coordinator::new(ME, at(0), 0);
     let barred = Surroundings { eligible: false, alone: true, ..around() };
     assert_eq!((node.tick(at(1000), &barred), node.next_deadline(&barred)), (Vec::new(), None));
+}
+
+#[test]
+fn a_coordinator_that_accepts_another_seats_plan_leaves_its_own() {
+    for taken in [plan(HIGHER, 4, 1), plan(LOWER, 3, 1)] {
+        let mut node = seated(3);
+        node.publish(plan(ME, 0, 0));
+        assert_eq!(node.offered(taken.author, taken.clone()), Ok(()));
+        assert_eq!(node.tick(at(1), &around()), [Action::Unseated]);
+        assert!(node.publish(plan(ME, 0, 0)).is_none());
+        assert_eq!(node.plan(), Some(&taken));
+    }
+}
+
+#[test]
+fn a_seat_below_an_epoch_that_somebody_has_seen_is_claimed_anew_above_it() {
+    // Whoever claimed 7 and died before anybody heard of it would otherwise refuse every plan of 3 for ever.
+    let mut node = seated(3);
+    node.saw_epoch(7);
+    assert_eq!(node.tick(at(1), &around()), [Action::Unseated]);
+    assert_eq!(node.tick(at(3), &around()), [Action::PersistEpoch(8)]);
 }

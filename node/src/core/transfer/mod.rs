@@ -97,7 +97,6 @@ pub struct Source {
     /// Chunks it has; `None` until a partial holder was asked.
     have: Option<Bitmap>,
     asked: bool,
-    in_flight: usize,
     rests_until: Time,
     /// Corrupt chunks it sent.
     pub strikes: u32,
@@ -112,6 +111,8 @@ pub struct Source {
 pub struct Transfer {
     /// Where it stands.
     pub stage: Stage,
+    /// The plan wants it here.
+    wanted: bool,
     /// Lengths of its chunks.
     chunk_bytes: Vec<u32>,
     have: Bitmap,
@@ -132,6 +133,7 @@ impl Transfer {
     fn new() -> Transfer {
         Transfer {
             stage: Stage::Manifest,
+            wanted: true,
             chunk_bytes: Vec::new(),
             have: Bitmap::default(),
             outstanding: BTreeMap::new(),
@@ -195,7 +197,11 @@ impl Transfers {
 
     /// Sets what should come here; transfers no longer wanted stop asking, keeping what they have.
     pub fn want(&mut self, artifacts: &BTreeSet<Digest>) {
-        self.transfers.retain(|artifact, transfer| artifacts.contains(artifact) || transfer.stage == Stage::Done);
+        self.transfers.retain(|artifact, transfer| {
+            transfer.wanted = artifacts.contains(artifact);
+            // Chunks that were asked for still come, and count until they have.
+            transfer.wanted || transfer.stage == Stage::Done || !transfer.outstanding.is_empty()
+        });
         for artifact in artifacts {
             let transfer = self.transfers.entry(*artifact).or_insert_with(Transfer::new);
             if transfer.stage == Stage::Done {
@@ -207,12 +213,12 @@ impl Transfers {
 
     /// Next steps. `holders` says which living members hold an artifact.
     pub fn schedule(&mut self, now: Time, holders: impl Fn(&Digest) -> Vec<Holder>) -> Vec<Action> {
-        let mut budget = limits::CHUNKS_IN_FLIGHT_MAX.saturating_sub(self.in_flight());
+        let mut load = self.load();
         let mut actions = Vec::new();
-        for (artifact, transfer) in &mut self.transfers {
+        for (artifact, transfer) in self.transfers.iter_mut().filter(|(_, transfer)| transfer.wanted) {
             match transfer.stage {
                 Stage::Manifest => ask_for_manifest(*artifact, transfer, &holders(artifact), &mut actions),
-                Stage::Fetching => fetch(now, *artifact, transfer, &holders(artifact), &mut budget, &mut actions),
+                Stage::Fetching => fetch(now, *artifact, transfer, &holders(artifact), &mut load, &mut actions),
                 Stage::Paused if now >= transfer.again_at => {
                     transfer.reason.clear();
                     transfer.stage = Stage::Manifest;
@@ -224,14 +230,20 @@ impl Transfers {
         actions
     }
 
-    fn in_flight(&self) -> usize {
-        self.transfers.values().map(|transfer| transfer.outstanding.len()).sum()
+    /// Chunk requests in flight, by source: of all transfers together, for they share the sources and this node's memory.
+    fn load(&self) -> BTreeMap<NodeId, usize> {
+        let mut load = BTreeMap::new();
+        for source in self.transfers.values().flat_map(|transfer| transfer.outstanding.values()) {
+            *load.entry(*source).or_default() += 1;
+        }
+        load
     }
 
     /// When [`Transfers::schedule`] may find more to do although nothing happened.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
-        let paused = self.transfers.values().filter(|t| t.stage == Stage::Paused).map(|t| t.again_at);
-        let fetching = self.transfers.values().filter(|t| t.stage == Stage::Fetching);
+        let wanted = || self.transfers.values().filter(|t| t.wanted);
+        let paused = wanted().filter(|t| t.stage == Stage::Paused).map(|t| t.again_at);
+        let fetching = wanted().filter(|t| t.stage == Stage::Fetching);
         let resting = fetching.flat_map(|t| t.sources.values().map(|source| source.rests_until));
         paused.chain(resting).filter(|at| *at > now).min()
     }
@@ -278,7 +290,6 @@ impl Transfers {
     pub fn paused(&mut self, now: Time, artifact: Digest, why: String) {
         if let Some(transfer) = self.transfers.get_mut(&artifact) {
             transfer.outstanding.clear();
-            transfer.sources.values_mut().for_each(|source| source.in_flight = 0);
             transfer.pause(now, why);
         }
     }
@@ -306,7 +317,6 @@ impl Transfers {
         }
         transfer.outstanding.remove(&chunk);
         let source = transfer.sources.entry(from).or_default();
-        source.in_flight = source.in_flight.saturating_sub(1);
         match outcome {
             ChunkOutcome::Stored => {
                 transfer.have.set(chunk);
@@ -330,7 +340,6 @@ impl Transfers {
         for transfer in self.transfers.values_mut() {
             transfer.outstanding.retain(|_, source| *source != node);
             if let Some(source) = transfer.sources.get_mut(&node) {
-                source.in_flight = 0;
                 source.have = None;
                 source.asked = false;
             }

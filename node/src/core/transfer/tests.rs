@@ -121,3 +121,31 @@ fn no_holder_is_said_so() {
     assert!(transfers.schedule(at(0), |_| Vec::new()).is_empty());
     assert_eq!(transfers.iter().next().map(|(_, t)| t.reason.clone()).as_deref(), Some("no reachable member holds it"));
 }
+
+#[test]
+fn two_transfers_together_ask_one_source_for_no_more_than_its_depth() {
+    let other = Digest([8; 32]);
+    let mut transfers = Transfers::default();
+    transfers.want(&BTreeSet::from([ARTIFACT, other]));
+    transfers.schedule(at(0), |_| vec![whole(1)]);
+    for artifact in [ARTIFACT, other] {
+        assert!(transfers.manifest(artifact, vec![4; 20]));
+        transfers.begun(artifact, Bitmap::empty(20));
+    }
+    let asked = fetches(&transfers.schedule(at(0), |_| vec![whole(1)]));
+    assert_eq!(asked.len(), limits::CHUNKS_IN_FLIGHT_PER_SOURCE);
+}
+
+#[test]
+fn a_transfer_given_up_and_wanted_again_asks_for_no_chunk_twice() {
+    let mut transfers = begun(6, &[whole(1)]);
+    let asked = fetches(&transfers.schedule(at(0), |_| vec![whole(1)]));
+    transfers.want(&BTreeSet::new());
+    assert!(transfers.schedule(at(1), |_| vec![whole(1)]).is_empty());
+    transfers.want(&BTreeSet::from([ARTIFACT]));
+    assert!(transfers.schedule(at(1), |_| vec![whole(1)]).is_empty(), "all six are on their way");
+    for (chunk, from) in asked {
+        transfers.chunk(at(2), ARTIFACT, chunk, from, ChunkOutcome::Stored);
+    }
+    assert_eq!(transfers.schedule(at(2), |_| vec![whole(1)]), [Action::Finish { artifact: ARTIFACT }]);
+}

@@ -1,0 +1,197 @@
+//! What a run found: the JSON that scripts rely on (DESIGN 13), and the same for people. The only place with floating point.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use fednode::core::types::{Digest, human_bytes};
+use serde::Serialize;
+
+use crate::checkers::{Checkers, Violation};
+use crate::schedule::Run;
+
+/// What is counted while a run is played.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Inputs given to machines.
+    pub events: u64,
+    /// Faults that began.
+    pub faults: u64,
+    /// Questions asked by people.
+    pub asked: u64,
+    /// Answered to the end.
+    pub answered: u64,
+    /// Ended with an error, by its code.
+    pub failed: BTreeMap<&'static str, u64>,
+    /// Whose node ended before the answer.
+    pub lost: u64,
+    /// From question to first token.
+    pub waits_ms: Vec<u64>,
+    /// Chunks stored.
+    pub chunks: u64,
+    /// Chunks refused for their hash.
+    pub chunks_corrupt: u64,
+    /// Bytes of chunks stored.
+    pub bytes_moved: u64,
+    /// Replicas loaded.
+    pub loads: u64,
+    /// Replicas evicted.
+    pub unloads: u64,
+    /// Plans that members were offered.
+    pub plans_offered: u64,
+    /// The longest encoded plan.
+    pub plan_bytes_max: u64,
+    /// Seconds from the last fault until all agreed.
+    pub settled_s: u64,
+}
+
+/// Percentiles of a wait, milliseconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Waits {
+    /// Half waited no longer.
+    pub p50: u64,
+    /// 95 of 100 waited no longer.
+    pub p95: u64,
+    /// 99 of 100 waited no longer.
+    pub p99: u64,
+}
+
+/// Requests by how they ended.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Requests {
+    /// Asked by people.
+    pub asked: u64,
+    /// Answered to the end.
+    pub ok: u64,
+    /// Ended with an error.
+    pub failed: u64,
+    /// The same, by code.
+    pub failed_by_code: BTreeMap<&'static str, u64>,
+    /// The asking node itself ended.
+    pub lost: u64,
+}
+
+/// A run's result.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// How many machines.
+    pub nodes: usize,
+    /// How long questions were asked and faults happened.
+    pub simulated_s: u64,
+    /// Inputs given to machines.
+    pub events: u64,
+    /// What must never happen and did.
+    pub violations: u64,
+    /// Real time.
+    pub wall_s: f64,
+    /// Hash over every input, message and fault: equal for equal runs.
+    pub trace_hash: String,
+    /// Faults that began.
+    pub faults: u64,
+    /// Seconds from the last fault until all agreed.
+    pub settled_s: u64,
+    /// Replicas evicted.
+    pub swaps: u64,
+    /// Replicas loaded.
+    pub loads: u64,
+    /// Requests of people.
+    pub requests: Requests,
+    /// From question to first token.
+    pub wait_ms: Waits,
+    /// Chunks stored.
+    pub chunks: u64,
+    /// Chunks refused for their hash.
+    pub chunks_corrupt: u64,
+    /// Bytes of chunks stored.
+    pub bytes_moved: u64,
+    /// Plans that members were offered.
+    pub plans_offered: u64,
+    /// The longest encoded plan.
+    pub plan_bytes_max: u64,
+    /// The first violations, in order.
+    pub violation_list: Vec<Violation>,
+}
+
+impl Report {
+    /// Sums a run up.
+    pub fn new(run: &Run, stats: &Stats, checkers: &Checkers, trace_hash: Digest) -> Report {
+        let mut waits = stats.waits_ms.clone();
+        waits.sort_unstable();
+        let percentile = |percent: usize| waits.get((waits.len() * percent / 100).min(waits.len().saturating_sub(1)));
+        let percentile = |percent| percentile(percent).copied().unwrap_or(0);
+        Report {
+            scenario: run.scenario.clone(),
+            seed: run.seed,
+            nodes: run.machines.len(),
+            simulated_s: run.simulated_s,
+            events: stats.events,
+            violations: checkers.count,
+            wall_s: 0.0,
+            trace_hash: trace_hash.to_string(),
+            faults: stats.faults,
+            settled_s: stats.settled_s,
+            swaps: stats.unloads,
+            loads: stats.loads,
+            requests: Requests {
+                asked: stats.asked,
+                ok: stats.answered,
+                failed: stats.failed.values().sum(),
+                failed_by_code: stats.failed.clone(),
+                lost: stats.lost,
+            },
+            wait_ms: Waits { p50: percentile(50), p95: percentile(95), p99: percentile(99) },
+            chunks: stats.chunks,
+            chunks_corrupt: stats.chunks_corrupt,
+            bytes_moved: stats.bytes_moved,
+            plans_offered: stats.plans_offered,
+            plan_bytes_max: stats.plan_bytes_max,
+            violation_list: checkers.kept.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |name: &str, value: String| writeln!(f, "{name:<12}{value}");
+        row("scenario", format!("{}, {} machines, seed {}", self.scenario, self.nodes, self.seed))?;
+        let per_s = self.events as f64 / self.wall_s.max(0.001);
+        row(
+            "simulated",
+            format!("{} s in {:.1} s, {} events, {per_s:.0} a second", self.simulated_s, self.wall_s, self.events),
+        )?;
+        row("faults", format!("{}; all agreed {} s after the last", self.faults, self.settled_s))?;
+        let r = &self.requests;
+        let codes: Vec<String> = r.failed_by_code.iter().map(|(code, n)| format!("{code} {n}")).collect();
+        let why = if codes.is_empty() { String::new() } else { format!(" ({})", codes.join(", ")) };
+        row(
+            "requests",
+            format!("{} asked, {} answered, {} failed{why}, {} lost with their node", r.asked, r.ok, r.failed, r.lost),
+        )?;
+        let w = &self.wait_ms;
+        row("first token", format!("{} ms half the time, {} ms p95, {} ms p99", w.p50, w.p95, w.p99))?;
+        row("replicas", format!("{} loaded, {} evicted", self.loads, self.swaps))?;
+        row(
+            "weights",
+            format!(
+                "{} in {} chunks, {} corrupt ones refused",
+                human_bytes(self.bytes_moved),
+                self.chunks,
+                self.chunks_corrupt
+            ),
+        )?;
+        row(
+            "plans",
+            format!("{} offered to members, the longest {}", self.plans_offered, human_bytes(self.plan_bytes_max)),
+        )?;
+        row("trace", self.trace_hash.clone())?;
+        row("violations", self.violations.to_string())?;
+        for violation in &self.violation_list {
+            let seconds = violation.at_ms as f64 / 1000.0;
+            writeln!(f, "  {seconds:>10.3} s  machine {}  {}: {}", violation.node, violation.checker, violation.what)?;
+        }
+        Ok(())
+    }
+}

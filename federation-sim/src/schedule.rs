@@ -1,0 +1,204 @@
+//! A run as plain data: a scenario, expanded by a seed into machines and a schedule of faults. `run --save` writes it and
+//! `replay` reads it; the same data and seed give the same trace, and a person may delete a fault to see what is left.
+
+use fednode::core::roster::RosterSlot;
+use serde::{Deserialize, Serialize};
+
+use crate::rng::Rng;
+use crate::scenario::{MachinePattern, Model, Options, Scenario, Workload};
+
+/// Everything that a run depends on.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// The scenario's name.
+    pub scenario: String,
+    /// What latencies, losses and questions are drawn from.
+    pub seed: u64,
+    /// How long questions are asked and faults happen; the check for liveness comes on top.
+    pub simulated_s: u64,
+    /// Links, disks and sizes.
+    pub options: Options,
+    /// What the managers look like.
+    pub model: Model,
+    /// Who asks what.
+    pub workload: Workload,
+    /// The machines.
+    #[serde(rename = "machine")]
+    pub machines: Vec<Machine>,
+    /// The roster of slots.
+    #[serde(rename = "slot")]
+    pub slots: Vec<RosterSlot>,
+    /// What breaks when.
+    #[serde(rename = "fault", default)]
+    pub faults: Vec<Fault>,
+}
+
+/// One machine of a run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// When its process first starts.
+    pub starts_at_ms: u64,
+    /// How much its clock is too fast, in millionths.
+    pub clock_drift_ppm: i64,
+    /// What it is.
+    pub what: MachinePattern,
+}
+
+/// One fault.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// When it begins.
+    pub at_ms: u64,
+    /// How long it lasts.
+    pub lasts_ms: u64,
+    /// What happens.
+    pub kind: FaultKind,
+}
+
+/// What happens.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// A process is killed; the machine refuses connections until it starts again.
+    Crash(usize),
+    /// A machine falls silent at once; its disk survives.
+    PowerCut(usize),
+    /// A machine sleeps: its process and its clock stand still.
+    Sleep(usize),
+    /// The engines of a node die.
+    EnginesDie(usize),
+    /// Nothing passes between these nodes and the others.
+    Partition(Vec<usize>),
+    /// Nothing passes from the first to the second; the other way works.
+    OneWay(usize, usize),
+    /// A node sends corrupt chunks.
+    Lie(usize),
+}
+
+/// Faults of one run: a bound for files written by hand.
+const FAULTS_MAX: usize = 100_000;
+
+impl Run {
+    /// Expands `scenario`. `faults`: false leaves them out.
+    pub fn expand(scenario: &Scenario, nodes: usize, simulated_s: u64, seed: u64, faults: bool) -> Run {
+        let mut rng = Rng::new(seed, "machines");
+        let machines: Vec<Machine> =
+            (0..nodes).map(|index| machine(pattern_at(&scenario.machines, index), index, &mut rng)).collect();
+        let mut run = Run {
+            scenario: scenario.name.clone(),
+            seed,
+            simulated_s,
+            options: scenario.options.clone(),
+            model: scenario.model.clone(),
+            workload: scenario.workload.clone(),
+            machines,
+            slots: scenario.slots.clone(),
+            faults: Vec::new(),
+        };
+        if faults {
+            run.faults = schedule(scenario, &run);
+        }
+        run
+    }
+
+    /// Says what makes the data unusable, if anything does.
+    pub fn check(&self) -> Result<(), String> {
+        let nodes = self.machines.len();
+        if nodes == 0 || nodes > 4096 {
+            return Err(format!("a run has 1 to 4096 machines, this one has {nodes}"));
+        }
+        if self.faults.len() > FAULTS_MAX {
+            return Err(format!("a run has at most {FAULTS_MAX} faults"));
+        }
+        let named = |kind: &FaultKind| match kind {
+            FaultKind::Crash(node) | FaultKind::PowerCut(node) | FaultKind::Sleep(node) => vec![*node],
+            FaultKind::EnginesDie(node) | FaultKind::Lie(node) => vec![*node],
+            FaultKind::OneWay(from, to) => vec![*from, *to],
+            FaultKind::Partition(side) => side.clone(),
+        };
+        match self.faults.iter().flat_map(|fault| named(&fault.kind)).find(|node| *node >= nodes) {
+            Some(node) => Err(format!("a fault names machine {node}, and there are only {nodes}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Machine number `index` of the pattern, repeated as often as needed.
+fn pattern_at(patterns: &[MachinePattern], index: usize) -> &MachinePattern {
+    let length: usize = patterns.iter().map(|pattern| pattern.count).sum();
+    let mut left = index % length.max(1);
+    for pattern in patterns {
+        if left < pattern.count {
+            return pattern;
+        }
+        left -= pattern.count;
+    }
+    &patterns[0]
+}
+
+fn machine(pattern: &MachinePattern, index: usize, rng: &mut Rng) -> Machine {
+    let what = MachinePattern { name: format!("{}-{index}", pattern.name), count: 1, ..pattern.clone() };
+    // Machines start within ten seconds of each other, the publisher first; quartz is off by up to 50 ppm.
+    let starts_at_ms = if index == 0 { 0 } else { rng.below(10_000) };
+    Machine { starts_at_ms, clock_drift_ppm: rng.below(101) as i64 - 50, what }
+}
+
+/// Draws the schedule: a Poisson process for each kind of fault.
+fn schedule(scenario: &Scenario, run: &Run) -> Vec<Fault> {
+    let rates = &scenario.faults;
+    let nodes = run.machines.len() as u64;
+    let laptops: Vec<usize> = (0..run.machines.len()).filter(|&node| run.machines[node].what.on_battery).collect();
+    let some = |rng: &mut Rng| rng.below(nodes) as usize;
+    let mut faults = Vec::new();
+    let mut draw = |purpose: &str, per_100h: u64, kind: &mut dyn FnMut(&mut Rng) -> FaultKind| {
+        let mut rng = Rng::new(run.seed, purpose);
+        if per_100h == 0 {
+            return;
+        }
+        let mut at_ms = rng.pause(360_000_000 / per_100h);
+        while at_ms < run.simulated_s * 1000 {
+            // Most faults are short: the square of a uniform draw, at least half a second.
+            let long = rates.lasts_s_max.max(1) * 1000;
+            let lasts_ms = (rng.below(long) * rng.below(long) / long).max(500).min(run.simulated_s * 1000 - at_ms);
+            faults.push(Fault { at_ms, lasts_ms, kind: kind(&mut rng) });
+            at_ms += rng.pause(360_000_000 / per_100h);
+        }
+    };
+    draw("crashes", rates.crashes_per_node_100h * nodes, &mut |rng| FaultKind::Crash(some(rng)));
+    draw("power", rates.power_cuts_per_node_100h * nodes, &mut |rng| FaultKind::PowerCut(some(rng)));
+    draw("engines", rates.engine_deaths_per_node_100h * nodes, &mut |rng| FaultKind::EnginesDie(some(rng)));
+    draw("lies", rates.lies_per_100h, &mut |rng| FaultKind::Lie(some(rng)));
+    draw("one way", rates.one_way_cuts_per_100h, &mut |rng| {
+        let from = some(rng);
+        FaultKind::OneWay(from, (from + 1 + rng.below(nodes.saturating_sub(1)) as usize) % nodes as usize)
+    });
+    draw("partitions", rates.partitions_per_100h, &mut |rng| {
+        FaultKind::Partition((0..nodes as usize).filter(|_| rng.chance(500_000)).collect())
+    });
+    let sleeps = rates.sleeps_per_node_100h * laptops.len() as u64;
+    draw("sleep", sleeps, &mut |rng| FaultKind::Sleep(laptops[rng.below(laptops.len() as u64) as usize]));
+    faults.sort_by_key(|fault| (fault.at_ms, fault.lasts_ms));
+    faults.truncate(FAULTS_MAX);
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario;
+
+    #[test]
+    fn a_run_survives_toml_and_a_seed_gives_one_schedule() {
+        let scenario = scenario::load("office").expect("named");
+        let run = Run::expand(&scenario, 30, 36_000, 3, true);
+        assert!(run.faults.len() > 10, "{}", run.faults.len());
+        let text = toml::to_string(&run).expect("plain data");
+        assert_eq!(toml::from_str::<Run>(&text).expect("its own output"), run);
+        assert_eq!(Run::expand(&scenario, 30, 36_000, 3, true), run);
+        assert_ne!(Run::expand(&scenario, 30, 36_000, 4, true).faults, run.faults);
+        assert_eq!(run.check(), Ok(()));
+    }
+}

@@ -1,0 +1,249 @@
+//! Questions between members and their answers, as on a stream each: reliable while the connection lives, failed when it
+//! dies. What cannot pass for a moment is sent again a second later, as TCP does.
+
+use fednode::core::artifact::Bitmap;
+use fednode::core::catalog::Record;
+use fednode::core::limits;
+use fednode::core::machine::Input;
+use fednode::core::route::{Refusal, RequestId};
+use fednode::core::transfer::ChunkOutcome;
+use fednode::core::types::{Digest, Duration};
+use std::rc::Rc;
+
+use crate::codec::PlanMessage;
+use crate::world::World;
+use crate::world::event::Event;
+use crate::world::node::CallId;
+use crate::world::serving::{Origin, Question};
+
+/// What one member asks another.
+#[derive(Clone)]
+pub enum Ask {
+    /// Here is my catalog; give me yours.
+    Sync(Rc<Vec<Record>>),
+    /// Take this plan.
+    Plan(PlanMessage),
+    /// The lengths of an artifact's chunks.
+    Manifest(Digest),
+    /// Which chunks of an artifact are there.
+    Have(Digest),
+    /// A chunk of this number and length.
+    Chunk(Digest, u32, u32),
+    /// An answer to a question.
+    Generate(Question),
+}
+
+/// What the other says.
+pub enum Reply {
+    /// Its catalog.
+    Synced(Rc<Vec<Record>>),
+    /// The highest epoch it has seen.
+    PlanAnswered(u64),
+    /// Lengths, or that it has none.
+    Manifest(Option<Vec<u32>>),
+    /// Its chunks.
+    Have(Option<Bitmap>),
+    /// A chunk came to its end. Corrupt or whole is found out by the receiver.
+    Chunk(ChunkOutcome),
+    /// The first token.
+    Started,
+    /// The last token.
+    Ended,
+    /// It could not.
+    Failed(Refusal),
+}
+
+/// What is done with the answer to a question.
+#[derive(Clone)]
+pub enum Waiting {
+    /// Records are taken.
+    Sync,
+    /// An epoch is learned.
+    Plan,
+    /// The core goes on.
+    Manifest(Digest),
+    /// The core goes on.
+    Have(Digest),
+    /// The core goes on.
+    Chunk(Digest, u32),
+    /// A request of this node goes on.
+    Generate(RequestId),
+}
+
+/// A question that waits for its answer.
+#[derive(Clone)]
+pub struct Pending {
+    /// Who was asked.
+    pub peer: usize,
+    /// On which connection.
+    pub link: u64,
+    /// For what.
+    pub waiting: Waiting,
+}
+
+/// The link of a question on a connection whose other end is gone, which nobody here has noticed yet.
+const INTO_THE_VOID: u64 = u64::MAX;
+
+/// What does not get through is sent again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl World {
+    /// Asks `peer`. Without a connection the question fails in a moment.
+    pub(super) fn call(&mut self, node: usize, peer: usize, ask: Ask, waiting: Waiting) {
+        let link = match self.links.link(node, peer) {
+            0 if self.links.told(node, peer) => INTO_THE_VOID,
+            link => link,
+        };
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let (call, life) = (process.call_next, process.life);
+        process.call_next += 1;
+        let wait = match &ask {
+            Ask::Chunk(..) => Some(self.chunk_wait()),
+            Ask::Generate(_) => None, // an answer may take its time
+            _ => Some(limits::CHUNK_WAIT),
+        };
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        process.pending.insert(call, Pending { peer, link, waiting });
+        self.check_outstanding(node, peer);
+        if link == 0 {
+            return self.after(Duration::from_millis(1), Event::CallTimeout { node, life, call });
+        }
+        if let Some(wait) = wait {
+            self.after(wait, Event::CallTimeout { node, life, call });
+        }
+        let latency = self.latency(node, peer);
+        self.after(latency, Event::Call { node: peer, from: node, link, call, ask: Box::new(ask) });
+    }
+
+    /// How long one chunk may take: fednode's own wait for its own chunk size, in proportion.
+    fn chunk_wait(&self) -> Duration {
+        let times = u64::from(self.run.options.chunk_bytes / limits::CHUNK_BYTES_MAX).max(1);
+        limits::CHUNK_WAIT.times(times)
+    }
+
+    fn check_outstanding(&mut self, node: usize, peer: usize) {
+        let Some(process) = self.nodes[node].process.as_ref() else { return };
+        let chunks = process.pending.values().filter(|pending| matches!(pending.waiting, Waiting::Chunk(..)));
+        let (mut all, mut from_peer) = (0, 0);
+        // What was asked on a connection that is gone fails in this very moment.
+        for pending in chunks.filter(|pending| pending.link == self.links.link(node, pending.peer)) {
+            all += 1;
+            from_peer += usize::from(pending.peer == peer);
+        }
+        self.checkers.outstanding(self.now, node, all, from_peer);
+    }
+
+    /// Answers a question.
+    pub(super) fn reply(&mut self, node: usize, to: usize, link: u64, call: CallId, reply: Reply) {
+        if link == 0 || self.links.link(node, to) != link {
+            return;
+        }
+        let latency = self.latency(node, to);
+        self.after(latency, Event::Reply { node: to, from: node, link, call, reply: Box::new(reply) });
+    }
+
+    pub(super) fn called(&mut self, node: usize, from: usize, link: u64, call: CallId, ask: Ask) {
+        if self.links.link(node, from) != link || self.nodes[node].process.is_none() {
+            return;
+        }
+        if !self.links.carries(from, node) {
+            return self.after(AGAIN, Event::Call { node, from, link, call, ask: Box::new(ask) });
+        }
+        match ask {
+            Ask::Sync(records) => {
+                self.take_records(node, &records);
+                if let Some(mine) = self.catalog_message(node) {
+                    self.reply(node, from, link, call, Reply::Synced(mine));
+                }
+            }
+            Ask::Plan(message) => self.plan_offered(node, from, link, call, &message),
+            Ask::Manifest(artifact) => {
+                let known = self.nodes[node].disk.complete.contains(&artifact)
+                    || self.nodes[node].disk.partial.contains_key(&artifact);
+                let lengths = self.published.chunks.get(&artifact).filter(|_| known).cloned();
+                self.reply(node, from, link, call, Reply::Manifest(lengths));
+            }
+            Ask::Have(artifact) => {
+                let have = self.chunks_of(node, &artifact);
+                self.reply(node, from, link, call, Reply::Have(have));
+            }
+            Ask::Chunk(artifact, chunk, bytes) => self.chunk_asked(node, from, link, call, (artifact, chunk, bytes)),
+            Ask::Generate(question) => self.asked_to_generate(node, question, Origin::Peer { from, link, call }),
+        }
+    }
+
+    pub(super) fn replied(&mut self, node: usize, from: usize, link: u64, call: CallId, reply: Reply) {
+        if self.links.link(node, from) != link {
+            return;
+        }
+        if !self.links.carries(from, node) {
+            return self.after(AGAIN, Event::Reply { node, from, link, call, reply: Box::new(reply) });
+        }
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let Some(pending) = process.pending.get(&call).filter(|pending| pending.link == link).cloned() else { return };
+        let goes_on = matches!(reply, Reply::Started);
+        if !goes_on {
+            process.pending.remove(&call);
+        }
+        let id = self.nodes[from].id;
+        match (pending.waiting, reply) {
+            (Waiting::Sync, Reply::Synced(records)) => self.take_records(node, &records),
+            (Waiting::Plan, Reply::PlanAnswered(epoch_highest)) => {
+                self.tell(node, Input::PlanAnswered { epoch_highest });
+            }
+            (Waiting::Manifest(artifact), Reply::Manifest(Some(lengths))) => {
+                self.tell(node, Input::Manifest(artifact, lengths));
+            }
+            (Waiting::Manifest(artifact), Reply::Manifest(None)) => {
+                self.tell(node, Input::ManifestFailed { artifact, from: id });
+            }
+            (Waiting::Have(artifact), Reply::Have(have)) => self.tell(node, Input::Has { artifact, from: id, have }),
+            (Waiting::Chunk(artifact, chunk), Reply::Chunk(outcome)) => {
+                self.chunk_arrived(node, from, artifact, chunk, outcome);
+            }
+            (Waiting::Generate(request), Reply::Started) => self.request_started(node, request),
+            (Waiting::Generate(request), Reply::Ended) => self.request_ended(node, request),
+            (Waiting::Generate(request), Reply::Failed(refusal)) => self.request_failed(node, request, refusal),
+            _ => self.checkers.nonsense(self.now, node, "an answer to another question"),
+        }
+    }
+
+    pub(super) fn call_timed_out(&mut self, node: usize, life: u64, call: CallId) {
+        let Some(process) = self.nodes[node].process.as_mut().filter(|process| process.life == life) else { return };
+        if let Some(pending) = process.pending.remove(&call) {
+            self.end_flow_of(node, call);
+            self.fail(node, pending);
+        }
+    }
+
+    /// Every question to `peer` that was asked on a connection that is gone fails.
+    pub(super) fn fail_calls_to(&mut self, node: usize, peer: usize) {
+        let link = self.links.link(node, peer);
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let lost = process.pending.iter().filter(|(_, pending)| pending.peer == peer && pending.link != link);
+        let lost: Vec<CallId> = lost.map(|(call, _)| *call).collect();
+        for call in lost {
+            self.end_flow_of(node, call);
+            let pending = self.nodes[node].process.as_mut().and_then(|process| process.pending.remove(&call));
+            if let Some(pending) = pending {
+                self.fail(node, pending);
+            }
+        }
+    }
+
+    fn fail(&mut self, node: usize, pending: Pending) {
+        let from = self.nodes[pending.peer].id;
+        match pending.waiting {
+            Waiting::Sync | Waiting::Plan => {}
+            Waiting::Manifest(artifact) => self.tell(node, Input::ManifestFailed { artifact, from }),
+            Waiting::Have(artifact) => self.tell(node, Input::Has { artifact, from, have: None }),
+            Waiting::Chunk(artifact, chunk) => {
+                self.tell(node, Input::Chunk { artifact, chunk, from, outcome: ChunkOutcome::Failed });
+            }
+            Waiting::Generate(request) => {
+                let message = "the machine that held it is gone".to_owned();
+                self.request_failed(node, request, Refusal { code: "engine_failed", message });
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What lies between nodes: connections, and what a cut does to them. A pair has one connection or none. A process that is
+//! killed closes its connections at once and its machine refuses new ones; a machine without power, asleep or cut off
+//! falls silent, which its peers notice when a ping is not answered. Redials back off as fednode's own network room does.
+//!
+//! Not modelled: several connections of one pair, handshakes that fail half way, a refusal that says "no such host" for
+//! a machine on the same network whose cable is out.
+
+use std::collections::BTreeSet;
+
+use fednode::core::limits;
+use fednode::core::machine::Input;
+use fednode::core::types::{Duration, Time};
+
+use crate::world::World;
+use crate::world::event::Event;
+
+/// The state of a pair's connection.
+#[derive(Clone, Debug, Default)]
+struct Pair {
+    /// The connection's number; 0: none.
+    link: u64,
+    /// Whose machine was told that it is connected: the lower index, the higher index.
+    told: [bool; 2],
+    /// Dials in a row that failed, of each side.
+    failures: [u32; 2],
+    /// A dial or a wait for one is on its way, of each side.
+    dialling: [bool; 2],
+}
+
+/// All pairs, and what cuts them.
+pub(super) struct Links {
+    pairs: Vec<Pair>,
+    link_next: u64,
+    /// From, to: carries nothing. How many faults say so.
+    cut: std::collections::BTreeMap<(usize, usize), u32>,
+}
+
+impl Links {
+    /// Nobody is connected.
+    pub(super) fn new(nodes: usize) -> Links {
+        let pairs = vec![Pair::default(); nodes * nodes.saturating_sub(1) / 2];
+        Links { pairs, link_next: 1, cut: Default::default() }
+    }
+
+    fn place(a: usize, b: usize) -> (usize, usize, usize) {
+        let (low, high) = (a.min(b), a.max(b));
+        (high * (high - 1) / 2 + low, usize::from(a > b), usize::from(b > a))
+    }
+
+    fn pair(&self, a: usize, b: usize) -> &Pair {
+        &self.pairs[Links::place(a, b).0]
+    }
+
+    fn pair_mut(&mut self, a: usize, b: usize) -> &mut Pair {
+        &mut self.pairs[Links::place(a, b).0]
+    }
+
+    /// The connection between two nodes; 0: none.
+    pub(super) fn link(&self, a: usize, b: usize) -> u64 {
+        self.pair(a, b).link
+    }
+
+    /// Does anything sent by `from` reach `to`?
+    pub(super) fn carries(&self, from: usize, to: usize) -> bool {
+        self.cut.is_empty() || !self.cut.contains_key(&(from, to))
+    }
+
+    /// Was this side's machine told that it is connected?
+    pub(super) fn told(&self, node: usize, peer: usize) -> bool {
+        self.pair(node, peer).told[Links::place(node, peer).1]
+    }
+
+    /// Begins or ends one more reason why nothing passes from `from` to `to`.
+    pub(super) fn cut(&mut self, from: usize, to: usize, begins: bool) {
+        let reasons = self.cut.entry((from, to)).or_default();
+        *reasons = if begins { *reasons + 1 } else { reasons.saturating_sub(1) };
+        if *reasons == 0 {
+            self.cut.remove(&(from, to));
+        }
+    }
+
+    /// Ends every cut.
+    pub(super) fn mend(&mut self) {
+        self.cut.clear();
+    }
+
+    /// The members that `node` has a connection to.
+    pub(super) fn peers(&self, node: usize, nodes: usize) -> BTreeSet<usize> {
+        (0..nodes).filter(|&peer| peer != node && self.link(node, peer) != 0).collect()
+    }
+}
+
+impl World {
+    /// One way, with this message's share of jitter.
+    pub(super) fn latency(&mut self, from: usize, to: usize) -> Duration {
+        let options = &self.run.options;
+        let near = self.run.machines[from].what.site == self.run.machines[to].what.site;
+        let base_us = if near { options.lan_latency_us } else { options.wan_latency_us };
+        let jitter_us = self.link_rng.below(base_us * options.jitter_percent / 100 + 1);
+        Duration((base_us + jitter_us) * 1000)
+    }
+
+    /// Both ends run, are awake, and both directions carry.
+    pub(super) fn reachable(&self, a: usize, b: usize) -> bool {
+        let passes = self.links.carries(a, b) && self.links.carries(b, a);
+        passes && self.nodes[a].is_up() && self.nodes[b].is_up()
+    }
+
+    pub(super) fn dial(&mut self, node: usize, peer: usize, life: u64) {
+        let side = Links::place(node, peer).1;
+        if self.nodes[node].life() != Some(life) {
+            return;
+        }
+        self.links.pair_mut(node, peer).dialling[side] = false;
+        if self.links.told(node, peer) {
+            return; // the other side was faster
+        }
+        self.links.pair_mut(node, peer).dialling[side] = true;
+        let round_trip = self.latency(node, peer).times(2);
+        if self.reachable(node, peer) {
+            let lives = [self.nodes[node].lives, self.nodes[peer].lives];
+            return self.after(round_trip, Event::LinkOpens { a: node, b: peer, lives });
+        }
+        let silent = !self.links.carries(node, peer) || !self.links.carries(peer, node);
+        let there = &self.nodes[peer];
+        let (wait, refused) = if silent || there.dark || there.asleep_until.is_some() {
+            (limits::HANDSHAKE, false)
+        } else {
+            (round_trip, true)
+        };
+        self.after(wait, Event::DialFailed { node, peer, life, refused });
+    }
+
+    pub(super) fn dial_failed(&mut self, node: usize, peer: usize, life: u64, refused: bool) {
+        if self.nodes[node].life() != Some(life) {
+            return;
+        }
+        let side = Links::place(node, peer).1;
+        let told = self.links.told(node, peer);
+        let pair = self.links.pair_mut(node, peer);
+        pair.dialling[side] = !told;
+        if told {
+            return;
+        }
+        let pause = limits::REDIAL_FIRST.times(1 << pair.failures[side].min(10)).min(limits::REDIAL_LONGEST);
+        pair.failures[side] += 1;
+        self.after(pause, Event::Dial { node, peer, life });
+        let peer = self.nodes[peer].id;
+        self.tell(node, Input::DialFailed { node: peer, refused });
+    }
+
+    pub(super) fn link_opens(&mut self, a: usize, b: usize, lives: [u64; 2]) {
+        if self.nodes[a].lives != lives[0] {
+            return;
+        }
+        let dialler = Links::place(a, b).1;
+        let holds = self.nodes[b].lives == lives[1] && self.reachable(a, b);
+        self.links.pair_mut(a, b).dialling[dialler] = !holds;
+        if !holds {
+            let life = lives[0];
+            return self.after(limits::HANDSHAKE, Event::DialFailed { node: a, peer: b, life, refused: false });
+        }
+        if self.links.told(a, b) && self.links.told(b, a) && self.links.link(a, b) != 0 {
+            return;
+        }
+        let link = self.links.link_next;
+        self.links.link_next += 1;
+        let pair = self.links.pair_mut(a, b);
+        pair.link = link;
+        pair.failures = [0, 0];
+        for (node, peer) in [(a, b), (b, a)] {
+            let side = Links::place(node, peer).1;
+            let known = std::mem::replace(&mut self.links.pair_mut(node, peer).told[side], true);
+            // Whoever had not noticed yet that the last connection died only loses what was on it.
+            self.fail_calls_to(node, peer);
+            self.forget_callers(node, peer);
+            if !known {
+                let peer = self.nodes[peer].id;
+                self.tell(node, Input::Connected(peer));
+            }
+        }
+    }
+
+    /// How long silence lasts before it is noticed: until the next ping, and then for its pong.
+    pub(super) fn silence(&mut self) -> Duration {
+        Duration(limits::PONG_WAIT.0 + self.link_rng.below(limits::PING_PERIOD.0))
+    }
+
+    /// Something between `a` and `b` stopped to carry: if it lasts, their connection is given up.
+    pub(super) fn falls_silent(&mut self, a: usize, b: usize) {
+        let link = self.links.link(a, b);
+        if link == 0 {
+            return;
+        }
+        let wait = self.silence();
+        self.after(wait, Event::LinkSilent { a, b, link });
+    }
+
+    pub(super) fn link_silent(&mut self, a: usize, b: usize, link: u64) {
+        if self.links.link(a, b) == link && !self.reachable(a, b) {
+            self.break_link(a, b, Duration(0));
+        }
+    }
+
+    /// A connection is gone; whoever lives notices after `notice`.
+    pub(super) fn break_link(&mut self, a: usize, b: usize, notice: Duration) {
+        self.links.pair_mut(a, b).link = 0;
+        for (node, peer) in [(a, b), (b, a)] {
+            if let Some(life) = self.nodes[node].life().filter(|_| self.links.told(node, peer)) {
+                self.after(notice, Event::LinkLost { node, peer, life });
+            }
+        }
+    }
+
+    pub(super) fn link_lost(&mut self, node: usize, peer: usize, life: u64) {
+        if self.nodes[node].life() != Some(life) || !self.links.told(node, peer) || self.links.link(node, peer) != 0 {
+            return;
+        }
+        let side = Links::place(node, peer).1;
+        let pair = self.links.pair_mut(node, peer);
+        pair.told[side] = false;
+        pair.failures[side] = 0;
+        let id = self.nodes[peer].id;
+        self.tell(node, Input::Disconnected(id));
+        self.fail_calls_to(node, peer);
+        self.forget_callers(node, peer);
+        if !std::mem::replace(&mut self.links.pair_mut(node, peer).dialling[side], true) {
+            self.after(Duration(0), Event::Dial { node, peer, life });
+        }
+    }
+
+    /// A process is gone: nothing of its side remains.
+    pub(super) fn forget_links_of(&mut self, node: usize) {
+        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
+            let side = Links::place(node, peer).1;
+            let pair = self.links.pair_mut(node, peer);
+            pair.told[side] = false;
+            pair.dialling[side] = false;
+            pair.failures[side] = 0;
+        }
+    }
+
+    /// When gossip of `from` reaches `to`: over their connection, or by way of one member that is connected to both.
+    /// `None`: never.
+    pub(super) fn gossip_arrives(&mut self, from: usize, to: usize) -> Option<Time> {
+        let passes = |world: &World, a, b| world.links.link(a, b) != 0 && world.links.carries(a, b);
+        if self.nodes[to].process.is_none() {
+            return None;
+        }
+        if passes(self, from, to) {
+            let latency = self.latency(from, to);
+            return Some(self.now.after(latency));
+        }
+        let relay = (0..self.nodes.len()).find(|&relay| {
+            relay != from
+                && relay != to
+                && self.nodes[relay].is_up()
+                && passes(self, from, relay)
+                && passes(self, relay, to)
+        })?;
+        let (first, second) = (self.latency(from, relay), self.latency(relay, to));
+        Some(self.now.after(first).after(second))
+    }
+}

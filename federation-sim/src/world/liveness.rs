@@ -1,0 +1,106 @@
+//! Liveness: after the last fault everything is healed and nobody asks anything more. Within a stated time the federation
+//! must agree: one coordinator, one plan that all follow, no request open; a plan made anew moves nothing; and a minute
+//! later the plan in force has the same replicas.
+//!
+//! Does not check that every planned replica is loaded and every planned artifact stored: over slow links that takes
+//! hours.
+
+use std::collections::BTreeSet;
+
+use fednode::core::limits;
+use fednode::core::placement;
+use fednode::core::placement::plan::PlannedReplica;
+use fednode::core::types::{Duration, NodeId};
+
+use crate::world::World;
+
+/// How often the world looks whether the federation agrees.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two plans that must be alike.
+const LATER: Duration = Duration::from_secs(60);
+
+/// Longest pause between dials, a lease's life, takeover by the last in rank, and the longest wait of a request that was
+/// asked just before; then a minute for answers on slow machines.
+pub fn settling(nodes: usize) -> Duration {
+    let takeover = limits::TAKEOVER_SILENT.0 + limits::TAKEOVER_STEP.times(nodes as u64).0;
+    let wait = limits::REQUEST_WAIT.times(2).0;
+    Duration(limits::REDIAL_LONGEST.0 + limits::LEASE_LIFE.0 + takeover + wait + Duration::from_secs(300).0)
+}
+
+impl World {
+    pub(super) fn check_liveness(&mut self) {
+        let deadline = self.now.after(self.settling());
+        let mut disagreement = self.disagreement();
+        while disagreement.is_some() && self.now < deadline {
+            self.play_until(self.now.after(LOOK));
+            disagreement = self.disagreement();
+        }
+        if let Some((node, what)) = disagreement {
+            return self.checkers.dead(self.now, node, what);
+        }
+        self.stats.settled_s = self.now.0 / 1_000_000_000 - self.run.simulated_s;
+        let Some((seat, before)) = self.plan_in_force() else { return };
+        self.check_no_moves(seat, &before);
+        self.play_until(self.now.after(LATER));
+        let after = self.plan_in_force();
+        let same = after.is_some_and(|(_, replicas)| places(&replicas) == places(&before));
+        if !same {
+            self.checkers.dead(self.now, seat, "a minute later the plan has moved replicas".to_owned());
+        }
+    }
+
+    /// A plan made anew by whoever sits, from what it knows now, moves nothing.
+    fn check_no_moves(&mut self, seat: usize, before: &[PlannedReplica]) {
+        let Some(process) = self.nodes[seat].process.as_ref() else { return };
+        let anew = placement::solve(&process.machine.problem());
+        if places(&anew.replicas) != places(before) {
+            self.checkers.dead(self.now, seat, "a plan made anew would move replicas".to_owned());
+        }
+    }
+
+    /// Who sits, and the replicas of the plan it follows.
+    fn plan_in_force(&self) -> Option<(usize, Vec<PlannedReplica>)> {
+        let machine = &self.nodes.first()?.process.as_ref()?.machine;
+        let seat = *self.by_id.get(&machine.coordinator()?.0)?;
+        let plan = self.nodes[seat].process.as_ref()?.machine.plan()?;
+        Some((seat, plan.replicas.clone()))
+    }
+
+    /// What the federation does not agree on yet, if anything.
+    fn disagreement(&self) -> Option<(usize, String)> {
+        let mut coordinators = BTreeSet::new();
+        let mut seated = 0;
+        let mut plans = BTreeSet::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let Some(process) = node.process.as_ref() else { return Some((index, "does not run".to_owned())) };
+            let machine = &process.machine;
+            let coordinator = machine.coordinator();
+            coordinators.insert(coordinator);
+            seated += usize::from(coordinator.is_some_and(|(holder, _)| holder == node.id));
+            plans.insert(machine.plan().map(|plan| (plan.epoch, plan.revision, plan.author)));
+            let open = machine.requests().0;
+            if open > 0 {
+                return Some((index, format!("{open} requests are still open")));
+            }
+        }
+        if coordinators.len() != 1 || seated != 1 {
+            let names: Vec<String> = coordinators.iter().map(|known| self.name_of(*known)).collect();
+            return Some((0, format!("{seated} nodes sit; seen as coordinator: {}", names.join(", "))));
+        }
+        if plans.len() != 1 || plans.contains(&None) {
+            return Some((0, format!("{} different plans are followed", plans.len())));
+        }
+        None
+    }
+
+    fn name_of(&self, coordinator: Option<(NodeId, u64)>) -> String {
+        let Some((node, epoch)) = coordinator else { return "nobody".to_owned() };
+        let name = self.by_id.get(&node).map_or("?", |&index| self.nodes[index].spec.what.name.as_str());
+        format!("{name} in epoch {epoch}")
+    }
+}
+
+/// Slot, machine and memory domain of each replica.
+fn places(replicas: &[PlannedReplica]) -> BTreeSet<(&str, NodeId, &str)> {
+    replicas.iter().map(|r| (r.slot.as_str(), r.node, r.memory_domain.as_str())).collect()
+}

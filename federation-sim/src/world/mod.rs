@@ -1,0 +1,235 @@
+//! The world of one run: a heap of (time, sequence) events, the nodes, and what lies between them. Whatever happens to a
+//! node becomes an input of its machine, whatever the machine wants becomes later events; after every input the checkers
+//! look. Nothing here decides anything that a node decides.
+
+mod calls;
+mod clock;
+mod effects;
+mod event;
+mod faults;
+mod links;
+mod liveness;
+mod node;
+mod people;
+mod serving;
+mod setup;
+mod storage;
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use fednode::core::machine::{Input, Output};
+use fednode::core::types::{Digest, Duration, NodeId, Time};
+
+use crate::checkers::Checkers;
+use crate::codec::Codec;
+use crate::flows::{FlowId, Flows};
+use crate::report::{Report, Stats};
+use crate::rng::Rng;
+use crate::schedule::Run;
+use crate::workload::Workload;
+use event::{Event, Scheduled};
+use links::Links;
+use node::CallId;
+pub use node::SimNode;
+use setup::Published;
+use storage::Carried;
+
+/// Ticks at one instant after which a machine counts as spinning: its deadline stays in the past whatever it does, and a
+/// real node would burn a core.
+const SPINS_MAX: u32 = 100;
+
+/// Everything.
+pub struct World {
+    run: Run,
+    now: Time,
+    sequence: u64,
+    heap: BinaryHeap<Scheduled>,
+    nodes: Vec<SimNode>,
+    by_id: BTreeMap<NodeId, usize>,
+    links: Links,
+    flows: Flows,
+    flow_of: BTreeMap<FlowId, Carried>,
+    flow_by_call: BTreeMap<(usize, CallId), FlowId>,
+    flow_next: FlowId,
+    codec: Codec,
+    published: Published,
+    people: Workload,
+    faults_open: BTreeSet<usize>,
+    link_rng: Rng,
+    fault_rng: Rng,
+    checkers: Checkers,
+    stats: Stats,
+    trace: blake3::Hasher,
+    /// Healing: no more questions, no more faults.
+    calm: bool,
+}
+
+impl World {
+    /// The world at time zero.
+    pub fn new(run: Run) -> World {
+        let federation = setup::Federation::new(&run);
+        let capacities = run.machines.iter().map(|m| (m.what.up_bytes_per_s, m.what.down_bytes_per_s));
+        let mut world = World {
+            now: Time::default(),
+            sequence: 0,
+            heap: BinaryHeap::new(),
+            links: Links::new(run.machines.len()),
+            flows: Flows::new(capacities),
+            flow_of: BTreeMap::new(),
+            flow_by_call: BTreeMap::new(),
+            flow_next: 0,
+            codec: Codec::default(),
+            people: Workload::new(&run),
+            faults_open: BTreeSet::new(),
+            link_rng: Rng::new(run.seed, "links"),
+            fault_rng: Rng::new(run.seed, "faults"),
+            checkers: Checkers::new(run.machines.len()),
+            stats: Stats::default(),
+            trace: blake3::Hasher::new(),
+            calm: false,
+            by_id: federation.nodes.iter().enumerate().map(|(index, node)| (node.id, index)).collect(),
+            nodes: federation.nodes,
+            published: federation.published,
+            run,
+        };
+        world.set_the_scene();
+        world
+    }
+
+    /// What is known to happen from the beginning.
+    fn set_the_scene(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.at(Time(self.run.machines[node].starts_at_ms * 1_000_000), Event::Boot { node });
+        }
+        for index in 0..self.run.faults.len() {
+            self.at(Time(self.run.faults[index].at_ms * 1_000_000), Event::FaultBegins { index });
+        }
+        let first = self.people.pause();
+        self.after(first, Event::SessionBegins);
+    }
+
+    /// Plays the whole run, heals, and checks for liveness.
+    pub fn play(mut self) -> Report {
+        let end = Time::default().after(Duration::from_secs(self.run.simulated_s));
+        self.play_until(end);
+        self.calm_down();
+        self.check_liveness();
+        let trace_hash = Digest(*self.trace.finalize().as_bytes());
+        Report::new(&self.run, &self.stats, &self.checkers, trace_hash)
+    }
+
+    fn play_until(&mut self, end: Time) {
+        while self.heap.peek().is_some_and(|next| next.at <= end) {
+            let Some(Scheduled { at, event, .. }) = self.heap.pop() else { break };
+            self.now = at;
+            self.happen(event);
+        }
+        self.now = end;
+    }
+
+    fn at(&mut self, at: Time, event: Event) {
+        self.sequence += 1;
+        self.heap.push(Scheduled { at: at.max(self.now), sequence: self.sequence, event });
+    }
+
+    fn after(&mut self, pause: Duration, event: Event) {
+        self.at(self.now.after(pause), event);
+    }
+
+    fn happen(&mut self, event: Event) {
+        if let Some(node) = event.of()
+            && let Some(wakes_at) = self.nodes[node].asleep_until
+        {
+            // A sleeping machine's timers and sockets wait; what came in meanwhile is read when it wakes.
+            return self.at(wakes_at, event);
+        }
+        match event {
+            Event::Boot { node } => self.boot(node),
+            Event::Tick { node, life, due } => self.tick(node, life, due),
+            Event::Hardware { node, life } => self.measure(node, life),
+            Event::Gossip { node, gossip } => self.tell(node, Input::Gossip((*gossip).clone())),
+            Event::Dial { node, peer, life } => self.dial(node, peer, life),
+            Event::DialFailed { node, peer, life, refused } => self.dial_failed(node, peer, life, refused),
+            Event::LinkOpens { a, b, lives } => self.link_opens(a, b, lives),
+            Event::LinkSilent { a, b, link } => self.link_silent(a, b, link),
+            Event::LinkLost { node, peer, life } => self.link_lost(node, peer, life),
+            Event::Call { node, from, link, call, ask } => self.called(node, from, link, call, *ask),
+            Event::Reply { node, from, link, call, reply } => self.replied(node, from, link, call, *reply),
+            Event::CallTimeout { node, life, call } => self.call_timed_out(node, life, call),
+            Event::FlowDue { flow } => self.flow_due(flow),
+            Event::Done { node, life, input } => self.done(node, life, *input),
+            Event::Computed { node, life, job, first } => self.computed(node, life, job, first),
+            Event::SessionBegins => self.session_begins(),
+            Event::Question { node, session } => self.question(node, session),
+            Event::FaultBegins { index } => self.fault_begins(index),
+            Event::FaultEnds { index } => self.fault_ends(index),
+        }
+    }
+
+    /// Gives `input` to a node's machine, carries out what follows, and lets the checkers look.
+    fn tell(&mut self, node: usize, input: Input) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        self.stats.events += 1;
+        event::trace_input(&mut self.trace, self.now, node, &input);
+        let before = self.now;
+        let local = process.clock.local(before);
+        let mut outbox: Vec<Output> = Vec::new();
+        process.machine.handle(local, input, &mut outbox);
+        self.checkers.outbox(self.now, node, outbox.len());
+        for output in outbox {
+            self.carry_out(node, output);
+        }
+        self.checkers.after_event(self.now, node, &self.nodes[node]);
+        self.wind(node);
+    }
+
+    /// Sets a node's timer to its machine's next deadline, if that is earlier than what it is set to.
+    fn wind(&mut self, node: usize) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let local = process.clock.local(self.now);
+        let Some(deadline) = process.machine.next_deadline(local) else { return };
+        let due = process.clock.world(deadline).max(self.now);
+        if due < process.tick_due {
+            process.tick_due = due;
+            let life = process.life;
+            self.at(due, Event::Tick { node, life, due });
+        }
+    }
+
+    fn tick(&mut self, node: usize, life: u64, due: Time) {
+        let Some(process) = self.nodes[node].process.as_mut().filter(|p| p.life == life && p.tick_due == due) else {
+            return;
+        };
+        process.tick_due = Time(u64::MAX);
+        let local = process.clock.local(self.now);
+        match process.machine.next_deadline(local) {
+            Some(deadline) if deadline <= local => {}
+            _ => return self.wind(node),
+        }
+        self.tell(node, Input::Tick);
+        self.notice_spinning(node);
+    }
+
+    /// A machine that was ticked and wants the same instant again and again makes no progress.
+    fn notice_spinning(&mut self, node: usize) {
+        let now = self.now;
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        if process.tick_due > now {
+            process.spins = 0;
+            return;
+        }
+        process.spins += 1;
+        if process.spins < SPINS_MAX {
+            return;
+        }
+        process.spins = 0;
+        // Let the world go on, or nothing else could be found in this run.
+        process.tick_due = now.after(Duration::from_millis(50));
+        let (life, due) = (process.life, process.tick_due);
+        self.checkers.spins(now, node, &self.nodes[node]);
+        self.at(due, Event::Tick { node, life, due });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! One simulated machine: its disk, which survives, and its process, which does not.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use fednode::core::artifact::Bitmap;
+use fednode::core::catalog::Catalog;
+use fednode::core::machine::Machine;
+use fednode::core::membership::advert::{DomainKind, MemoryDomain};
+use fednode::core::route::RequestId;
+use fednode::core::types::{Digest, NodeId, SlotName, Time};
+
+use crate::schedule;
+use crate::world::calls::Pending;
+use crate::world::clock::LocalClock;
+use crate::world::serving::{Job, OpenRequest};
+
+/// A question's number at the node that asked it.
+pub type CallId = u64;
+
+/// A machine.
+pub struct SimNode {
+    /// What it is.
+    pub spec: schedule::Machine,
+    /// Who it is.
+    pub id: NodeId,
+    /// What survives.
+    pub disk: Disk,
+    /// What does not.
+    pub process: Option<Process>,
+    /// Counts its starts and ends, so that what was meant for one process never reaches the next.
+    pub lives: u64,
+    /// Sleeps until then.
+    pub asleep_until: Option<Time>,
+    /// Without power: does not even refuse connections.
+    pub dark: bool,
+    /// Sends corrupt chunks.
+    pub lies: bool,
+    /// What its machine last answered to a plan that was offered.
+    pub answer: Option<bool>,
+}
+
+/// What is durable.
+#[derive(Default)]
+pub struct Disk {
+    /// Highest epoch.
+    pub epoch: u64,
+    /// Starts so far.
+    pub incarnation: u64,
+    /// Published records.
+    pub catalog: Catalog,
+    /// Artifacts that are whole and verified.
+    pub complete: BTreeSet<Digest>,
+    /// Artifacts on their way.
+    pub partial: BTreeMap<Digest, Partial>,
+}
+
+/// An artifact on its way.
+pub struct Partial {
+    /// Chunks that were written.
+    pub have: Bitmap,
+    /// Chunks that the durable bitmap speaks of.
+    pub durable: Bitmap,
+    /// Chunks since the bitmap was made durable.
+    pub since: u32,
+}
+
+/// What a crash loses.
+pub struct Process {
+    /// Which life.
+    pub life: u64,
+    /// The decisions.
+    pub machine: Machine,
+    /// Its clock.
+    pub clock: LocalClock,
+    /// When the timer fires.
+    pub tick_due: Time,
+    /// Ticks in a row that left the deadline in the past.
+    pub spins: u32,
+    /// Engine processes.
+    pub engines: BTreeMap<SlotName, Engine>,
+    /// Questions that wait for an answer.
+    pub pending: BTreeMap<CallId, Pending>,
+    /// The next question's number.
+    pub call_next: CallId,
+    /// Requests, with who asked.
+    pub requests: BTreeMap<RequestId, OpenRequest>,
+    /// The next request's number.
+    pub request_next: RequestId,
+    /// Requests that an engine of this node works on or will; the first is being computed.
+    pub jobs: VecDeque<Job>,
+    /// The next job's number.
+    pub job_next: u64,
+}
+
+/// One engine process.
+pub struct Engine {
+    /// Where it lives.
+    pub memory_domain: String,
+    /// What it occupies.
+    pub bytes: u64,
+    /// Its base.
+    pub artifact: Digest,
+    /// Answers.
+    pub ready: bool,
+}
+
+impl SimNode {
+    /// The life of the process that runs now.
+    pub fn life(&self) -> Option<u64> {
+        self.process.as_ref().map(|process| process.life)
+    }
+
+    /// Runs and is awake.
+    pub fn is_up(&self) -> bool {
+        self.process.is_some() && self.asleep_until.is_none()
+    }
+
+    /// Hosts managers.
+    pub fn is_full(&self) -> bool {
+        self.spec.what.role == "full"
+    }
+
+    /// Bytes that engines occupy on a domain.
+    pub fn occupied(&self, domain: &str) -> u64 {
+        let engines = self.process.iter().flat_map(|process| process.engines.values());
+        engines.filter(|engine| engine.memory_domain == domain).map(|engine| engine.bytes).sum()
+    }
+
+    /// Memory domains with what is free now. Engines' memory is not free, as on a GPU or after every page was touched.
+    pub fn domains(&self) -> Vec<MemoryDomain> {
+        let what = &self.spec.what;
+        let domain = |name: String, kind, total_bytes: u64, reserve_bytes: u64| MemoryDomain {
+            free_bytes: (total_bytes - reserve_bytes).saturating_sub(self.occupied(&name)),
+            name,
+            kind,
+            total_bytes,
+            reserve_bytes,
+            ours_bytes: 0,
+            hosts: self.is_full(),
+        };
+        let ram = domain("ram".to_owned(), DomainKind::Ram, what.ram_bytes, what.reserve_bytes.min(what.ram_bytes));
+        let gpus = (0..)
+            .zip(&what.vram_bytes)
+            .map(|(index, &bytes): (u32, &u64)| domain(format!("gpu{index}"), DomainKind::Vram, bytes, 0));
+        std::iter::once(ram).chain(gpus).collect()
+    }
+}

@@ -1,0 +1,39 @@
+//! What people do: they begin, ask, wait, and ask again. Somebody whose machine is off asks nothing.
+
+use crate::world::World;
+use crate::world::event::Event;
+use crate::world::serving::{Origin, Question};
+
+impl World {
+    pub(super) fn session_begins(&mut self) {
+        if self.calm {
+            return;
+        }
+        if let Some((session, begun)) = self.people.begin() {
+            let node = begun.node;
+            self.at(self.now, Event::Question { node, session });
+        }
+        let pause = self.people.pause();
+        self.after(pause, Event::SessionBegins);
+    }
+
+    pub(super) fn question(&mut self, node: usize, session: u64) {
+        if self.calm || self.nodes[node].process.is_none() {
+            return self.people.end(session);
+        }
+        let Some((known, prompt_tokens, tokens)) = self.people.question(session) else { return };
+        let question = Question { slot: known.slot, domain: known.domain, prompt_tokens, tokens };
+        self.stats.asked += 1;
+        self.asked_to_generate(node, question, Origin::Person { session });
+    }
+
+    pub(super) fn person_answered(&mut self, node: usize, session: u64, failure: Option<&'static str>) {
+        match failure {
+            None => self.stats.answered += 1,
+            Some(code) => *self.stats.failed.entry(code).or_default() += 1,
+        }
+        if let Some(pause) = self.people.answered(session) {
+            self.after(pause, Event::Question { node, session });
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The federation at time zero: keys from the seed, a roster of members, and managers that the first machine has
+//! published and stored. And the start of a process, the first as any later one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use fednode::core::artifact::{Precision, Shape};
+use fednode::core::catalog::{Catalog, Entry, Publication, Record};
+use fednode::core::machine::{Config, Input, Machine};
+use fednode::core::membership::roster::{Member, MemberRoster, Role};
+use fednode::core::placement::plan::Strategy;
+use fednode::core::roster::{SlotPolicy, SlotRoster};
+use fednode::core::types::{Digest, DomainName, Duration, FederationId, SlotName, Time};
+use fednode::wire;
+use libp2p_identity::ed25519;
+
+use crate::schedule::Run;
+use crate::world::clock::LocalClock;
+use crate::world::event::Event;
+use crate::world::node::{Disk, Process, SimNode};
+use crate::world::{World, liveness};
+
+/// As the driver has it: memory and disk are measured this often.
+const HARDWARE_PERIOD: Duration = Duration::from_secs(2);
+
+/// What the world knows of the artifacts that were published.
+pub struct Published {
+    /// All members.
+    pub members: MemberRoster,
+    /// Lengths of each artifact's chunks.
+    pub chunks: BTreeMap<Digest, Vec<u32>>,
+}
+
+/// Nodes that have not started yet, and what is published.
+pub struct Federation {
+    /// By index, as in the run.
+    pub nodes: Vec<SimNode>,
+    /// What is published.
+    pub published: Published,
+}
+
+impl Federation {
+    /// Makes everything from `run`.
+    pub fn new(run: &Run) -> Federation {
+        let owner = keypair(run.seed, "owner");
+        let federation = FederationId(owner.public().to_bytes());
+        let keys: Vec<ed25519::Keypair> =
+            run.machines.iter().map(|machine| keypair(run.seed, &machine.what.name)).collect();
+        let mut members = MemberRoster::new(federation);
+        members.version = 1;
+        members.members = run.machines.iter().zip(&keys).map(|(machine, key)| member(machine, key)).collect();
+        members.members.sort_by_key(|member| member.node);
+        let records = records(run, &keys[0]);
+        let publications: Vec<Publication> = records.iter().filter_map(publication_of).collect();
+        let mut nodes: Vec<SimNode> = run
+            .machines
+            .iter()
+            .zip(&keys)
+            .map(|(machine, key)| SimNode {
+                spec: machine.clone(),
+                id: wire::ids::node_of_key(&key.public()),
+                disk: Disk::default(),
+                process: None,
+                lives: 0,
+                asleep_until: None,
+                dark: false,
+                lies: false,
+                answer: None,
+            })
+            .collect();
+        let mut catalog = Catalog::default();
+        records.into_iter().for_each(|record| {
+            catalog.merge(record);
+        });
+        nodes[0].disk.catalog = catalog;
+        nodes[0].disk.complete = publications.iter().map(|publication| publication.artifact).collect();
+        let chunks = publications.iter().map(|p| (p.artifact, lengths(p.artifact_bytes, run.options.chunk_bytes)));
+        Federation { nodes, published: Published { members, chunks: chunks.collect() } }
+    }
+}
+
+fn keypair(seed: u64, name: &str) -> ed25519::Keypair {
+    let mut bytes = *blake3::keyed_hash(blake3::hash(&seed.to_le_bytes()).as_bytes(), name.as_bytes()).as_bytes();
+    let secret = ed25519::SecretKey::try_from_bytes(&mut bytes).expect("any 32 bytes are an Ed25519 secret key");
+    ed25519::Keypair::from(secret)
+}
+
+fn member(machine: &crate::schedule::Machine, key: &ed25519::Keypair) -> Member {
+    Member {
+        node: wire::ids::node_of_key(&key.public()),
+        name: machine.what.name.clone(),
+        role: role_of(&machine.what.role),
+        admin: false,
+        not_before_unix_s: 0,
+        expires_unix_s: 0,
+        addresses: Vec::new(),
+    }
+}
+
+fn role_of(role: &str) -> Role {
+    if role == "delegate" { Role::Delegate } else { Role::Full }
+}
+
+fn lengths(bytes: u64, chunk_bytes: u32) -> Vec<u32> {
+    let chunk = u64::from(chunk_bytes);
+    (0..bytes.div_ceil(chunk)).map(|index| (bytes - index * chunk).min(chunk) as u32).collect()
+}
+
+/// The roster of slots, and one publication for each slot and each of its domains.
+fn records(run: &Run, author: &ed25519::Keypair) -> Vec<Record> {
+    let roster = SlotRoster { name: run.scenario.clone(), precision_floor: "f16".to_owned(), slots: run.slots.clone() };
+    let mut entries = vec![Entry::Roster(roster)];
+    for slot in &run.slots {
+        entries.push(Entry::Publication(publication(run, &slot.name, None, run.model.weights_bytes)));
+        for domain in &slot.domains {
+            let adapter = publication(run, &slot.name, Some(domain.clone()), run.options.adapter_bytes);
+            entries.push(Entry::Publication(adapter));
+        }
+    }
+    entries.into_iter().map(|entry| wire::catalog::seal(entry, 1, author)).collect()
+}
+
+fn publication(run: &Run, slot: &SlotName, domain: Option<DomainName>, bytes: u64) -> Publication {
+    let name = domain.as_ref().map_or_else(|| slot.to_string(), |domain| format!("{slot}:{domain}"));
+    let model = &run.model;
+    let shape = Shape {
+        architecture: "llama".to_owned(),
+        layers: model.layers,
+        embedding: model.embedding,
+        heads: model.heads,
+        kv_heads: model.kv_heads,
+        head_dim: model.head_dim,
+        context_max: model.context_max,
+        vocabulary: model.vocabulary,
+        feed_forward: model.feed_forward,
+        weights_bytes: bytes,
+        parameters: bytes / 2,
+        precision: Precision::F16,
+    };
+    Publication {
+        slot: slot.clone(),
+        domain,
+        artifact: Digest::of(name.as_bytes()),
+        artifact_bytes: bytes,
+        chunks: bytes.div_ceil(u64::from(run.options.chunk_bytes)) as u32,
+        shape,
+        name,
+        version: "1".to_owned(),
+    }
+}
+
+fn publication_of(record: &Record) -> Option<Publication> {
+    match &record.entry {
+        Entry::Publication(publication) => Some(publication.clone()),
+        Entry::Roster(_) => None,
+    }
+}
+
+impl World {
+    /// A process starts, on a disk that holds what earlier processes made durable.
+    pub(super) fn boot(&mut self, node: usize) {
+        let strategy = Strategy::parse(&self.run.options.strategy).unwrap_or_default();
+        let sim = &mut self.nodes[node];
+        if sim.process.is_some() || sim.dark {
+            return;
+        }
+        sim.disk.incarnation += 1;
+        sim.lives += 1;
+        let config = Config {
+            me: sim.id,
+            name: sim.spec.what.name.clone(),
+            role: role_of(&sim.spec.what.role),
+            incarnation: sim.disk.incarnation,
+            epoch_highest: sim.disk.epoch,
+            priority: sim.spec.what.priority,
+            members: self.published.members.clone(),
+            catalog: sim.disk.catalog.clone(),
+            strategy,
+        };
+        let clock = LocalClock::new(self.now, sim.spec.clock_drift_ppm);
+        let life = sim.lives;
+        sim.process = Some(Process {
+            life,
+            machine: Machine::new(clock.local(self.now), config),
+            clock,
+            tick_due: Time(u64::MAX),
+            spins: 0,
+            engines: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            call_next: 0,
+            requests: BTreeMap::new(),
+            request_next: 1,
+            jobs: VecDeque::new(),
+            job_next: 0,
+        });
+        let complete: BTreeSet<Digest> = sim.disk.complete.clone();
+        let partial: Vec<(Digest, u32)> =
+            sim.disk.partial.iter().map(|(artifact, partial)| (*artifact, partial.durable.count())).collect();
+        complete.into_iter().for_each(|artifact| self.tell(node, Input::Stored(artifact)));
+        partial.into_iter().for_each(|(artifact, chunks)| self.tell(node, Input::Partial(artifact, chunks)));
+        self.measure(node, life);
+        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
+            self.after(Duration::from_millis(10), Event::Dial { node, peer, life });
+        }
+    }
+
+    /// Tells a node what memory and disk it has, now and from now on.
+    pub(super) fn measure(&mut self, node: usize, life: u64) {
+        if self.nodes[node].life() != Some(life) {
+            return;
+        }
+        let (domains, disk_free_bytes) = (self.nodes[node].domains(), self.disk_free(node));
+        let on_battery = self.nodes[node].spec.what.on_battery;
+        self.tell(node, Input::Hardware { domains, disk_free_bytes, on_battery });
+        self.after(HARDWARE_PERIOD, Event::Hardware { node, life });
+    }
+
+    /// Slots that a plan must place or report.
+    pub(super) fn pinned(&self) -> impl Iterator<Item = &SlotName> {
+        let pinned = self.run.slots.iter().filter(|slot| slot.policy == SlotPolicy::Pinned);
+        pinned.map(|slot| &slot.name)
+    }
+
+    /// How long the federation may take to settle after everything was healed.
+    pub(super) fn settling(&self) -> Duration {
+        liveness::settling(self.nodes.len())
+    }
+}

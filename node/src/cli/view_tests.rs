@@ -28,7 +28,7 @@ fn slot(name: &str, state: &str) -> SlotView {
     }
 }
 
-fn federation() -> State {
+fn members() -> Vec<MemberView> {
     let desk = MemberView {
         name: text("desk"),
         peer_id: text("12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"),
@@ -51,17 +51,10 @@ fn federation() -> State {
         disk_free_bytes: 20 << 30,
         ..MemberView::default()
     };
-    let ucm = SlotView { replicas: vec![replica("desk", "loading")], ..slot("UCM", "loading") };
-    let ulm = SlotView {
-        holders: vec![text("desk")],
-        shortfall: text("needs 15.3 GiB, 14.1 GiB free after reserve, short 1.2 GiB"),
-        domains: vec![
-            SlotDomainView { name: text("core"), artifact: "ab".repeat(32) },
-            SlotDomainView { name: text("personal"), artifact: text("") },
-        ],
-        ..slot("ULM", "stored")
-    };
-    let udm = SlotView { name: text("UDM"), state: text("missing"), ..SlotView::default() };
+    vec![desk, laptop]
+}
+
+fn transfers() -> Vec<TransferView> {
     let transfer = TransferView {
         artifact: "9f8e7d6c".repeat(8),
         slot: text("UCM"),
@@ -78,6 +71,21 @@ fn federation() -> State {
         ..TransferView::default()
     };
     let finished = TransferView { state: text("done"), verified: true, ..transfer.clone() };
+    vec![finished, transfer]
+}
+
+fn federation() -> State {
+    let ucm = SlotView { replicas: vec![replica("desk", "loading")], ..slot("UCM", "loading") };
+    let ulm = SlotView {
+        holders: vec![text("desk")],
+        shortfall: text("needs 15.3 GiB, 14.1 GiB free after reserve, short 1.2 GiB"),
+        domains: vec![
+            SlotDomainView { name: text("core"), artifact: "ab".repeat(32) },
+            SlotDomainView { name: text("personal"), artifact: text("") },
+        ],
+        ..slot("ULM", "stored")
+    };
+    let udm = SlotView { name: text("UDM"), state: text("missing"), ..SlotView::default() };
     State {
         federation: "3f9a12bc".repeat(8),
         node: NodeView {
@@ -96,9 +104,9 @@ fn federation() -> State {
             )],
             ..PlanSummary::default()
         }),
-        members: vec![desk, laptop],
+        members: members(),
         slots: vec![SlotView { replicas: vec![replica("desk", "ready")], ..slot("UFM", "resident") }, ucm, ulm, udm],
-        transfers: vec![finished, transfer],
+        transfers: transfers(),
         ..State::default()
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::cli::up::{RoleChoice, UpOptions};
 use crate::core::catalog::{Catalog, Entry, Key};
 use crate::core::machine::{Config, Input, Machine};
-use crate::core::membership::roster::Role;
+use crate::core::membership::roster::{MemberRoster, Role};
 use crate::core::placement::plan::Strategy;
 use crate::core::roster::SlotRoster;
 use crate::core::sizing::Tier;
@@ -221,13 +221,7 @@ impl Starting {
         let requests = Requests::new(me, replicas.clone(), peers.clone(), events.clone());
         let writer =
             Writer::start().map_err(|error| RunError::Ended { what: "the writing thread", why: error.to_string() })?;
-        let mut addresses = AddressBook::open(self.dir.path(), writer.clone());
-        if let Some((inviter, known)) = &self.identity.inviter {
-            addresses.learn(*inviter, known);
-        }
-        for (node, known) in addresses.iter().filter(|(node, _)| *node != me) {
-            net.dial(node, known).await;
-        }
+        let addresses = self.dial_known(&net, writer.clone()).await;
         let admission = Admission::new(me, registry.clone(), net.clone());
         let node = Node {
             me,
@@ -240,10 +234,7 @@ impl Starting {
         };
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
-        let address = api.local_addr().map_err(|source| RunError::Api { addr: self.options.api, source })?;
-        let mut facts =
-            Facts { api: format!("http://{address}"), listen: net.listen_addresses(), names: Default::default() };
-        facts.members_changed(&roster);
+        let facts = self.facts(&api, &net, &roster)?;
         announce(&facts, role, &self.hardware);
 
         let (stopped, stop) = watch::channel(false);
@@ -274,6 +265,26 @@ impl Starting {
         driver.run(inbox, network, stopped).await;
         let _ = tokio::time::timeout(GRACE, edges).await;
         Ok(())
+    }
+
+    /// Dials where members were last reachable, the inviter among them.
+    async fn dial_known(&self, net: &NetHandle, writer: Writer) -> AddressBook {
+        let mut addresses = AddressBook::open(self.dir.path(), writer);
+        if let Some((inviter, known)) = &self.identity.inviter {
+            addresses.learn(*inviter, known);
+        }
+        for (node, known) in addresses.iter().filter(|(node, _)| *node != self.identity.me) {
+            net.dial(node, known).await;
+        }
+        addresses
+    }
+
+    fn facts(&self, api: &TcpListener, net: &NetHandle, roster: &MemberRoster) -> Result<Facts, RunError> {
+        let address = api.local_addr().map_err(|source| RunError::Api { addr: self.options.api, source })?;
+        let listen = net.listen_addresses();
+        let mut facts = Facts { api: format!("http://{address}"), listen, names: Default::default() };
+        facts.members_changed(roster);
+        Ok(facts)
     }
 
     fn config(&self, role: Role, registry: &Registry, store: Option<&Store>) -> Result<Config, RunError> {

@@ -1,3 +1,5 @@
+//! What is made can be read again, and the same seed makes the same bytes.
+
 use super::*;
 
 /// A model that is made in milliseconds.

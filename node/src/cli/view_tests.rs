@@ -28,7 +28,7 @@ fn slot(name: &str, state: &str) -> SlotView {
     }
 }
 
-fn members() -> Vec<MemberView> {
+fn some_members() -> Vec<MemberView> {
     let desk = MemberView {
         name: text("desk"),
         peer_id: text("12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"),
@@ -54,7 +54,7 @@ fn members() -> Vec<MemberView> {
     vec![desk, laptop]
 }
 
-fn transfers() -> Vec<TransferView> {
+fn some_transfers() -> Vec<TransferView> {
     let transfer = TransferView {
         artifact: "9f8e7d6c".repeat(8),
         slot: text("UCM"),
@@ -104,9 +104,9 @@ fn federation() -> State {
             )],
             ..PlanSummary::default()
         }),
-        members: members(),
+        members: some_members(),
         slots: vec![SlotView { replicas: vec![replica("desk", "ready")], ..slot("UFM", "resident") }, ucm, ulm, udm],
-        transfers: transfers(),
+        transfers: some_transfers(),
         ..State::default()
     }
 }

@@ -234,3 +234,42 @@ fn read_events(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(stream: &str) -> Answer {
+        let mut answer = Answer { status: 200, ..Answer::default() };
+        read_events(&mut answer, stream.as_bytes(), Instant::now(), &mut |_| {}).expect("a slice can be read");
+        answer
+    }
+
+    #[test]
+    fn a_whole_stream_is_complete() {
+        let answer = read(
+            ": waiting for UCM\n\n: fednode {\"node\":\"desk\",\"artifact\":\"ab\",\"precision\":\"F16\"}\n\n\
+             data: {\"choices\":[{\"delta\":{\"content\":\"He\"}}]}\n\n\
+             data: {\"choices\":[{\"delta\":{\"content\":\"y\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+        );
+        assert!(answer.is_complete() && answer.first_text_after.is_some());
+        assert_eq!((answer.text.as_str(), answer.node.as_deref(), answer.events), ("Hey", Some("desk"), 3));
+        assert_eq!(answer.comments, ["waiting for UCM"]);
+    }
+
+    #[test]
+    fn a_stream_that_only_stops_is_neither_complete_nor_a_typed_error() {
+        let answer = read("data: {\"choices\":[{\"delta\":{\"content\":\"He\"}}]}\n\n");
+        assert!(!answer.is_complete() && !answer.has_typed_error());
+    }
+
+    #[test]
+    fn an_error_counts_as_typed_with_all_four_fields() {
+        let whole = r#"{"error":{"message":"gone","type":"server_error","param":null,"code":"engine_failed"}}"#;
+        let bare = r#"{"error":{"message":"gone"}}"#;
+        for (event, typed) in [(whole, true), (bare, false)] {
+            let answer = read(&format!("data: {event}\n\n"));
+            assert_eq!((answer.has_typed_error(), answer.is_complete()), (typed, false), "{event}");
+        }
+    }
+}

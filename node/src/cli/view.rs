@@ -13,7 +13,7 @@ const SHORT_HEX: usize = 8;
 /// `fednode status`.
 pub(super) fn status(state: &State) -> String {
     let node = &state.node;
-    let about = [node.name.as_str(), node.role.as_str(), node.tier.as_str()].map(or_unknown).join(", ");
+    let about = format!("{}, {}, tier {}", or_unknown(&node.name), or_unknown(&node.role), or_unknown(&node.tier));
     let coordinator = match &state.coordinator {
         Some(coordinator) => format!("{}, epoch {}", or_unknown(&coordinator.name), coordinator.epoch),
         None => "none known yet".to_owned(),

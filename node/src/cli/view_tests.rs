@@ -121,7 +121,7 @@ fn check(found: &str, expect: &str) {
 fn status_of_a_federation_at_work() {
     let expect = "\
 federation   3f9a12bc
-node         desk, full, high-end, API http://127.0.0.1:7717
+node         desk, full, tier high-end, API http://127.0.0.1:7717
 coordinator  desk, epoch 3
 plan         3.2, being carried out; still missing:
              - UCM is being loaded on desk; 12.6 GiB have to be fetched from

@@ -146,6 +146,8 @@ pub const REQUESTS_MAX: usize = 1024;
 pub const REQUESTS_PER_REPLICA_MAX: u32 = 64;
 /// How long a request waits for its manager to become ready when the client states no deadline.
 pub const REQUEST_WAIT: Duration = Duration::from_secs(120);
+/// A request whose every planned replica could not be loaded waits this long for one of them to heal before it is told why.
+pub const FAILED_PATIENCE: Duration = Duration::from_secs(10);
 /// Holders tried for one request before its error is final.
 pub const ATTEMPTS_MAX: u32 = 4;
 /// After it failed a request before the first token a holder is left alone by that request for this long: about what a
@@ -155,8 +157,9 @@ pub const HOLDER_REST: Duration = Duration::from_secs(1);
 pub const LOAD_BACKOFF: Duration = Duration::from_secs(1);
 /// The largest multiple of `LOAD_BACKOFF`.
 pub const LOAD_BACKOFF_STEPS_MAX: u64 = 30;
-/// A loaded replica is not evicted for another before this: a just-loaded manager serves those who waited for it.
-pub const DWELL_MIN: Duration = Duration::from_secs(3);
+/// A loaded replica is not evicted for another before this, nor before the time its load took has passed once more: a
+/// just-loaded manager serves those who waited for it, and loading never takes more than half of a domain's time.
+pub const DWELL_MIN: Duration = Duration::from_secs(1);
 
 /// Most tokens of one decoding step: llama.cpp's own micro-batch; larger gains nothing on a CPU and costs memory.
 pub const ENGINE_BATCH_TOKENS_MAX: u32 = 512;

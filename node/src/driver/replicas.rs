@@ -96,8 +96,7 @@ impl Replicas {
             threads: self.threads,
             private_bytes_max,
         };
-        let exe = std::env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))?;
-        let started = ChildEngine::start(&exe, &self.run_dir, &spec).await;
+        let started = ChildEngine::start(&own_program()?, &self.run_dir, &spec).await;
         let (engine, loaded) = started.map_err(|error| error.to_string())?;
         let replica = Replica { engine: Arc::new(engine), artifact: order.artifact, precision };
         Ok((replica, loaded.resident_bytes))
@@ -133,6 +132,15 @@ impl Replicas {
         let live = std::mem::take(&mut *self.live.lock().unwrap_or_else(PoisonError::into_inner));
         futures::future::join_all(live.values().map(|replica| replica.engine.stop())).await;
     }
+}
+
+/// This very program, even if an upgrade has put another one in its place since it was started.
+fn own_program() -> Result<PathBuf, String> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() {
+        return Ok(running);
+    }
+    std::env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))
 }
 
 /// Removes the replica of this process; false if it is gone already, because it was asked to end.

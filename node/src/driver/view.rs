@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::catalog::Publication;
+use crate::core::catalog::{Catalog, Publication};
 use crate::core::machine::Machine;
 use crate::core::membership::advert::{Advert, ReplicaState};
 use crate::core::membership::roster::MemberRoster;
@@ -63,7 +63,7 @@ pub fn state(machine: &Machine, facts: &Facts) -> State {
             peer_id: peer_id_text(&node),
             epoch,
         }),
-        plan: machine.plan().map(|plan| plan_summary(plan, &adverts, facts)),
+        plan: machine.plan().map(|plan| plan_summary(plan, &config.catalog, &adverts, facts)),
         members: members(machine, facts, &adverts),
         slots: slots(machine, facts, &adverts),
         transfers: transfers(machine, facts),
@@ -111,7 +111,19 @@ fn node_view(machine: &Machine, facts: &Facts, mine: &Advert) -> NodeView {
     }
 }
 
-fn plan_summary(plan: &Plan, adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts) -> PlanSummary {
+/// What people call an artifact: the slot (and domain) it fills.
+fn label(catalog: &Catalog, artifact: &Digest) -> String {
+    let publication = catalog.publications().find(|publication| &publication.artifact == artifact);
+    publication.map_or_else(
+        || format!("artifact {}", artifact.short()),
+        |p| match &p.domain {
+            Some(domain) => format!("{}:{domain}", p.slot),
+            None => p.slot.to_string(),
+        },
+    )
+}
+
+fn plan_summary(plan: &Plan, catalog: &Catalog, adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts) -> PlanSummary {
     let mut pending = Vec::new();
     for replica in &plan.replicas {
         let there = adverts.get(&replica.node).and_then(|advert| {
@@ -121,7 +133,11 @@ fn plan_summary(plan: &Plan, adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts)
             held.state == ReplicaState::Ready && replica.adapters.iter().all(|a| held.domains.contains(&a.domain))
         });
         if !attached {
-            let state = there.map_or("unknown", |held| held.state.as_str());
+            let state = match there.map(|held| held.state) {
+                None => "not there yet",
+                Some(ReplicaState::Ready) => "to be loaded again with its new adapters",
+                Some(state) => state.as_str(),
+            };
             let reason = there.map(|held| held.reason.as_str()).filter(|reason| !reason.is_empty());
             let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
             pending.push(format!("{} on {} is {state}{reason}", replica.slot, facts.name(&replica.node)));
@@ -131,7 +147,7 @@ fn plan_summary(plan: &Plan, adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts)
         let there = adverts.get(&stored.node).is_some_and(|advert| advert.stores(&stored.artifact));
         if !there {
             let node = facts.name(&stored.node);
-            pending.push(format!("artifact {} is not yet stored on {node}", stored.artifact.short()));
+            pending.push(format!("{} is not yet stored on {node}", label(catalog, &stored.artifact)));
         }
     }
     PlanSummary {
@@ -260,16 +276,9 @@ fn replicas(adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts, slot: &SlotName)
 
 fn transfers(machine: &Machine, facts: &Facts) -> Vec<TransferView> {
     let catalog = &machine.config().catalog;
-    let slot_of = |artifact: &Digest| {
-        let publication = catalog.publications().find(|publication| &publication.artifact == artifact);
-        publication.map_or_else(String::new, |p| match &p.domain {
-            Some(domain) => format!("{}:{domain}", p.slot),
-            None => p.slot.to_string(),
-        })
-    };
     let views = machine.transfers().iter().map(|(artifact, transfer)| TransferView {
         artifact: artifact.to_string(),
-        slot: slot_of(artifact),
+        slot: label(catalog, artifact),
         state: transfer.stage.as_str().to_owned(),
         total_bytes: transfer.total_bytes(),
         done_bytes: transfer.done_bytes(),

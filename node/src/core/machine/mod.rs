@@ -177,7 +177,7 @@ impl Machine {
                 self.seat(now, actions, outbox);
             }
             Input::Request(request, ask) => {
-                if let Some(refusal) = self.router.ask(request, ask) {
+                if let Some(refusal) = self.router.ask(now, request, ask) {
                     outbox.push(Output::Reject(request, refusal));
                 }
             }

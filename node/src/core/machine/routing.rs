@@ -1,7 +1,9 @@
 //! The machine's routing half: what is known about a slot when a request needs it.
 
 use crate::core::machine::{Machine, Output};
+use crate::core::membership::advert::ReplicaState;
 use crate::core::membership::table::Presence;
+use crate::core::placement::plan::PlannedReplica;
 use crate::core::route::{Action, Ask, Candidate, Knowledge, Refusal};
 use crate::core::types::{Digest, SlotName, Time};
 
@@ -32,7 +34,7 @@ impl Machine {
         }
         match self.hopeless(&ask.slot) {
             Some(refusal) => Knowledge::Hopeless(refusal),
-            None => Knowledge::Waiting,
+            None => self.failing(&ask.slot).map_or(Knowledge::Waiting, Knowledge::Failing),
         }
     }
 
@@ -60,7 +62,7 @@ impl Machine {
     fn candidates(&self, ask: &Ask) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         let mine = self.residency.ready(&ask.slot);
-        let attached = |replica: &&crate::core::placement::plan::PlannedReplica| {
+        let attached = |replica: &&PlannedReplica| {
             ask.domain.as_ref().is_none_or(|domain| replica.adapters.iter().any(|a| &a.domain == domain))
         };
         if mine.filter(attached).is_some() {
@@ -95,6 +97,20 @@ impl Machine {
             || self.table.get(&plan.author).is_some_and(|entry| entry.presence == Presence::Alive);
         let shortfall = plan.shortfalls.iter().find(|shortfall| &shortfall.slot == slot).filter(|_| author_there)?;
         Some(Refusal { code: "no_room", message: format!("{slot} fits nowhere now: {}", shortfall.why) })
+    }
+
+    /// Why every replica that is planned for `slot` could not be loaded, if that is so.
+    fn failing(&self, slot: &SlotName) -> Option<String> {
+        let mine = self.own_replicas();
+        let planned: Vec<_> = self.plan()?.replicas.iter().filter(|replica| &replica.slot == slot).collect();
+        let why = |planned: &&PlannedReplica| {
+            let theirs = self.table.get(&planned.node).and_then(|entry| entry.advert.as_ref());
+            let said = if planned.node == self.config.me { Some(&mine) } else { theirs.map(|advert| &advert.replicas) };
+            let held = said?.iter().find(|held| &held.slot == slot)?;
+            (held.state == ReplicaState::Failed).then(|| held.reason.clone())
+        };
+        let reasons: Vec<String> = planned.iter().filter_map(why).collect();
+        if reasons.is_empty() || reasons.len() < planned.len() { None } else { reasons.into_iter().next() }
     }
 
     /// Does this node or a member that is not known to be gone have some of the artifact?

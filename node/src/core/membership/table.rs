@@ -94,6 +94,10 @@ impl Table {
     /// A connection to `node` opened.
     pub fn connected(&mut self, now: Time, node: NodeId) -> bool {
         let entry = self.entry(now, node);
+        if entry.presence == Presence::Down {
+            // What it said before it went says nothing of what it is now.
+            entry.advert = None;
+        }
         entry.connected = true;
         entry.refused = false;
         entry.heard = now;

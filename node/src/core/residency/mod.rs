@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::limits;
 use crate::core::membership::advert::{MemoryDomain, ReplicaState, ReplicaStatus};
 use crate::core::placement::plan::PlannedReplica;
-use crate::core::types::{Digest, NodeId, SlotName, Time, human_bytes};
+use crate::core::types::{Digest, Duration, NodeId, SlotName, Time, human_bytes};
 
 /// A replica in this node's memory, or on its way in or out.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ struct Actual {
     order: PlannedReplica,
     state: State,
     since: Time,
+    /// Not evicted for another before this has passed since it was ready.
+    dwell: Duration,
     /// Measured after the load; the ledger uses the larger of this and the estimate.
     measured_bytes: u64,
 }
@@ -131,7 +133,7 @@ impl Residency {
         for (slot, held) in &mut self.actual {
             let wanted = desired.iter().any(|order| same_replica(order, &held.order));
             match held.state {
-                State::Ready if !wanted && now.since(held.since) >= limits::DWELL_MIN => held.state = State::Draining,
+                State::Ready if !wanted && now.since(held.since) >= held.dwell => held.state = State::Draining,
                 State::Draining if wanted => held.state = State::Ready,
                 _ => {}
             }
@@ -157,7 +159,8 @@ impl Residency {
                     self.waiting.insert(order.slot.clone(), why);
                 }
                 Ok(()) => {
-                    let held = Actual { order: order.clone(), state: State::Loading, since: now, measured_bytes: 0 };
+                    let (state, dwell) = (State::Loading, limits::DWELL_MIN);
+                    let held = Actual { order: order.clone(), state, since: now, dwell, measured_bytes: 0 };
                     self.actual.insert(order.slot.clone(), held);
                     actions.push(Action::Load(order));
                 }
@@ -202,6 +205,7 @@ impl Residency {
         match result {
             Ok(measured_bytes) => {
                 held.state = State::Ready;
+                held.dwell = limits::DWELL_MIN.max(now.since(held.since));
                 held.since = now;
                 held.measured_bytes = measured_bytes;
                 self.failures.remove(slot);
@@ -231,7 +235,7 @@ impl Residency {
         let retries = self.failures.iter().filter(|(slot, _)| !self.actual.contains_key(slot));
         let retries = retries.map(|(_, failure)| failure.again_at);
         let leaving = self.actual.values().filter(|held| held.state == State::Ready && !self.wants(&held.order));
-        let dwells = leaving.map(|held| held.since.after(limits::DWELL_MIN));
+        let dwells = leaving.map(|held| held.since.after(held.dwell));
         retries.chain(dwells).filter(|at| *at > now).min()
     }
 

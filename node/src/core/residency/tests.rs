@@ -65,17 +65,17 @@ fn a_swap_drains_then_evicts_then_loads() {
     let on_disk = disk(&[&a, &b]);
     residency.desire(ME, [a.clone()].into_iter());
     residency.reconcile(at(0), &on_disk, &BTreeMap::new());
-    residency.loaded(at(0), &a.slot, Ok(0));
+    residency.loaded(at(4), &a.slot, Ok(0));
     residency.desire(ME, [b.clone()].into_iter());
     let busy = BTreeMap::from([(a.slot.clone(), 1)]);
-    assert!(residency.reconcile(at(1), &on_disk, &busy).is_empty(), "it dwells");
-    assert_eq!(residency.next_deadline(at(1)), Some(at(3)));
-    assert!(residency.reconcile(at(3), &on_disk, &busy).is_empty(), "it drains");
+    assert!(residency.reconcile(at(6), &on_disk, &busy).is_empty(), "it dwells as long as it loaded");
+    assert_eq!(residency.next_deadline(at(6)), Some(at(8)));
+    assert!(residency.reconcile(at(8), &on_disk, &busy).is_empty(), "it drains");
     assert!(residency.ready(&a.slot).is_none(), "and takes nothing new");
-    assert_eq!(residency.reconcile(at(4), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot.clone())]);
-    assert!(residency.reconcile(at(4), &on_disk, &BTreeMap::new()).is_empty(), "its memory is not back yet");
+    assert_eq!(residency.reconcile(at(9), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot.clone())]);
+    assert!(residency.reconcile(at(9), &on_disk, &BTreeMap::new()).is_empty(), "its memory is not back yet");
     residency.unloaded(&a.slot);
-    assert_eq!(residency.reconcile(at(5), &on_disk, &BTreeMap::new()), [Action::Load(b)]);
+    assert_eq!(residency.reconcile(at(10), &on_disk, &BTreeMap::new()), [Action::Load(b)]);
 }
 
 #[test]

@@ -52,6 +52,8 @@ pub enum Knowledge {
     Ready(Vec<Candidate>),
     /// Nothing can answer now, but waiting may help.
     Waiting,
+    /// Every planned replica could not be loaded, and why; one may heal.
+    Failing(String),
     /// Waiting cannot help.
     Hopeless(Refusal),
 }
@@ -78,6 +80,7 @@ pub enum Action {
 #[derive(Clone, Debug)]
 struct Request {
     ask: Ask,
+    since: Time,
     at: Option<NodeId>,
     started: bool,
     attempts: u32,
@@ -107,14 +110,22 @@ pub struct Router {
 
 impl Router {
     /// A new request.
-    pub fn ask(&mut self, request: RequestId, ask: Ask) -> Option<Refusal> {
+    pub fn ask(&mut self, now: Time, request: RequestId, ask: Ask) -> Option<Refusal> {
         if self.requests.len() >= limits::REQUESTS_MAX {
             self.counts.failed += 1;
             let message =
                 format!("{} requests are waiting or running here already; try again shortly", limits::REQUESTS_MAX);
             return Some(Refusal { code: "busy", message });
         }
-        let fresh = Request { ask, at: None, started: false, attempts: 0, rests: BTreeMap::new(), last_failure: None };
+        let fresh = Request {
+            ask,
+            since: now,
+            at: None,
+            started: false,
+            attempts: 0,
+            rests: BTreeMap::new(),
+            last_failure: None,
+        };
         let known = self.requests.insert(request, fresh);
         assert!(known.is_none(), "the driver numbers requests uniquely");
         None
@@ -207,7 +218,10 @@ impl Router {
     /// When the next waiting request runs out of time, or may try a holder again.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
         let waiting = self.requests.values().filter(|request| request.at.is_none());
-        let times = waiting.flat_map(|request| request.rests.values().copied().chain([request.ask.deadline]));
+        let times = waiting.flat_map(|request| {
+            let patience = request.since.after(limits::FAILED_PATIENCE);
+            request.rests.values().copied().chain([request.ask.deadline, patience])
+        });
         times.filter(|at| *at > now).min()
     }
 }
@@ -237,7 +251,11 @@ fn decide(now: Time, me: NodeId, request: &Request, loads: &BTreeMap<NodeId, u32
                 return Decision::Send(best.node);
             }
         }
-        Knowledge::Waiting => {}
+        Knowledge::Failing(why) if !request.ask.local_only && now >= request.since.after(limits::FAILED_PATIENCE) => {
+            let message = format!("{} cannot be loaded: {why}", request.ask.slot);
+            return Decision::Refuse(Refusal { code: "not_resident", message });
+        }
+        Knowledge::Waiting | Knowledge::Failing(_) => {}
     }
     if request.ask.local_only {
         let message = format!("{} is not resident here", request.ask.slot);
@@ -282,14 +300,14 @@ mod tests {
 
     fn router() -> Router {
         let mut router = Router::default();
-        assert_eq!(router.ask(1, ask(false)), None);
+        assert_eq!(router.ask(Time(0), 1, ask(false)), None);
         router
     }
 
     #[test]
     fn this_nodes_own_replica_comes_first_until_it_is_the_busier() {
         let mut router = router();
-        router.ask(2, ask(false));
+        router.ask(Time(0), 2, ask(false));
         let actions = router.schedule(Time(0), ME, |_| ready(&[OTHER, ME]));
         let expect = [Action::Dispatch { request: 1, to: ME }, Action::Dispatch { request: 2, to: OTHER }];
         assert_eq!(actions, expect);
@@ -312,7 +330,8 @@ mod tests {
         let mut router = router();
         assert!(router.schedule(Time(0), ME, |_| Knowledge::Waiting).is_empty());
         assert_eq!(router.wanted().len(), 1);
-        let deadline = router.next_deadline(Time(0)).expect("it waits");
+        let deadline = ask(false).deadline;
+        assert_eq!(router.next_deadline(Time(0)), Some(deadline), "its patience and its deadline are the same here");
         let actions = router.schedule(deadline, ME, |_| Knowledge::Waiting);
         assert!(matches!(&actions[..], [Action::Reject { request: 1, .. }]), "{actions:?}");
         assert_eq!((router.open(), router.wanted().len()), (0, 0));
@@ -332,17 +351,32 @@ mod tests {
     #[test]
     fn what_another_member_sent_is_never_passed_on() {
         let mut router = Router::default();
-        router.ask(1, ask(true));
+        router.ask(Time(0), 1, ask(true));
         let actions = router.schedule(Time(0), ME, |_| ready(&[OTHER]));
         assert!(matches!(&actions[..], [Action::Reject { request: 1, .. }]), "{actions:?}");
+    }
+
+    #[test]
+    fn a_manager_that_cannot_be_loaded_is_said_so_before_the_deadline() {
+        let mut router = Router::default();
+        let patient = Ask { deadline: Time::default().after(Duration::from_secs(100)), ..ask(false) };
+        router.ask(Time(0), 1, patient);
+        let failing = |_: &Ask| Knowledge::Failing("its engine was killed by signal 9".into());
+        assert!(router.schedule(Time(0), ME, failing).is_empty());
+        let told = router.next_deadline(Time(0)).expect("it waits");
+        assert_eq!(told, Time::default().after(limits::FAILED_PATIENCE));
+        let actions = router.schedule(told, ME, failing);
+        assert!(
+            matches!(&actions[..], [Action::Reject { request: 1, refusal }] if refusal.message.contains("signal 9"))
+        );
     }
 
     #[test]
     fn the_queue_is_bounded() {
         let mut router = Router::default();
         for request in 0..limits::REQUESTS_MAX as u64 {
-            assert_eq!(router.ask(request, ask(false)), None);
+            assert_eq!(router.ask(Time(0), request, ask(false)), None);
         }
-        assert_eq!(router.ask(u64::MAX, ask(false)).map(|refusal| refusal.code), Some("busy"));
+        assert_eq!(router.ask(Time(0), u64::MAX, ask(false)).map(|refusal| refusal.code), Some("busy"));
     }
 }

@@ -152,7 +152,7 @@ UCM       9f8e7d6c  fetching  42 % of 12.6 GiB  1419/3300  griffith 4.0 GiB,
 fn status_of_a_node_that_knows_nothing_yet() {
     let expect = "\
 federation   unknown
-node         unknown, unknown, unknown, API unknown
+node         unknown, unknown, tier unknown, API unknown
 coordinator  none known yet
 plan         none yet
 

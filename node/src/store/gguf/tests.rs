@@ -98,7 +98,7 @@ fn a_flipped_byte_in_the_header_never_panics() {
 fn what_is_not_gguf_is_refused() {
     let error = |bytes: &[u8]| parse(bytes, bytes.len() as u64).unwrap_err().to_string();
     for bytes in [&b""[..], b"GG", b"PK\x03\x04 a zip archive", b"ggml"] {
-        assert_eq!(error(bytes), "not a model: the file does not begin with GGUF");
+        assert!(error(bytes).starts_with("not a model: the file does not begin with GGUF"));
     }
     refuse("version 1 is not supported", |s| s.version = 1);
     refuse("version 4 is not supported", |s| s.version = 4);

@@ -4,16 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use crate::core::limits;
+use crate::core::sizing;
 use crate::store::error::StoreError;
-
-/// What must be free before an artifact of `bytes` is begun: its size, 5 % and 2 GiB (DESIGN 10); small ones need less.
-pub fn needed_bytes(bytes: u64) -> u64 {
-    if bytes < limits::ARTIFACT_SMALL_BYTES {
-        return bytes + limits::DISK_MARGIN_SMALL_BYTES;
-    }
-    bytes.saturating_add(bytes / 20).saturating_add(limits::DISK_MARGIN_BYTES)
-}
 
 /// What this user may still write to the disk under `path`.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
@@ -28,7 +20,7 @@ pub fn check_room(path: &Path, bytes: u64) -> Result<(), StoreError> {
 }
 
 fn check(path: &Path, artifact_bytes: u64, free_bytes: u64) -> Result<(), StoreError> {
-    let needed_bytes = needed_bytes(artifact_bytes);
+    let needed_bytes = sizing::disk_needed_bytes(artifact_bytes);
     if needed_bytes > free_bytes {
         return Err(StoreError::DiskShort { path: path.to_owned(), artifact_bytes, needed_bytes, free_bytes });
     }
@@ -54,8 +46,8 @@ mod tests {
 
     #[test]
     fn the_refusal_carries_its_arithmetic() {
-        assert_eq!(needed_bytes(20 << 30), (21 << 30) + (2 << 30));
-        assert_eq!(needed_bytes(1 << 20), 65 << 20);
+        assert_eq!(sizing::disk_needed_bytes(20 << 30), (21 << 30) + (2 << 30));
+        assert_eq!(sizing::disk_needed_bytes(1 << 20), 65 << 20);
         let path = Path::new("/data");
         assert!(check(path, 20 << 30, 23 << 30).is_ok());
         let error = check(path, 20 << 30, 22 << 30).unwrap_err();

@@ -234,17 +234,7 @@ fn slot_input(slot: &Slot, artifact: &mut impl FnMut(&str) -> Digest) -> Result<
 
 fn previous_replica(replica: &ReplicaDocument, slots: &[SlotInput]) -> Option<PlannedReplica> {
     let slot = slots.iter().find(|slot| slot.name.as_str() == replica.slot)?;
-    Some(PlannedReplica {
-        slot: slot.name.clone(),
-        node: node_id(&replica.node),
-        memory_domain: replica.domain.clone(),
-        artifact: slot.base.artifact,
-        adapters: slot.adapters.iter().map(|(adapter, _)| adapter.clone()).collect(),
-        context: slot.context,
-        parallel: slot.parallel,
-        bytes: slot.footprint.total_bytes(),
-        weights_bytes: slot.footprint.weights_bytes,
-    })
+    Some(slot.planned_on(node_id(&replica.node), &replica.domain))
 }
 
 #[cfg(test)]

@@ -87,6 +87,23 @@ pub struct SlotInput {
     pub last_wanted: u64,
 }
 
+impl SlotInput {
+    /// A replica of this slot on that domain.
+    pub fn planned_on(&self, node: NodeId, memory_domain: &str) -> PlannedReplica {
+        PlannedReplica {
+            slot: self.name.clone(),
+            node,
+            memory_domain: memory_domain.to_owned(),
+            artifact: self.base.artifact,
+            adapters: self.adapters.iter().map(|(adapter, _)| adapter.clone()).collect(),
+            context: self.context,
+            parallel: self.parallel,
+            bytes: self.footprint.total_bytes(),
+            weights_bytes: self.footprint.weights_bytes,
+        }
+    }
+}
+
 /// The whole question.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Problem {

@@ -302,8 +302,11 @@ impl<'a> Solver<'a> {
     }
 
     fn replicas(&self) -> Vec<PlannedReplica> {
-        let mut replicas: Vec<PlannedReplica> =
-            self.bins.iter().flat_map(|bin| bin.slots.iter().map(move |slot| planned(bin, slot))).collect();
+        let mut replicas: Vec<PlannedReplica> = self
+            .bins
+            .iter()
+            .flat_map(|bin| bin.slots.iter().map(move |slot| slot.planned_on(bin.node.id, bin.name)))
+            .collect();
         replicas.sort();
         replicas
     }
@@ -383,18 +386,4 @@ fn artifacts_of(slot: &SlotInput) -> impl Iterator<Item = ArtifactInput> + '_ {
     let adapters =
         slot.adapters.iter().map(|(adapter, bytes)| ArtifactInput { artifact: adapter.artifact, bytes: *bytes });
     std::iter::once(slot.base).chain(adapters)
-}
-
-fn planned(bin: &Bin<'_>, slot: &SlotInput) -> PlannedReplica {
-    PlannedReplica {
-        slot: slot.name.clone(),
-        node: bin.node.id,
-        memory_domain: bin.name.to_owned(),
-        artifact: slot.base.artifact,
-        adapters: slot.adapters.iter().map(|(adapter, _)| adapter.clone()).collect(),
-        context: slot.context,
-        parallel: slot.parallel,
-        bytes: slot.footprint.total_bytes(),
-        weights_bytes: slot.footprint.weights_bytes,
-    }
 }

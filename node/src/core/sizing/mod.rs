@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use crate::core::artifact::Shape;
+use crate::core::limits;
 
 /// llama.cpp's default micro-batch, tokens: compute buffers grow with it.
 const MICRO_BATCH: u64 = 512;
@@ -64,11 +65,13 @@ pub fn footprint(shape: &Shape, context: u32, parallel: u32, adapter_bytes: u64)
     }
 }
 
-/// Free disk needed before an artifact of `bytes` is fetched or imported: its size, 5 %, and a margin of 2 GiB (64 MiB
-/// for artifacts below 64 MiB, which can do a disk little harm).
+/// Free disk needed before an artifact of `bytes` is fetched or imported: its size, 5 % and 2 GiB (DESIGN 10); small ones,
+/// which can do a disk little harm, need less.
 pub fn disk_needed_bytes(bytes: u64) -> u64 {
-    let margin = if bytes < 64 << 20 { 64 << 20 } else { 2 << 30 };
-    bytes.saturating_add(bytes / 20).saturating_add(margin)
+    if bytes < limits::ARTIFACT_SMALL_BYTES {
+        return bytes + limits::DISK_MARGIN_SMALL_BYTES;
+    }
+    bytes.saturating_add(bytes / 20).saturating_add(limits::DISK_MARGIN_BYTES)
 }
 
 /// Hardware tiers (DESIGN 1), by the largest memory domain in decimal gigabytes.

@@ -344,6 +344,9 @@ impl Machine {
         }
         self.adopted = Some(name);
         let me = self.config.me;
+        if !plan.roles.iter().any(|(node, _)| *node == me) {
+            return; // made without this node, on the other side of a partition: it says nothing of what is resident here
+        }
         self.residency.desire(me, plan.replicas_of(me).cloned());
         let mut artifacts: BTreeSet<Digest> = plan.stored_on(me).collect();
         artifacts.extend(self.residency.artifacts_wanted());

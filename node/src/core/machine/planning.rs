@@ -119,9 +119,13 @@ impl Machine {
         let alive: Vec<&Advert> = there.filter_map(|(_, entry)| entry.advert.as_ref()).chain([&mine]).collect();
         let nodes = alive.iter().map(|advert| node_input(advert)).collect();
         let present: BTreeSet<NodeId> = alive.iter().map(|advert| advert.node).collect();
+        let there: Vec<PlannedReplica> = alive.iter().flat_map(|advert| already_there(advert)).collect();
         let previous = match self.coordinator.plan() {
-            Some(plan) => plan.replicas.iter().filter(|r| present.contains(&r.node)).cloned().collect(),
-            None => alive.iter().flat_map(|advert| already_there(advert)).collect(),
+            Some(plan) => {
+                let planned = plan.replicas.iter().filter(|r| present.contains(&r.node)).cloned().collect();
+                answering_first(planned, there, &alive)
+            }
+            None => there,
         };
         Problem { strategy: self.config.strategy, nodes, slots: self.slot_inputs(), previous }.sorted()
     }
@@ -195,7 +199,7 @@ fn node_input(advert: &Advert) -> NodeInput {
 }
 
 /// Replicas a node has or is about to have: what a coordinator without a plan of its own starts from.
-fn already_there(advert: &Advert) -> Vec<PlannedReplica> {
+pub(super) fn already_there(advert: &Advert) -> Vec<PlannedReplica> {
     let staying =
         advert.replicas.iter().filter(|replica| matches!(replica.state, ReplicaState::Ready | ReplicaState::Loading));
     let planned = staying.map(|replica| PlannedReplica {
@@ -210,6 +214,28 @@ fn already_there(advert: &Advert) -> Vec<PlannedReplica> {
         weights_bytes: 0,
     });
     planned.collect()
+}
+
+/// What is resident outweighs what is only planned: of a slot that answers somewhere, but nowhere where `planned` has it,
+/// the places where it answers count as planned before. So a plan that was made while those machines were out of reach does
+/// not take their replicas away when they are back.
+pub(super) fn answering_first(
+    planned: Vec<PlannedReplica>,
+    there: Vec<PlannedReplica>,
+    alive: &[&Advert],
+) -> Vec<PlannedReplica> {
+    let answers = |slot: &SlotName, node: NodeId| {
+        let replicas = alive.iter().filter(|advert| advert.node == node).flat_map(|advert| &advert.replicas);
+        replicas.into_iter().any(|replica| &replica.slot == slot && replica.state == ReplicaState::Ready)
+    };
+    let slots: BTreeSet<&SlotName> = planned.iter().map(|replica| &replica.slot).collect();
+    let dark = slots.into_iter().filter(|slot| !planned.iter().any(|r| &r.slot == *slot && answers(slot, r.node)));
+    let dark: BTreeSet<&SlotName> = dark.collect();
+    let back = there.into_iter().filter(|r| dark.contains(&r.slot) && answers(&r.slot, r.node));
+    let back: Vec<PlannedReplica> = back.collect();
+    let replaced = |slot: &SlotName| back.iter().any(|replica| &replica.slot == slot);
+    let kept: Vec<PlannedReplica> = planned.iter().filter(|replica| !replaced(&replica.slot)).cloned().collect();
+    kept.into_iter().chain(back.iter().cloned()).collect()
 }
 
 /// Would `next` change what anybody does, or is `known` of another seat?

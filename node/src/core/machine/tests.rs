@@ -5,7 +5,7 @@ use crate::core::artifact::Shape;
 use crate::core::catalog::{Entry, Publication, Record};
 use crate::core::membership::advert::{DomainKind, MemoryDomain};
 use crate::core::membership::roster::Member;
-use crate::core::placement::plan::Strategy;
+use crate::core::placement::plan::{PlannedReplica, Strategy};
 use crate::core::roster::{RosterSlot, SlotPolicy, SlotRoster};
 use crate::core::route::Ask;
 use crate::core::types::{Duration, FederationId};
@@ -269,4 +269,29 @@ fn a_plan_once_carried_out_is_followed_by_no_other() {
     let before = revisions(&world);
     world.run(120);
     assert_eq!(revisions(&world), before);
+}
+
+#[test]
+fn a_plan_made_without_a_node_takes_nothing_from_it() {
+    let mut world = household();
+    let plan = world.nodes[&id(1)].plan().expect("there is one").clone();
+    let mut foreign = Plan { author: id(2), epoch: plan.epoch + 1, ..plan };
+    foreign.replicas.retain(|replica| replica.node != id(1));
+    foreign.roles.retain(|(node, _)| *node != id(1));
+    world.tell(id(1), Input::PlanOffered { from: id(2), plan: Box::new(foreign) });
+    assert_eq!(world.resident(id(1)), ["A", "B", "C"]);
+}
+
+#[test]
+fn a_replica_that_answers_outweighs_one_that_is_only_planned() {
+    let world = household();
+    // Node 2 sat in a partition and planned C for itself; now it hears the Griffith again, where C answers.
+    let plan = world.nodes[&id(1)].plan().expect("there is one");
+    let planned = PlannedReplica { node: id(2), slot: slot("C"), ..plan.replicas[0].clone() };
+    let answers = world.nodes[&id(1)].own_advert();
+    let previous = planning::answering_first(vec![planned], planning::already_there(&answers), &[&answers]);
+    assert_eq!(
+        previous.iter().map(|replica| (replica.slot.as_str(), replica.node)).collect::<Vec<_>>(),
+        [("C", id(1))]
+    );
 }

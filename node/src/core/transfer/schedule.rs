@@ -56,59 +56,58 @@ pub(super) fn fetch(
     }
     let usable: BTreeSet<NodeId> = holders.iter().map(|holder| holder.node).collect();
     transfer.reason = if usable.is_empty() { "no reachable member holds it".to_owned() } else { String::new() };
-    if !can_ask(now, transfer, &usable, load) {
-        return; // every input leads here, and ordering thousands of chunks for nobody costs milliseconds
-    }
-    for chunk in rarest_first(transfer, &usable) {
-        let Some(from) = pick_source(now, transfer, chunk, &usable, load) else { continue };
+    let asked = load.values().sum::<usize>();
+    for (chunk, from) in picks(now, transfer, &usable, load, limits::CHUNKS_IN_FLIGHT_MAX.saturating_sub(asked)) {
         let bytes = transfer.chunk_bytes[chunk as usize];
         transfer.outstanding.insert(chunk, from);
         *load.entry(from).or_default() += 1;
         actions.push(Action::Fetch { artifact, chunk, bytes, from });
-        if !can_ask(now, transfer, &usable, load) {
-            break;
-        }
     }
 }
 
-/// May one more chunk be asked for, and of anybody?
-fn can_ask(now: Time, transfer: &Transfer, usable: &BTreeSet<NodeId>, load: &BTreeMap<NodeId, usize>) -> bool {
-    let fit = |node: &NodeId| {
-        transfer.sources.get(node).is_some_and(|source| source.have.is_some() && fits(now, node, source, load))
-    };
-    load.values().sum::<usize>() < limits::CHUNKS_IN_FLIGHT_MAX && usable.iter().any(fit)
-}
-
-/// Is the source rested, not struck out, and not asked for as much as it may be?
-fn fits(now: Time, node: &NodeId, source: &Source, load: &BTreeMap<NodeId, usize>) -> bool {
-    source.strikes < limits::STRIKES_MAX
-        && now >= source.rests_until
-        && load.get(node).is_none_or(|load| *load < limits::CHUNKS_IN_FLIGHT_PER_SOURCE)
-}
-
-/// Chunks still to be asked for, those that fewest sources have first.
-fn rarest_first(transfer: &Transfer, usable: &BTreeSet<NodeId>) -> Vec<u32> {
-    let missing =
-        (0..transfer.chunks()).filter(|&chunk| !transfer.have.has(chunk) && !transfer.outstanding.contains_key(&chunk));
-    let maps: Vec<&Bitmap> = usable.iter().filter_map(|node| transfer.sources.get(node)?.have.as_ref()).collect();
-    let holders = |chunk: u32| maps.iter().filter(|have| have.has(chunk)).count();
-    let mut chunks: Vec<(usize, u32)> =
-        missing.map(|chunk| (holders(chunk), chunk)).filter(|(holders, _)| *holders > 0).collect();
-    chunks.sort_unstable();
-    chunks.into_iter().map(|(_, chunk)| chunk).collect()
-}
-
-/// The least loaded source that has the chunk, is rested, and has not been struck out.
-fn pick_source(
+/// At most `budget` chunks to be asked for, those that fewest sources have first, each of the least loaded source that has
+/// it, is rested and has not been struck out. Every input leads here: sources that cannot be asked now are left out before
+/// any chunk is looked at.
+fn picks(
     now: Time,
     transfer: &Transfer,
-    chunk: u32,
     usable: &BTreeSet<NodeId>,
     load: &BTreeMap<NodeId, usize>,
-) -> Option<NodeId> {
-    let has = |source: &Source| source.have.as_ref().is_some_and(|have| have.has(chunk));
-    let candidates = usable.iter().filter_map(|node| Some((node, transfer.sources.get(node)?)));
-    let candidates = candidates.filter(|(node, source)| has(source) && fits(now, node, source, load));
-    let in_flight = |node: &NodeId| load.get(node).copied().unwrap_or(0);
-    candidates.min_by_key(|(node, _)| (in_flight(node), **node)).map(|(node, _)| *node)
+    budget: usize,
+) -> Vec<(u32, NodeId)> {
+    let with_map = |node: &NodeId| {
+        let source = transfer.sources.get(node)?;
+        Some((*node, source, source.have.as_ref()?))
+    };
+    let sources: Vec<(NodeId, &Source, &Bitmap)> = usable.iter().filter_map(with_map).collect();
+    let rested =
+        sources.iter().filter(|(_, source, _)| source.strikes < limits::STRIKES_MAX && now >= source.rests_until);
+    let mut askable: Vec<(usize, NodeId, &Bitmap)> =
+        rested.map(|(node, _, have)| (load.get(node).copied().unwrap_or(0), *node, *have)).collect();
+    askable.retain(|(load, ..)| *load < limits::CHUNKS_IN_FLIGHT_PER_SOURCE);
+    if budget == 0 || askable.is_empty() {
+        return Vec::new();
+    }
+    let due = |chunk: &u32| {
+        askable.iter().any(|(_, _, have)| have.has(*chunk))
+            && !transfer.have.has(*chunk)
+            && !transfer.outstanding.contains_key(chunk)
+    };
+    let holders = |chunk: u32| sources.iter().filter(|(_, _, have)| have.has(chunk)).count();
+    let mut chunks: Vec<(usize, u32)> =
+        (0..transfer.chunks()).filter(due).map(|chunk| (holders(chunk), chunk)).collect();
+    chunks.sort_unstable();
+    let mut picked = Vec::new();
+    for (_, chunk) in chunks {
+        let free = |(load, _, have): &&mut (usize, NodeId, &Bitmap)| {
+            *load < limits::CHUNKS_IN_FLIGHT_PER_SOURCE && have.has(chunk)
+        };
+        let Some(best) = askable.iter_mut().filter(free).min_by_key(|(load, node, _)| (*load, *node)) else { continue };
+        best.0 += 1;
+        picked.push((chunk, best.1));
+        if picked.len() == budget {
+            break;
+        }
+    }
+    picked
 }

@@ -149,6 +149,7 @@ impl World {
         let engine = Engine {
             memory_domain: order.memory_domain.clone(),
             bytes: order.bytes,
+            mapped_bytes: if order.memory_domain == "ram" { order.weights_bytes } else { 0 },
             artifact: order.artifact,
             ready: false,
         };

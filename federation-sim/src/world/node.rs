@@ -98,6 +98,8 @@ pub struct Engine {
     pub memory_domain: String,
     /// What it occupies.
     pub bytes: u64,
+    /// Of these, mapped weights, which a system counts as available in host memory.
+    pub mapped_bytes: u64,
     /// Its base.
     pub artifact: Digest,
     /// Answers.
@@ -126,11 +128,19 @@ impl SimNode {
         engines.filter(|engine| engine.memory_domain == domain).map(|engine| engine.bytes).sum()
     }
 
-    /// Memory domains with what is free now. Engines' memory is not free, as on a GPU or after every page was touched.
+    /// Of these, what a system counts as used: engines fill their memory as they load, and the pages of weights mapped
+    /// into host memory stay available.
+    fn seen(&self, domain: &str) -> u64 {
+        let engines = self.process.iter().flat_map(|process| process.engines.values());
+        let here = engines.filter(|engine| engine.memory_domain == domain && engine.ready);
+        here.map(|engine| engine.bytes.saturating_sub(engine.mapped_bytes)).sum()
+    }
+
+    /// Memory domains with what a system says is free now.
     pub fn domains(&self) -> Vec<MemoryDomain> {
         let what = &self.spec.what;
         let domain = |name: String, kind, total_bytes: u64, reserve_bytes: u64| MemoryDomain {
-            free_bytes: (total_bytes - reserve_bytes).saturating_sub(self.occupied(&name)),
+            free_bytes: (total_bytes - reserve_bytes).saturating_sub(self.seen(&name)),
             name,
             kind,
             total_bytes,

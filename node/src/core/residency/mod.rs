@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::limits;
-use crate::core::membership::advert::{MemoryDomain, ReplicaState, ReplicaStatus};
+use crate::core::membership::advert::{DomainKind, MemoryDomain, ReplicaState, ReplicaStatus};
 use crate::core::placement::plan::PlannedReplica;
 use crate::core::types::{Digest, Duration, NodeId, SlotName, Time, human_bytes};
 
@@ -79,8 +79,7 @@ impl Residency {
     fn with_ours(&self, domain: &MemoryDomain) -> MemoryDomain {
         let ours_bytes = self.used(&domain.name);
         let cap = domain.total_bytes.saturating_sub(domain.reserve_bytes);
-        // The system counts mapped weights as available, for it could drop them; our replicas need them.
-        let measured = domain.free_bytes.saturating_sub(self.mapped(&domain.name));
+        let measured = domain.free_bytes.saturating_sub(self.unseen(domain));
         let free_bytes = measured.min(cap.saturating_sub(ours_bytes));
         MemoryDomain { ours_bytes, free_bytes, ..domain.clone() }
     }
@@ -92,12 +91,16 @@ impl Residency {
         self.bases(domain, |_| true).saturating_add(own)
     }
 
-    /// Of these, what the system's own count of free memory does not show: mapped weights, and all of a replica that is
-    /// still loading.
-    fn mapped(&self, domain: &str) -> u64 {
-        let loading = self.on(domain).filter(|held| held.state == State::Loading);
-        let own = loading.map(|held| held.order.bytes.saturating_sub(held.order.weights_bytes));
-        self.bases(domain, |_| true).saturating_add(own.fold(0, u64::saturating_add))
+    /// Of these, what the system still counts as free: all of a replica that is loading; and in host memory the mapped
+    /// weights of every replica, which the system could drop but our replicas need.
+    fn unseen(&self, domain: &MemoryDomain) -> u64 {
+        let loading = |held: &&Actual| held.state == State::Loading;
+        let coming = self.on(&domain.name).filter(loading);
+        if domain.kind == DomainKind::Vram {
+            return coming.map(|held| held.order.bytes).fold(0, u64::saturating_add);
+        }
+        let own = coming.map(|held| held.order.bytes.saturating_sub(held.order.weights_bytes));
+        self.bases(&domain.name, |_| true).saturating_add(own.fold(0, u64::saturating_add))
     }
 
     fn on<'a>(&'a self, domain: &'a str) -> impl Iterator<Item = &'a Actual> {

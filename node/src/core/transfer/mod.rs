@@ -94,6 +94,8 @@ pub struct Source {
     /// Chunks it has; `None` until a partial holder was asked.
     have: Option<Bitmap>,
     asked: bool,
+    /// A partial holder has grown by then: ask it again.
+    ask_again_at: Time,
     rests_until: Time,
     /// Corrupt chunks it sent.
     pub strikes: u32,
@@ -240,7 +242,8 @@ impl Transfers {
         let wanted = || self.transfers.values().filter(|t| t.wanted);
         let paused = wanted().filter(|t| t.stage == Stage::Paused).map(|t| t.again_at);
         let fetching = wanted().filter(|t| t.stage == Stage::Fetching);
-        let resting = fetching.flat_map(|t| t.sources.values().map(|source| source.rests_until));
+        let resting =
+            fetching.flat_map(|t| t.sources.values().flat_map(|source| [source.rests_until, source.ask_again_at]));
         paused.chain(resting).filter(|at| *at > now).min()
     }
 
@@ -295,8 +298,7 @@ impl Transfers {
         if let Some(transfer) = self.transfers.get_mut(&artifact) {
             let source = transfer.sources.entry(from).or_default();
             source.asked = false;
-            // Partial holders grow; ask again after a rest.
-            source.rests_until = now.after(limits::SOURCE_REST);
+            source.ask_again_at = now.after(limits::HAVE_REST);
             source.have = have;
         }
     }
@@ -389,20 +391,37 @@ fn fetch(
         if holder.complete && source.have.is_none() {
             source.have = Some(Bitmap::full(chunks));
         }
-        let stale = source.have.as_ref().is_none_or(|have| !have.is_full());
-        if stale && !source.asked && now >= source.rests_until {
-            source.asked = true;
-            actions.push(Action::GetHave { artifact, from: holder.node });
-        }
     }
     let usable: BTreeSet<NodeId> = holders.iter().map(|holder| holder.node).collect();
     transfer.reason = if usable.is_empty() { "no reachable member holds it".to_owned() } else { String::new() };
-    let asked = load.values().sum::<usize>();
-    for (chunk, from) in picks(now, transfer, &usable, load, limits::CHUNKS_IN_FLIGHT_MAX.saturating_sub(asked)) {
+    let budget = limits::CHUNKS_IN_FLIGHT_MAX.saturating_sub(load.values().sum::<usize>());
+    let picked = picks(now, transfer, &usable, load, budget);
+    if picked.len() < budget {
+        ask_partial_holders(now, artifact, transfer, holders, actions);
+    }
+    for (chunk, from) in picked {
         let bytes = transfer.chunk_bytes[chunk as usize];
         transfer.outstanding.insert(chunk, from);
         *load.entry(from).or_default() += 1;
         actions.push(Action::Fetch { artifact, chunk, bytes, from });
+    }
+}
+
+/// There is room for more requests than the known maps allow: asks those who have more by now.
+fn ask_partial_holders(
+    now: Time,
+    artifact: Digest,
+    transfer: &mut Transfer,
+    holders: &[Holder],
+    actions: &mut Vec<Action>,
+) {
+    for holder in holders.iter().filter(|holder| !holder.complete) {
+        let source = transfer.sources.entry(holder.node).or_default();
+        let stale = source.have.as_ref().is_none_or(|have| !have.is_full());
+        if stale && !source.asked && now >= source.ask_again_at.max(source.rests_until) {
+            source.asked = true;
+            actions.push(Action::GetHave { artifact, from: holder.node });
+        }
     }
 }
 

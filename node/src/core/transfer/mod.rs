@@ -97,6 +97,8 @@ pub struct Source {
     /// Chunks it has; `None` until a partial holder was asked.
     have: Option<Bitmap>,
     asked: bool,
+    /// A partial holder has grown by then: ask it again.
+    ask_again_at: Time,
     rests_until: Time,
     /// Corrupt chunks it sent.
     pub strikes: u32,
@@ -244,7 +246,8 @@ impl Transfers {
         let wanted = || self.transfers.values().filter(|t| t.wanted);
         let paused = wanted().filter(|t| t.stage == Stage::Paused).map(|t| t.again_at);
         let fetching = wanted().filter(|t| t.stage == Stage::Fetching);
-        let resting = fetching.flat_map(|t| t.sources.values().map(|source| source.rests_until));
+        let resting =
+            fetching.flat_map(|t| t.sources.values().flat_map(|source| [source.rests_until, source.ask_again_at]));
         paused.chain(resting).filter(|at| *at > now).min()
     }
 
@@ -299,8 +302,7 @@ impl Transfers {
         if let Some(transfer) = self.transfers.get_mut(&artifact) {
             let source = transfer.sources.entry(from).or_default();
             source.asked = false;
-            // Partial holders grow; ask again after a rest.
-            source.rests_until = now.after(limits::SOURCE_REST);
+            source.ask_again_at = now.after(limits::HAVE_REST);
             source.have = have;
         }
     }

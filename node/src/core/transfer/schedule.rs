@@ -48,20 +48,37 @@ pub(super) fn fetch(
         if holder.complete && source.have.is_none() {
             source.have = Some(Bitmap::full(chunks));
         }
-        let stale = source.have.as_ref().is_none_or(|have| !have.is_full());
-        if stale && !source.asked && now >= source.rests_until {
-            source.asked = true;
-            actions.push(Action::GetHave { artifact, from: holder.node });
-        }
     }
     let usable: BTreeSet<NodeId> = holders.iter().map(|holder| holder.node).collect();
     transfer.reason = if usable.is_empty() { "no reachable member holds it".to_owned() } else { String::new() };
-    let asked = load.values().sum::<usize>();
-    for (chunk, from) in picks(now, transfer, &usable, load, limits::CHUNKS_IN_FLIGHT_MAX.saturating_sub(asked)) {
+    let budget = limits::CHUNKS_IN_FLIGHT_MAX.saturating_sub(load.values().sum::<usize>());
+    let picked = picks(now, transfer, &usable, load, budget);
+    if picked.len() < budget {
+        ask_partial_holders(now, artifact, transfer, holders, actions);
+    }
+    for (chunk, from) in picked {
         let bytes = transfer.chunk_bytes[chunk as usize];
         transfer.outstanding.insert(chunk, from);
         *load.entry(from).or_default() += 1;
         actions.push(Action::Fetch { artifact, chunk, bytes, from });
+    }
+}
+
+/// There is room for more requests than the known maps allow: asks those who have more by now.
+fn ask_partial_holders(
+    now: Time,
+    artifact: Digest,
+    transfer: &mut Transfer,
+    holders: &[Holder],
+    actions: &mut Vec<Action>,
+) {
+    for holder in holders.iter().filter(|holder| !holder.complete) {
+        let source = transfer.sources.entry(holder.node).or_default();
+        let stale = source.have.as_ref().is_none_or(|have| !have.is_full());
+        if stale && !source.asked && now >= source.ask_again_at.max(source.rests_until) {
+            source.asked = true;
+            actions.push(Action::GetHave { artifact, from: holder.node });
+        }
     }
 }
 

@@ -244,9 +244,7 @@ impl World {
     /// `None`: never.
     pub(super) fn gossip_arrives(&mut self, from: usize, to: usize) -> Option<Time> {
         let passes = |world: &World, a, b| world.links.link(a, b) != 0 && world.links.carries(a, b);
-        if self.nodes[to].process.is_none() {
-            return None;
-        }
+        self.nodes[to].process.as_ref()?;
         if passes(self, from, to) {
             let latency = self.latency(from, to);
             return Some(self.now.after(latency));

@@ -119,7 +119,7 @@ impl Machine {
             planning.filter(|_| self.coordinator.seated().is_some()),
             self.table.next_deadline(),
             self.coordinator.next_deadline(&around),
-            self.residency.next_deadline(),
+            self.residency.next_deadline(now),
             self.transfers.next_deadline(now),
             self.router.next_deadline(),
         ]

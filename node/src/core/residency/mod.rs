@@ -199,9 +199,10 @@ impl Residency {
     }
 
     /// When [`Residency::reconcile`] may find more to do although nothing happened.
-    pub fn next_deadline(&self) -> Option<Time> {
+    pub fn next_deadline(&self, now: Time) -> Option<Time> {
         let retries = self.failures.iter().filter(|(slot, _)| !self.actual.contains_key(slot));
-        let retries = retries.map(|(_, failure)| failure.again_at);
+        // One that is due already waits for memory or for another load, and whatever ends that comes as an input.
+        let retries = retries.map(|(_, failure)| failure.again_at).filter(|again_at| *again_at > now);
         let leaving = self.actual.values().filter(|held| held.state == State::Ready && !self.wants(&held.order));
         let dwells = leaving.map(|held| held.since.after(limits::DWELL_MIN));
         retries.chain(dwells).min()

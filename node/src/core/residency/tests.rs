@@ -68,7 +68,7 @@ fn a_swap_drains_then_evicts_then_loads() {
     residency.desire(ME, [b.clone()].into_iter());
     let busy = BTreeMap::from([(a.slot.clone(), 1)]);
     assert!(residency.reconcile(at(1), &on_disk, &busy).is_empty(), "it dwells");
-    assert_eq!(residency.next_deadline(), Some(at(3)));
+    assert_eq!(residency.next_deadline(at(2)), Some(at(3)));
     assert!(residency.reconcile(at(3), &on_disk, &busy).is_empty(), "it drains");
     assert!(residency.ready(&a.slot).is_none(), "and takes nothing new");
     assert_eq!(residency.reconcile(at(4), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot.clone())]);
@@ -99,7 +99,7 @@ fn a_crashing_engine_is_retried_with_a_growing_pause() {
         residency.failed(now, &a.slot, "killed by signal 9".into());
         assert!(residency.reconcile(now, &on_disk, &BTreeMap::new()).is_empty());
         now = now.after(Duration::from_secs(pause));
-        assert_eq!(residency.next_deadline(), Some(now));
+        assert_eq!(residency.next_deadline(at(0)), Some(now));
     }
 }
 
@@ -110,4 +110,18 @@ fn nothing_is_loaded_before_its_weights_are_verified_on_disk() {
     residency.desire(ME, [a].into_iter());
     assert!(residency.reconcile(at(0), &BTreeSet::new(), &BTreeMap::new()).is_empty());
     assert_eq!(residency.statuses(&BTreeMap::new(), |_| String::new())[0].state, ReplicaState::Fetching);
+}
+
+#[test]
+fn a_retry_that_is_due_and_must_wait_asks_for_no_timer_in_the_past() {
+    // Both engines died; A loads again, and B, due as well, waits for it: a timer could only fire again and again.
+    let (a, b) = (order("A", 10), order("B", 10));
+    let mut residency = node(100);
+    residency.desire(ME, [a.clone(), b.clone()].into_iter());
+    for slot in [&a.slot, &b.slot] {
+        residency.failed(at(0), slot, "killed".into());
+    }
+    assert_eq!(residency.next_deadline(at(0)), Some(at(1)));
+    assert_eq!(residency.reconcile(at(1), &disk(&[&a, &b]), &BTreeMap::new()), [Action::Load(a)]);
+    assert_eq!(residency.next_deadline(at(1)), None);
 }

@@ -216,6 +216,8 @@ impl Transfers {
         for (artifact, transfer) in self.transfers.iter_mut().filter(|(_, transfer)| transfer.wanted) {
             match transfer.stage {
                 Stage::Manifest => ask_for_manifest(*artifact, transfer, &holders(artifact), &mut actions),
+                // Every input leads here; with all places taken there is nothing to look for.
+                Stage::Fetching if !transfer.have.is_full() && is_full(&load) => {}
                 Stage::Fetching => fetch(now, *artifact, transfer, &holders(artifact), &mut load, &mut actions),
                 Stage::Paused if now >= transfer.again_at => {
                     transfer.reason.clear();
@@ -405,6 +407,11 @@ fn fetch(
         *load.entry(from).or_default() += 1;
         actions.push(Action::Fetch { artifact, chunk, bytes, from });
     }
+}
+
+/// Are as many chunks asked for as may be?
+fn is_full(load: &BTreeMap<NodeId, usize>) -> bool {
+    load.values().sum::<usize>() >= limits::CHUNKS_IN_FLIGHT_MAX
 }
 
 /// There is room for more requests than the known maps allow: asks those who have more by now.

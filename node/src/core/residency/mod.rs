@@ -53,12 +53,15 @@ pub struct Residency {
     actual: BTreeMap<SlotName, Actual>,
     failures: BTreeMap<SlotName, Failure>,
     domains: Vec<MemoryDomain>,
+    /// What our replicas held on each domain when `domains` was measured.
+    measured_with: BTreeMap<String, u64>,
     waiting: BTreeMap<SlotName, String>,
 }
 
 impl Residency {
     /// The hardware as measured now; `ours_bytes` and `free_bytes` are filled in by the ledger.
     pub fn capacity(&mut self, domains: Vec<MemoryDomain>) {
+        self.measured_with = domains.iter().map(|domain| (domain.name.clone(), self.used(&domain.name))).collect();
         self.domains = domains;
     }
 
@@ -77,8 +80,11 @@ impl Residency {
     fn with_ours(&self, domain: &MemoryDomain) -> MemoryDomain {
         let ours_bytes = self.used(&domain.name);
         let cap = domain.total_bytes.saturating_sub(domain.reserve_bytes);
-        // What the system calls free excludes what our loaded replicas occupy but not what loading ones will.
-        let free_bytes = domain.free_bytes.min(cap.saturating_sub(ours_bytes));
+        // What the system called free is as old as the measurement: what came or went since is ours to reckon. Otherwise a
+        // swap would show no room for what it made room for until somebody measures again.
+        let then = self.measured_with.get(&domain.name).copied().unwrap_or(0);
+        let free_bytes = domain.free_bytes.saturating_add(then).saturating_sub(ours_bytes);
+        let free_bytes = free_bytes.min(cap.saturating_sub(ours_bytes));
         MemoryDomain { ours_bytes, free_bytes, ..domain.clone() }
     }
 

@@ -125,3 +125,26 @@ fn a_retry_that_is_due_and_must_wait_asks_for_no_timer_in_the_past() {
     assert_eq!(residency.reconcile(at(1), &disk(&[&a, &b]), &BTreeMap::new()), [Action::Load(a)]);
     assert_eq!(residency.next_deadline(at(1)), None);
 }
+
+#[test]
+fn what_a_swap_frees_is_free_before_anybody_measures_again() {
+    let (a, b) = (order("A", 60), order("B", 60));
+    let mut residency = node(100);
+    let on_disk = disk(&[&a, &b]);
+    residency.desire(ME, [a.clone()].into_iter());
+    residency.reconcile(at(0), &on_disk, &BTreeMap::new());
+    residency.loaded(at(0), &a.slot, Ok(0));
+    let measured = |residency: &mut Residency, free_bytes| {
+        let domain = MemoryDomain { free_bytes, ..residency.domains[0].clone() };
+        residency.capacity(vec![domain]);
+    };
+    // Ten bytes are another program's.
+    measured(&mut residency, 30);
+    assert_eq!((residency.ledger()[0].free_bytes, residency.ledger()[0].budget_bytes()), (30, 90));
+    residency.desire(ME, [b.clone()].into_iter());
+    assert_eq!(residency.reconcile(at(9), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot.clone())]);
+    residency.unloaded(&a.slot);
+    assert_eq!((residency.ledger()[0].free_bytes, residency.ledger()[0].budget_bytes()), (90, 90));
+    assert_eq!(residency.reconcile(at(9), &on_disk, &BTreeMap::new()), [Action::Load(b)]);
+    assert_eq!((residency.ledger()[0].free_bytes, residency.ledger()[0].budget_bytes()), (30, 90));
+}

@@ -17,12 +17,12 @@ impl Rng {
         let mut word = [0u8; 8];
         word.copy_from_slice(&hash.as_bytes()[..8]);
         let mut rng = Rng(seed ^ u64::from_le_bytes(word));
-        rng.draw();
+        rng.bits();
         rng
     }
 
     /// 64 random bits.
-    pub fn draw(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,7 +32,7 @@ impl Rng {
 
     /// 0 to `n` − 1, or 0 when `n` is 0. The bias of multiplying is below 2⁻³² for every `n` used here.
     pub fn below(&mut self, n: u64) -> u64 {
-        ((u128::from(self.draw()) * u128::from(n)) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
     }
 
     /// `low` to `high`, both included.
@@ -59,7 +59,7 @@ impl Rng {
 
     /// A pause of a Poisson process: −mean · ln U, with the logarithm in fixed point so that every machine draws the same.
     pub fn pause(&mut self, mean: u64) -> u64 {
-        let ln = (u128::from(minus_log2_q32(self.draw() | 1)) * LN_2_Q32) >> 32;
+        let ln = (u128::from(minus_log2_q32(self.bits() | 1)) * LN_2_Q32) >> 32;
         ((u128::from(mean) * ln) >> 32) as u64
     }
 }
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn streams_of_one_seed_differ_and_repeat() {
-        let first = |purpose| Rng::new(7, purpose).draw();
+        let first = |purpose| Rng::new(7, purpose).bits();
         assert_eq!(first("links"), first("links"));
         assert_ne!(first("links"), first("faults"));
     }

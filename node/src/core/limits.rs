@@ -139,7 +139,7 @@ pub const STRIKES_MAX: u32 = 3;
 pub const SOURCE_REST: Duration = Duration::from_millis(500);
 /// A partial holder is asked for its map again after this, and only when there is nothing else to ask for: at twice a second
 /// sixty machines that fetch from each other did little else.
-pub const HAVE_REST: Duration = Duration::from_secs(2);
+pub const HAVE_REST: Duration = Duration::from_secs(5);
 /// Verified chunks between two durable writes of the bitmap: what a crash may cost, in chunks.
 pub const CHUNKS_PER_CHECKPOINT: u32 = 8;
 

@@ -55,12 +55,20 @@ pub struct Residency {
     actual: BTreeMap<SlotName, Actual>,
     failures: BTreeMap<SlotName, Failure>,
     domains: Vec<MemoryDomain>,
+    /// What managers could use of each domain in all when it was last measured. A measurement grows old while replicas come
+    /// and go; this does not, so that a swap shows the room it made before anybody measures again.
+    room: BTreeMap<String, u64>,
     waiting: BTreeMap<SlotName, String>,
 }
 
 impl Residency {
     /// The hardware as measured now; `ours_bytes` and `free_bytes` are filled in by the ledger.
     pub fn capacity(&mut self, domains: Vec<MemoryDomain>) {
+        let room = |domain: &MemoryDomain| {
+            let others_leave = domain.free_bytes.saturating_sub(self.unseen(domain));
+            others_leave.saturating_add(self.used(&domain.name))
+        };
+        self.room = domains.iter().map(|domain| (domain.name.clone(), room(domain))).collect();
         self.domains = domains;
     }
 
@@ -79,8 +87,8 @@ impl Residency {
     fn with_ours(&self, domain: &MemoryDomain) -> MemoryDomain {
         let ours_bytes = self.used(&domain.name);
         let cap = domain.total_bytes.saturating_sub(domain.reserve_bytes);
-        let measured = domain.free_bytes.saturating_sub(self.unseen(domain));
-        let free_bytes = measured.min(cap.saturating_sub(ours_bytes));
+        let room = self.room.get(&domain.name).copied().unwrap_or(0);
+        let free_bytes = room.min(cap).saturating_sub(ours_bytes);
         MemoryDomain { ours_bytes, free_bytes, ..domain.clone() }
     }
 
@@ -236,6 +244,7 @@ impl Residency {
     /// When [`Residency::reconcile`] may find more to do although nothing happened.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
         let retries = self.failures.iter().filter(|(slot, _)| !self.actual.contains_key(slot));
+        // One that is due already waits for memory or for another load, and whatever ends that comes as an input.
         let retries = retries.map(|(_, failure)| failure.again_at);
         let leaving = self.actual.values().filter(|held| held.state == State::Ready && !self.wants(&held.order));
         let dwells = leaving.map(|held| held.since.after(held.dwell));

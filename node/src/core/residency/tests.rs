@@ -137,3 +137,40 @@ fn nothing_is_loaded_before_its_weights_are_verified_on_disk() {
     assert!(residency.reconcile(at(0), &BTreeSet::new(), &BTreeMap::new()).is_empty());
     assert_eq!(residency.statuses(&BTreeMap::new(), |_| String::new())[0].state, ReplicaState::Fetching);
 }
+
+#[test]
+fn a_retry_that_is_due_and_must_wait_asks_for_no_timer_in_the_past() {
+    // Both engines died; A loads again, and B, due as well, waits for it: a timer could only fire again and again.
+    let (a, b) = (order("A", 10), order("B", 10));
+    let mut residency = node(100);
+    residency.desire(ME, [a.clone(), b.clone()].into_iter());
+    for slot in [&a.slot, &b.slot] {
+        residency.failed(at(0), slot, "killed".into());
+    }
+    assert_eq!(residency.next_deadline(at(0)), Some(at(1)));
+    assert_eq!(residency.reconcile(at(1), &disk(&[&a, &b]), &BTreeMap::new()), [Action::Load(a)]);
+    assert_eq!(residency.next_deadline(at(1)), None);
+}
+
+#[test]
+fn what_a_swap_frees_is_free_before_anybody_measures_again() {
+    let (a, b) = (order("A", 60), order("B", 60));
+    let mut residency = node(100);
+    let on_disk = disk(&[&a, &b]);
+    residency.desire(ME, [a.clone()].into_iter());
+    residency.reconcile(at(0), &on_disk, &BTreeMap::new());
+    residency.loaded(at(0), &a.slot, Ok(0));
+    let measured = |residency: &mut Residency, free_bytes| {
+        let domain = MemoryDomain { free_bytes, ..residency.domains[0].clone() };
+        residency.capacity(vec![domain]);
+    };
+    // Ten bytes are another program's, thirty are ours, and thirty more of ours are mapped, which the system calls free.
+    measured(&mut residency, 60);
+    assert_eq!((residency.ledger()[0].free_bytes, residency.ledger()[0].budget_bytes()), (30, 90));
+    residency.desire(ME, [b.clone()].into_iter());
+    assert_eq!(residency.reconcile(at(9), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot.clone())]);
+    residency.unloaded(&a.slot);
+    assert_eq!((residency.ledger()[0].free_bytes, residency.ledger()[0].budget_bytes()), (90, 90));
+    assert_eq!(residency.reconcile(at(9), &on_disk, &BTreeMap::new()), [Action::Load(b)]);
+    assert_eq!((residency.ledger()[0].free_bytes, residency.ledger()[0].budget_bytes()), (30, 90));
+}

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::artifact::Bitmap;
 use crate::core::limits;
-use crate::core::transfer::schedule::{ask_for_manifest, fetch};
+use crate::core::transfer::schedule::{ask_for_manifest, fetch, is_full};
 use crate::core::types::{Digest, NodeId, Time};
 
 /// How a chunk request ended.
@@ -220,6 +220,8 @@ impl Transfers {
         for (artifact, transfer) in self.transfers.iter_mut().filter(|(_, transfer)| transfer.wanted) {
             match transfer.stage {
                 Stage::Manifest => ask_for_manifest(*artifact, transfer, &holders(artifact), &mut actions),
+                // Every input leads here; with all places taken there is nothing to look for.
+                Stage::Fetching if !transfer.have.is_full() && is_full(&load) => {}
                 Stage::Fetching => fetch(now, *artifact, transfer, &holders(artifact), &mut load, &mut actions),
                 Stage::Paused if now >= transfer.again_at => {
                     transfer.reason.clear();

@@ -64,6 +64,11 @@ pub(super) fn fetch(
     }
 }
 
+/// Are as many chunks asked for as may be?
+pub(super) fn is_full(load: &BTreeMap<NodeId, usize>) -> bool {
+    load.values().sum::<usize>() >= limits::CHUNKS_IN_FLIGHT_MAX
+}
+
 /// There is room for more requests than the known maps allow: asks those who have more by now.
 fn ask_partial_holders(
     now: Time,

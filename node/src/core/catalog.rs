@@ -72,9 +72,26 @@ impl Record {
 }
 
 /// The whole map.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Catalog {
     records: BTreeMap<Key, Record>,
+    /// Kept, for every advertisement that comes is compared with it.
+    digest: Digest,
+}
+
+impl Default for Catalog {
+    fn default() -> Catalog {
+        let records = BTreeMap::new();
+        Catalog { digest: digest_of(&records), records }
+    }
+}
+
+fn digest_of(records: &BTreeMap<Key, Record>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    for record in records.values() {
+        hasher.update(&Digest::of(&record.signed).0);
+    }
+    Digest(*hasher.finalize().as_bytes())
 }
 
 impl Catalog {
@@ -91,6 +108,7 @@ impl Catalog {
             .is_none_or(|known| (record.sequence, record.author) > (known.sequence, known.author));
         if newer {
             self.records.insert(key, record);
+            self.digest = digest_of(&self.records);
         }
         newer
     }
@@ -107,11 +125,7 @@ impl Catalog {
 
     /// Digest over all records: equal on members that agree.
     pub fn digest(&self) -> Digest {
-        let mut hasher = blake3::Hasher::new();
-        for record in self.records.values() {
-            hasher.update(&Digest::of(&record.signed).0);
-        }
-        Digest(*hasher.finalize().as_bytes())
+        self.digest
     }
 
     /// The roster of slots, if one is known.

@@ -3,7 +3,7 @@
 
 use crate::core::placement::plan::{Refusal, Shortfall};
 use crate::core::placement::problem::SlotInput;
-use crate::core::placement::solve::{Bin, Solver, stays};
+use crate::core::placement::solve::{Bin, Solver, footprint_together, stays};
 use crate::core::roster::SlotPolicy;
 use crate::core::types::human_bytes;
 
@@ -46,12 +46,23 @@ impl<'a> Solver<'a> {
         self.problem.slots.iter().flat_map(|slot| self.refusals(slot)).collect()
     }
 
-    /// Slots that should be resident and are nowhere: pinned ones, and those somebody waits for.
+    /// Slots that should be resident and are nowhere: pinned ones, and awaited ones whose turn cannot come because they would
+    /// not fit beside the pinned ones even if nothing else were there.
     pub(super) fn shortfalls(&self) -> Vec<Shortfall> {
-        let due = self.problem.slots.iter().filter(|slot| {
-            (stays(slot, self.problem.strategy) || slot.wanted_rank.is_some()) && self.holders(&slot.name).is_empty()
-        });
+        let strategy = self.problem.strategy;
+        let nowhere = self.problem.slots.iter().filter(|slot| self.holders(&slot.name).is_empty());
+        let due =
+            nowhere.filter(|slot| stays(slot, strategy) || (slot.wanted_rank.is_some() && !self.may_have_a_turn(slot)));
         due.map(|slot| self.shortfall(slot)).collect()
+    }
+
+    fn may_have_a_turn(&self, slot: &'a SlotInput) -> bool {
+        let allowed = self.bins.iter().filter(|bin| bin.allows(slot, self.problem.strategy));
+        let fits = |bin: &Bin<'a>| {
+            let lasting = bin.slots.iter().copied().filter(|placed| stays(placed, self.problem.strategy));
+            footprint_together(lasting.chain([slot])) <= bin.budget_bytes
+        };
+        allowed.into_iter().any(fits)
     }
 
     fn shortfall(&self, slot: &'a SlotInput) -> Shortfall {

@@ -18,7 +18,7 @@ pub(super) struct Bin<'a> {
     pub(super) name: &'a str,
     kind: DomainKind,
     pub(super) budget_bytes: u64,
-    slots: Vec<&'a SlotInput>,
+    pub(super) slots: Vec<&'a SlotInput>,
 }
 
 /// Bytes that `slots` need together on one domain: Σ distinct bases + Σ what each needs of its own (DESIGN 8).

@@ -98,6 +98,19 @@ fn a_wanted_slot_takes_the_place_of_one_nobody_waits_for() {
 }
 
 #[test]
+fn of_two_awaited_slots_one_waits_for_its_turn_and_only_what_never_fits_falls_short() {
+    let awaited = |index: usize, weights, rank| SlotInput {
+        wanted_rank: Some(rank),
+        ..slot(index, weights, 1, index as u8, false, 1)
+    };
+    let slots = vec![awaited(1, 10, 0), awaited(2, 10, 1), awaited(3, 99, 2)];
+    let problem = Problem { nodes: vec![node(1, &[15])], slots, ..Problem::default() }.sorted();
+    let plan = solve(&problem);
+    assert_eq!(plan.replicas.iter().map(|replica| replica.slot.as_str()).collect::<Vec<_>>(), ["S1"]);
+    assert_eq!(plan.shortfalls.iter().map(|shortfall| shortfall.slot.as_str()).collect::<Vec<_>>(), ["S3"]);
+}
+
+#[test]
 fn seven_adapters_of_one_base_fit_where_one_manager_fits() {
     let slots = (0..7).map(|index| slot(index, 100, 1, 9, true, 1)).collect();
     let problem = Problem { nodes: vec![node(1, &[107])], slots, ..Problem::default() }.sorted();

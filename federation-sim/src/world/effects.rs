@@ -22,7 +22,7 @@ impl World {
     pub(super) fn carry_out(&mut self, node: usize, output: Output) {
         match output {
             Output::Gossip(gossip) => self.gossip(node, &gossip),
-            Output::Know(..) | Output::Admit(_) => {} // addresses and membership are fixed in a run
+            Output::Know(..) | Output::Admit => {} // addresses and membership are fixed in a run
             Output::Sync(with) => {
                 if let (Some(peer), Some(mine)) = (self.by_id.get(&with).copied(), self.catalog_message(node)) {
                     self.call(node, peer, Ask::Sync(mine), Waiting::Sync);

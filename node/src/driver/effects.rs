@@ -35,7 +35,7 @@ impl Driver {
                 }
             }
             Output::PersistEpoch(epoch) => self.persist_epoch(epoch),
-            Output::Admit(_) => {
+            Output::Admit => {
                 let admission = self.admission.clone();
                 tokio::spawn(async move { admission.refresh().await });
             }

@@ -1,7 +1,5 @@
 //! What goes into the machine and what comes out: the whole contract between the core and the world.
 
-use std::collections::BTreeSet;
-
 use crate::core::artifact::Bitmap;
 use crate::core::catalog::Record;
 use crate::core::coordinator::PlanRefusal;
@@ -140,8 +138,8 @@ pub enum Output {
     AnswerPlan(Result<(), PlanRefusal>),
     /// Make an epoch durable, then [`Input::EpochPersisted`].
     PersistEpoch(u64),
-    /// These members belong; everyone else's connections close.
-    Admit(BTreeSet<NodeId>),
+    /// The roster of members changed: admit who is in it now, and close everyone else's connections.
+    Admit,
     /// Get a manifest.
     GetManifest {
         /// Of this artifact.

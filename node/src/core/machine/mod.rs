@@ -67,7 +67,6 @@ pub struct Machine {
     advertised: Option<Advert>,
     advertised_at: Time,
     plan_dirty_since: Option<Time>,
-    planned_at: Time,
     plan_sent: BTreeMap<NodeId, (u64, u64, Time)>,
     synced: BTreeMap<NodeId, Time>,
     first_wanted: BTreeMap<SlotName, Time>,
@@ -94,7 +93,6 @@ impl Machine {
             advertised: None,
             advertised_at: now,
             plan_dirty_since: None,
-            planned_at: now,
             plan_sent: BTreeMap::new(),
             synced: BTreeMap::new(),
             first_wanted: BTreeMap::new(),
@@ -284,7 +282,7 @@ impl Machine {
         self.config.members = roster;
         let members = &self.config.members;
         self.table.retain(|node| members.member(node).is_some());
-        outbox.push(Output::Admit(members.members.iter().map(|member| member.node).collect()));
+        outbox.push(Output::Admit);
         self.plan_dirty(now);
     }
 

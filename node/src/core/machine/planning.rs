@@ -76,7 +76,6 @@ impl Machine {
             && now >= since.after(limits::SETTLE)
         {
             self.plan_dirty_since = None;
-            self.planned_at = now;
             let problem = self.problem();
             let plan = placement::solve(&problem);
             let checked = placement::check(&problem, &plan);

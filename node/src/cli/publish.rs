@@ -27,6 +27,10 @@ pub(super) struct PublishArgs {
     /// What people call this version
     #[arg(long, value_name = "V", default_value = "")]
     version: String,
+    /// Share the file itself where the file system cannot share blocks, instead of copying it. It becomes read-only, and
+    /// must never be changed in place
+    #[arg(long)]
+    link: bool,
 }
 
 pub(super) async fn run(out: Out, data_dir: &Path, args: PublishArgs) -> Result<(), Failure> {
@@ -42,6 +46,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: PublishArgs) -> Result<
         slot: args.slot.to_string(),
         domain: domain.to_owned(),
         version: args.version.clone(),
+        link: args.link,
     };
     let mut events = admin::connect(data_dir).await?.publish(request).await?.into_inner();
     let bar = progress_bar();
@@ -97,6 +102,8 @@ mod tests {
             chunks: 3300,
             precision: "F16".to_owned(),
             placed_by: "linked".to_owned(),
+            files: 1,
+            name: "tuned".to_owned(),
         };
         let slot = SlotName::new("ULM").expect("a name");
         let expect = "ULM:core is artifact 01234567: 12.6 GiB, F16, 3300 chunks, linked\n";

@@ -22,6 +22,12 @@ pub const METADATA_TEXT_KEPT_BYTES_MAX: u64 = 4096;
 pub const METADATA_KEY_BYTES_MAX: u64 = 256;
 /// Alignment of tensor data in a GGUF file: 32 by default; a larger page than this is not known.
 pub const TENSOR_ALIGNMENT_MAX: u64 = 1 << 20;
+/// The header of a safetensors file, or the index of several: the largest models have some 100,000 tensors of some 120 bytes.
+pub const SAFETENSORS_HEADER_BYTES_MAX: u64 = 32 << 20;
+/// A Hugging Face `tokenizer.json`: those of 260,000 tokens have 33 MB.
+pub const TOKENIZER_BYTES_MAX: u64 = 64 << 20;
+/// The other JSON files of a Hugging Face folder: a tokenizer's settings with every special token written out reach 1 MB.
+pub const SETTINGS_BYTES_MAX: u64 = 4 << 20;
 /// Free disk kept beside an artifact and 5 % of its size (DESIGN 10).
 pub const DISK_MARGIN_BYTES: u64 = 2 << 30;
 /// An artifact below this size needs only `DISK_MARGIN_SMALL_BYTES` beside itself: adapters fit on nearly full disks.

@@ -1,7 +1,7 @@
 //! `fednode publish`, node side: check the slot and the file, import it, write it into the catalog. A refusal leaves nothing
 //! behind.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fednode_proto::v1;
@@ -9,15 +9,17 @@ use fednode_proto::v1::publish_event::Event as Kind;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::core::artifact::ArtifactKind;
+use crate::core::artifact::{ArtifactKind, Shape};
 use crate::core::catalog::{Entry, Publication};
 use crate::core::machine::Input;
 use crate::core::roster::SlotRoster;
 use crate::core::types::{DomainName, SlotName};
 use crate::driver::event_loop::Event;
 use crate::driver::node::Node;
+use crate::store::Store;
 use crate::store::import::{ImportOptions, Imported};
-use crate::store::{Store, gguf};
+use crate::store::source::Source;
+use crate::wire;
 
 type Sender = mpsc::Sender<Result<v1::PublishEvent, Status>>;
 
@@ -41,17 +43,23 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
     let roster = node.read(|machine| machine.config().catalog.roster().cloned()).await.flatten();
     let roster = roster.ok_or_else(|| refused("no roster of slots has reached this node yet; try again".to_owned()))?;
     let (slot, domain) = target(&roster, &request)?;
-    let (path, wants_adapter, floor) = (PathBuf::from(&request.path), domain.is_some(), roster.requires_f16());
+    let version =
+        wire::catalog::version(&request.version).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let (wants_adapter, floor) = (domain.is_some(), roster.requires_f16());
     let base_slot = slot.clone();
-    let base = node.read(move |machine| machine.config().catalog.publication(&base_slot, None).map(|p| p.name.clone()));
+    let base = node.read(move |machine| {
+        let publication = machine.config().catalog.publication(&base_slot, None);
+        publication.map(|base| Base { name: base.name.clone(), shape: base.shape.clone() })
+    });
     let base = base.await.flatten();
     if wants_adapter && base.is_none() {
         return Err(refused(format!("slot {slot} holds no model yet; publish the adapter's base into it first")));
     }
     let base = base.filter(|_| wants_adapter);
-    let checked = path.clone();
-    blocking(move || check_file(&checked, wants_adapter, floor, base.as_deref())).await?;
-    let imported = import(node, store, path, request.version.clone(), events).await?;
+    let path = PathBuf::from(&request.path);
+    let source = blocking(move || open_checked(path, wants_adapter, floor, base.as_ref())).await?;
+    let (name, options) = (source.name(), ImportOptions { link: request.link });
+    let imported = import(node, store, source, options, events).await?;
 
     let verified = &imported.manifest;
     let manifest = &verified.manifest;
@@ -62,8 +70,8 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
         artifact_bytes: manifest.bytes(),
         chunks: manifest.chunk_count(),
         shape: manifest.shape.clone(),
-        name: manifest.name.clone(),
-        version: manifest.version.clone(),
+        name: name.clone(),
+        version,
     };
     node.events.send(Event::Core(Input::Stored(verified.artifact))).await;
     node.write_catalog(Entry::Publication(publication)).await;
@@ -74,6 +82,8 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
         chunks: manifest.chunk_count(),
         precision: manifest.shape.precision.name().to_owned(),
         placed_by: imported.placed_by.as_str().to_owned(),
+        files: manifest.files.len() as u32, // at most FILES_PER_ARTIFACT_MAX
+        name,
     })
 }
 
@@ -98,10 +108,16 @@ fn target(roster: &SlotRoster, request: &v1::PublishRequest) -> Result<(SlotName
     Ok((slot, Some(domain)))
 }
 
-/// Reads the tensor table before anything is written: a file that may not be published is refused here. `base` is the name of
-/// the model in the slot, for an adapter that says which model it was trained on.
-fn check_file(path: &Path, wants_adapter: bool, floor_f16: bool, base: Option<&str>) -> Result<(), String> {
-    let parsed = gguf::inspect(path).map_err(|error| format!("{}: {error}", path.display()))?;
+/// The model in the slot, for an adapter that goes on top of it.
+struct Base {
+    name: String,
+    shape: Shape,
+}
+
+/// Reads the tensor table before anything is written: what may not be published is refused here.
+fn open_checked(path: PathBuf, wants_adapter: bool, floor_f16: bool, base: Option<&Base>) -> Result<Source, String> {
+    let source = Source::open(&path, base.map(|base| &base.shape)).map_err(|error| error.to_string())?;
+    let parsed = source.model();
     match (parsed.kind, wants_adapter) {
         (ArtifactKind::Model, true) => {
             return Err(format!(
@@ -114,11 +130,12 @@ fn check_file(path: &Path, wants_adapter: bool, floor_f16: bool, base: Option<&s
         }
         _ => {}
     }
-    if let Some(base) = base.filter(|base| !parsed.base_name.is_empty() && parsed.base_name != **base) {
+    if let Some(base) = base.filter(|base| !parsed.base_name.is_empty() && parsed.base_name != base.name) {
         return Err(format!(
-            "{} is an adapter of {}, but the slot holds {base}; publish it into the slot of its base",
+            "{} is an adapter of {}, but the slot holds {}; publish it into the slot of its base",
             path.display(),
-            parsed.base_name
+            parsed.base_name,
+            base.name
         ));
     }
     let precision = &parsed.shape.precision;
@@ -129,14 +146,14 @@ fn check_file(path: &Path, wants_adapter: bool, floor_f16: bool, base: Option<&s
             precision.name()
         ));
     }
-    Ok(())
+    Ok(source)
 }
 
 async fn import(
     node: &Node,
     store: Arc<Store>,
-    path: PathBuf,
-    version: String,
+    source: Source,
+    options: ImportOptions,
     events: &Sender,
 ) -> Result<Imported, Status> {
     let (key, events) = (node.key.clone(), events.clone());
@@ -147,8 +164,7 @@ async fn import(
             // Progress that nobody reads fast enough is left out.
             let _ = events.try_send(Ok(event));
         };
-        let options = ImportOptions { version, ..ImportOptions::default() };
-        store.import(&path, &options, &key, &mut progress).map_err(|error| error.to_string())
+        store.import(&source, &options, &key, &mut progress).map_err(|error| error.to_string())
     })
     .await
 }

@@ -1,20 +1,35 @@
-//! Cuts a model file into chunks that never cross a tensor boundary, and hashes files with all cores. Bounded memory: one
-//! chunk per thread. Called by `import` and by the store when it checks what is on disk.
+//! Cuts a model file into chunks that never cross a tensor boundary, and hashes with all cores. Called by `import` and by
+//! the store when it checks what is on disk.
+//!
+//! An import reads every byte once. BLAKE3 is a tree, so the hash of a whole file can be put together from those of its
+//! spans: each thread takes a span, reads it piece by piece while the piece is in the core's own cache, and feeds it both to
+//! the span's hash and to the hashes of the chunks that begin in it. The last of those may reach into the next span and is
+//! read to its end; both sides hash what they share, so that a file changed between the two readings is found out.
 
 use std::fs::File;
 use std::io;
 use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
+
+use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
 
 use crate::core::artifact::Chunk;
 use crate::core::limits;
 use crate::core::types::Digest;
-use crate::store::gguf::ParsedModel;
+use crate::store::feed::Feed;
+use crate::store::gguf::FileTable;
+use crate::store::weightfile::WeightFile;
 
-/// Bytes read at once for the hash of a whole file.
-const READ_BYTES: usize = 1 << 20;
+/// What one thread hashes of a file at a time. A power of two, as BLAKE3's tree needs; 32 MiB keep the part that is read
+/// twice (half a chunk per span, on average) below a fifteenth.
+const SPAN_BYTES: u64 = 32 << 20;
+/// Read and hashed at once: fits in a core's second-level cache, and is enough for BLAKE3's widest instructions.
+const PIECE_BYTES: usize = 256 << 10;
+/// Read, hashed and written at once: smaller direct writes keep a disk less busy.
+const PIECE_WRITTEN_BYTES: usize = 1 << 20;
 
 /// A chunk that was not hashed yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,12 +40,18 @@ pub struct Cut {
     pub bytes: u32,
 }
 
+impl Cut {
+    fn end(&self) -> u64 {
+        self.offset + u64::from(self.bytes)
+    }
+}
+
 /// Cuts the whole file: the header up to the first tensor, then each tensor with the padding behind it, each in pieces of
 /// at most `CHUNK_BYTES_MAX` counted from its own start, so that equal tensors have equal chunks in different files.
-pub fn cut(model: &ParsedModel) -> Vec<Cut> {
-    let mut starts: Vec<u64> = model.tensors.iter().map(|tensor| tensor.offset).collect();
+pub fn cut(table: &FileTable) -> Vec<Cut> {
+    let mut starts: Vec<u64> = table.tensors.iter().map(|tensor| tensor.offset).collect();
     starts.sort_unstable();
-    let ends = starts.iter().copied().chain([model.file_bytes]);
+    let ends = starts.iter().copied().chain([table.file_bytes]);
     let begins = [0].into_iter().chain(starts.iter().copied());
     begins.zip(ends).flat_map(|(begin, end)| pieces(begin, end)).collect()
 }
@@ -44,19 +65,229 @@ fn pieces(begin: u64, end: u64) -> impl Iterator<Item = Cut> {
     })
 }
 
-/// Hashes every cut and the whole file. This thread hashes the whole and reports bytes done; the others hash the cuts.
-pub fn hash(file: &File, cuts: &[Cut], progress: &mut dyn FnMut(u64)) -> io::Result<(Vec<Chunk>, Digest)> {
-    let (digests, whole) = digests(file, cuts, || hash_whole(file, progress))?;
-    let chunk = |(cut, digest): (&Cut, Digest)| Chunk { offset: cut.offset, bytes: cut.bytes, digest };
-    Ok((cuts.iter().zip(digests).map(chunk).collect(), whole))
+/// Hashes every cut and the whole of `file_bytes`, with all cores, and writes them to `target` if there is one. The cuts
+/// cover the file in order. `progress` hears how many bytes are done. A source that changes meanwhile is `UnexpectedEof`.
+pub fn hash(
+    feed: &dyn Feed,
+    file_bytes: u64,
+    cuts: &[Cut],
+    target: Option<&WeightFile>,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<(Vec<Chunk>, Digest)> {
+    let work = Work { feed, file_bytes, cuts, target, next: AtomicUsize::new(0), stop: AtomicBool::new(false) };
+    let spans = work.all(progress)?;
+    let mut chunks = Vec::with_capacity(cuts.len());
+    for (index, span) in spans.iter().enumerate() {
+        if index > 0 && spans[index - 1].tail != span.head {
+            return Err(changed());
+        }
+        for digest in &span.digests {
+            let cut = cuts[chunks.len()];
+            chunks.push(Chunk { offset: cut.offset, bytes: cut.bytes, digest: *digest });
+        }
+    }
+    Ok((chunks, whole(&spans, file_bytes)))
+}
+
+/// The BLAKE3 of the whole file as it is now, with all cores.
+pub fn hash_whole(file: &File, progress: &mut dyn FnMut(u64)) -> io::Result<Digest> {
+    let file_bytes = file.metadata()?.len();
+    Ok(hash(file, file_bytes, &[], None, progress)?.1)
+}
+
+/// What was read twice was not the same, or ended early.
+fn changed() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the file changed while it was read")
+}
+
+/// One file being hashed.
+struct Work<'a> {
+    feed: &'a dyn Feed,
+    file_bytes: u64,
+    cuts: &'a [Cut],
+    target: Option<&'a WeightFile>,
+    /// The span that nobody has taken yet.
+    next: AtomicUsize,
+    /// A thread failed: the others need not go on.
+    stop: AtomicBool,
+}
+
+/// What came of one span.
+struct Span {
+    /// Of the bytes between its start and its end, as a part of the file's tree.
+    hash: Subtree,
+    /// Of the chunks that begin in it, in order.
+    digests: Vec<Digest>,
+    /// Of what a chunk of the span before has of it.
+    head: Digest,
+    /// Of what the last chunk has of the next span.
+    tail: Digest,
+}
+
+enum Subtree {
+    Part(ChainingValue),
+    Whole(Digest),
+}
+
+impl Work<'_> {
+    fn all(&self, progress: &mut dyn FnMut(u64)) -> io::Result<Vec<Span>> {
+        // An empty file has one empty span.
+        let count = self.file_bytes.div_ceil(SPAN_BYTES).max(1) as usize;
+        let threads = threads().min(count);
+        let (told, heard) = mpsc::sync_channel(2 * threads);
+        let found: io::Result<Vec<Vec<(usize, Span)>>> = thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads)
+                .map(|_| {
+                    let told = told.clone();
+                    scope.spawn(move || self.worker(count, &told))
+                })
+                .collect();
+            drop(told);
+            let mut done = 0;
+            for bytes in heard {
+                done += bytes;
+                progress(done);
+            }
+            let panicked = |_| io::Error::other("a hashing thread panicked");
+            workers.into_iter().map(|worker| worker.join().map_err(panicked)?).collect()
+        });
+        let mut spans: Vec<(usize, Span)> = found?.into_iter().flatten().collect();
+        spans.sort_by_key(|(index, _)| *index);
+        Ok(spans.into_iter().map(|(_, span)| span).collect())
+    }
+
+    /// The work of one thread; if it fails, the others need not go on.
+    fn worker(&self, count: usize, told: &mpsc::SyncSender<u64>) -> io::Result<Vec<(usize, Span)>> {
+        let spans = self.take_spans(count, told);
+        if spans.is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        spans
+    }
+
+    /// Takes spans one after another, as other threads do, until none is left.
+    fn take_spans(&self, count: usize, told: &mpsc::SyncSender<u64>) -> io::Result<Vec<(usize, Span)>> {
+        let mut spans = Vec::new();
+        let piece = if self.target.is_some() { PIECE_WRITTEN_BYTES } else { PIECE_BYTES };
+        let mut buffer = vec![0; piece.min(usize::try_from(self.file_bytes).unwrap_or(piece))];
+        while !self.stop.load(Ordering::Relaxed) {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            if index >= count {
+                break;
+            }
+            spans.push((index, self.span(index as u64 * SPAN_BYTES, &mut buffer, told)?));
+        }
+        Ok(spans)
+    }
+
+    fn span(&self, start: u64, buffer: &mut [u8], told: &mpsc::SyncSender<u64>) -> io::Result<Span> {
+        let end = (start + SPAN_BYTES).min(self.file_bytes);
+        let first = self.cuts.partition_point(|cut| cut.offset < start);
+        let last = self.cuts.partition_point(|cut| cut.offset < end);
+        let mine = &self.cuts[first..last];
+        let (mut head, mut tail) = (blake3::Hasher::new(), blake3::Hasher::new());
+        let mut whole = blake3::Hasher::new();
+        whole.set_input_offset(start);
+        let mut chunks = ChunkHashes { cuts: mine, hasher: blake3::Hasher::new(), digests: Vec::new() };
+        // A last short span may belong to a chunk of the one before; without cuts nothing is shared.
+        let head_end = mine.first().map_or(if self.cuts.is_empty() { start } else { end }, |cut| cut.offset);
+        let mut position = start;
+        while position < end {
+            let bytes = piece(buffer, position, end);
+            self.feed.fill_at(bytes, position)?;
+            whole.update(bytes);
+            let shared = head_end.saturating_sub(position).min(bytes.len() as u64) as usize;
+            head.update(&bytes[..shared]);
+            chunks.update(&bytes[shared..]);
+            if let Some(target) = self.target {
+                target.write_at(position, bytes)?;
+            }
+            position += bytes.len() as u64;
+            // Nobody listens any more: the other side says why.
+            let _ = told.send(bytes.len() as u64);
+        }
+        let tail_end = mine.last().map_or(end, Cut::end);
+        while position < tail_end {
+            let bytes = piece(buffer, position, tail_end);
+            self.feed.fill_at(bytes, position)?;
+            tail.update(bytes);
+            chunks.update(bytes);
+            position += bytes.len() as u64;
+        }
+        let is_all = start == 0 && end == self.file_bytes;
+        let hash = if is_all { Subtree::Whole(digest(&whole)) } else { Subtree::Part(whole.finalize_non_root()) };
+        Ok(Span { hash, digests: chunks.digests, head: digest(&head), tail: digest(&tail) })
+    }
+}
+
+/// The chunks of one span, fed from its first chunk on without a gap.
+struct ChunkHashes<'a> {
+    cuts: &'a [Cut],
+    hasher: blake3::Hasher,
+    digests: Vec<Digest>,
+}
+
+impl ChunkHashes<'_> {
+    fn update(&mut self, mut bytes: &[u8]) {
+        while let Some(cut) = self.cuts.get(self.digests.len()).filter(|_| !bytes.is_empty()) {
+            let missing = u64::from(cut.bytes) - self.hasher.count();
+            let (now, rest) = bytes.split_at(bytes.len().min(missing as usize));
+            self.hasher.update(now);
+            if now.len() as u64 == missing {
+                self.digests.push(digest(&self.hasher));
+                self.hasher.reset();
+            }
+            bytes = rest;
+        }
+    }
+}
+
+fn piece(buffer: &mut [u8], position: u64, end: u64) -> &mut [u8] {
+    let bytes = (end - position).min(buffer.len() as u64) as usize;
+    &mut buffer[..bytes]
+}
+
+fn digest(hasher: &blake3::Hasher) -> Digest {
+    Digest(*hasher.finalize().as_bytes())
+}
+
+/// The hash of a file from those of its spans.
+fn whole(spans: &[Span], file_bytes: u64) -> Digest {
+    let parts = |spans: &[Span]| -> Vec<ChainingValue> {
+        let part = |span: &Span| match &span.hash {
+            Subtree::Part(part) => *part,
+            Subtree::Whole(digest) => digest.0,
+        };
+        spans.iter().map(part).collect()
+    };
+    match &spans[0].hash {
+        Subtree::Whole(digest) => *digest,
+        Subtree::Part(_) => {
+            let parts = parts(spans);
+            let left_bytes = hazmat::left_subtree_len(file_bytes);
+            let (left, right) = parts.split_at((left_bytes / SPAN_BYTES) as usize);
+            let (left, right) = (subtree(left, left_bytes), subtree(right, file_bytes - left_bytes));
+            Digest(*hazmat::merge_subtrees_root(&left, &right, Mode::Hash).as_bytes())
+        }
+    }
+}
+
+fn subtree(parts: &[ChainingValue], bytes: u64) -> ChainingValue {
+    if let [part] = parts {
+        return *part;
+    }
+    let left_bytes = hazmat::left_subtree_len(bytes);
+    let (left, right) = parts.split_at((left_bytes / SPAN_BYTES) as usize);
+    let (left, right) = (subtree(left, left_bytes), subtree(right, bytes - left_bytes));
+    hazmat::merge_subtrees_non_root(&left, &right, Mode::Hash)
 }
 
 /// Which of `chunks` does `file` hold as they should be? A file that is too short holds fewer.
 pub fn sound(file: &File, chunks: &[Chunk]) -> io::Result<Vec<bool>> {
     let length = file.metadata()?.len();
     let cuts = chunks.iter().map(|chunk| Cut { offset: chunk.offset, bytes: chunk.bytes });
-    let inside: Vec<Cut> = cuts.take_while(|cut| cut.offset + u64::from(cut.bytes) <= length).collect();
-    let (digests, ()) = digests(file, &inside, || Ok(()))?;
+    let inside: Vec<Cut> = cuts.take_while(|cut| cut.end() <= length).collect();
+    let digests = digests(file, &inside)?;
     let mut sound = vec![false; chunks.len()];
     for (index, digest) in digests.iter().enumerate() {
         sound[index] = *digest == chunks[index].digest;
@@ -64,50 +295,27 @@ pub fn sound(file: &File, chunks: &[Chunk]) -> io::Result<Vec<bool>> {
     Ok(sound)
 }
 
-/// The digests of `cuts`, by as many threads as there are cores, while this thread does `alongside`.
-fn digests<T>(file: &File, cuts: &[Cut], alongside: impl FnOnce() -> io::Result<T>) -> io::Result<(Vec<Digest>, T)> {
+/// The digests of `cuts`, by as many threads as there are cores.
+fn digests(file: &File, cuts: &[Cut]) -> io::Result<Vec<Digest>> {
     let next = AtomicUsize::new(0);
-    // Ends the threads early when this one fails: the scope would otherwise wait for all their work.
-    let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let worker = || hash_cuts(file, cuts, &next, &stop);
+        let worker = || hash_cuts(file, cuts, &next);
         let workers: Vec<_> = (0..threads().min(cuts.len())).map(|_| scope.spawn(worker)).collect();
-        let beside = alongside();
-        stop.store(beside.is_err(), Ordering::Relaxed);
         let mut digests = vec![Digest::default(); cuts.len()];
         for worker in workers {
             for (index, digest) in worker.join().map_err(|_| io::Error::other("a hashing thread panicked"))?? {
                 digests[index] = digest;
             }
         }
-        Ok((digests, beside?))
+        Ok(digests)
     })
 }
 
-/// The BLAKE3 of the whole file as it is now.
-pub fn hash_whole(file: &File, progress: &mut dyn FnMut(u64)) -> io::Result<Digest> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; READ_BYTES];
-    let mut offset = 0;
-    loop {
-        let read = match file.read_at(&mut buffer, offset) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        hasher.update(&buffer[..read]);
-        offset += read as u64;
-        progress(offset);
-    }
-    Ok(Digest(*hasher.finalize().as_bytes()))
-}
-
 /// Takes cuts one after another, as other threads do, until none is left.
-fn hash_cuts(file: &File, cuts: &[Cut], next: &AtomicUsize, stop: &AtomicBool) -> io::Result<Vec<(usize, Digest)>> {
+fn hash_cuts(file: &File, cuts: &[Cut], next: &AtomicUsize) -> io::Result<Vec<(usize, Digest)>> {
     let mut digests = Vec::new();
     let mut buffer = vec![0; limits::CHUNK_BYTES_MAX as usize];
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         let index = next.fetch_add(1, Ordering::Relaxed);
         let Some(cut) = cuts.get(index) else { break };
         let bytes = &mut buffer[..cut.bytes as usize];
@@ -122,52 +330,4 @@ fn threads() -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::gguf;
-    use crate::store::gguf::sample::Sample;
-
-    /// The chunk digests of a sample's file.
-    fn digests(sample: &Sample) -> (ParsedModel, Vec<Chunk>) {
-        let bytes = sample.bytes();
-        let model = gguf::parse(&bytes[..], bytes.len() as u64).unwrap();
-        let file = tempfile::tempfile().unwrap();
-        file.write_all_at(&bytes, 0).unwrap();
-        let mut last = 0;
-        let (chunks, whole) = hash(&file, &cut(&model), &mut |done| last = done).unwrap();
-        assert_eq!(whole, Digest::of(&bytes));
-        assert_eq!(last, bytes.len() as u64);
-        assert!(sound(&file, &chunks).unwrap().iter().all(|&sound| sound));
-        file.set_len(bytes.len() as u64 - 1).unwrap();
-        assert_eq!(sound(&file, &chunks).unwrap().iter().filter(|&&sound| !sound).count(), 1);
-        (model, chunks)
-    }
-
-    #[test]
-    fn chunks_cover_the_file_and_never_cross_a_tensor() {
-        let (model, chunks) = digests(&Sample::model().tensor("big", &[1024, 2100], 0, 4));
-        let mut end = 0;
-        for chunk in &chunks {
-            assert_eq!(chunk.offset, end);
-            assert!(chunk.bytes > 0 && chunk.bytes <= limits::CHUNK_BYTES_MAX);
-            end = chunk.offset + u64::from(chunk.bytes);
-            let crossed = model.tensors.iter().filter(|t| t.offset > chunk.offset && t.offset < end);
-            assert_eq!(crossed.count(), 0);
-        }
-        assert_eq!(end, model.file_bytes);
-        assert_eq!(chunks.len(), 1 + 3 + 3); // header; three small tensors; 8.2 MiB in three pieces
-    }
-
-    #[test]
-    fn fine_tunes_share_the_tensors_they_did_not_change() {
-        let base = Sample::model().tensor("same", &[1024, 2100], 0, 4).tensor("changed", &[64, 64], 0, 5);
-        let tuned = Sample::model()
-            .text("general.description", "a longer header moves every tensor")
-            .tensor("same", &[1024, 2100], 0, 4)
-            .tensor("changed", &[64, 64], 0, 6);
-        let (_, ours) = digests(&base);
-        let (_, theirs) = digests(&tuned);
-        let shared = ours.iter().filter(|chunk| theirs.iter().any(|other| other.digest == chunk.digest)).count();
-        assert_eq!(shared, ours.len() - 2); // all but the header and the changed tensor
-    }
-}
+mod tests;

@@ -1,35 +1,39 @@
-//! From a file of the owner's to an artifact of the federation: parsed, cut, hashed, signed, and placed in the store by
-//! sharing blocks where the file system can, by copying where it must. The file is opened once; what is placed is what
-//! was hashed, whatever happens to the path meanwhile. Called by `driver` for `fednode publish`.
+//! From what the owner points at to an artifact of the federation: cut, hashed, signed, and placed in the store by sharing
+//! blocks where the file system can, by copying where it must. What is placed is what was hashed, whatever happens to the
+//! owner's files meanwhile. Called by `driver` for `fednode publish`.
+//!
+//! An artifact is named by its bytes alone: neither the file's name nor the slot, the version or the publisher take part, so
+//! the same bytes are stored once however often and wherever they are published.
 
-use std::fs::{self, File, OpenOptions};
+mod share;
+
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use libp2p_identity::ed25519;
 use tracing::warn;
 
-use crate::core::artifact::{ArtifactFile, ArtifactKind, Chunk, Manifest};
+use crate::core::artifact::{ArtifactFile, Chunk, Manifest};
 use crate::core::limits;
 use crate::core::types::Digest;
 use crate::store::chunks::{self, Cut};
 use crate::store::error::StoreError;
-use crate::store::gguf::{self, GgufError, ParsedModel};
+use crate::store::feed::Feed;
+use crate::store::gguf::{self, FileTable};
+use crate::store::import::share::Shared;
+use crate::store::source::{Origin, Source, SourceError};
 use crate::store::weightfile::WeightFile;
 use crate::store::{FILES_FOLDER, Held, PARTIAL_FOLDER, Store, disk, partial, place};
 use crate::wire::WireError;
 use crate::wire::manifest::{self, VerifiedManifest};
 
-/// What the publisher states beside the file itself.
+/// How the publisher wants it done.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ImportOptions {
-    /// Free text, at most 64 bytes.
-    pub version: String,
-    /// Instead of `general.name`, or else the file's own name.
-    pub name: Option<String>,
-    /// Share the file itself (a hard link) where blocks cannot be shared. The owner then must never change it in place.
+    /// Share the files themselves (hard links) where blocks cannot be shared. They become read-only, and the owner must
+    /// never change them in place.
     pub link: bool,
 }
 
@@ -42,6 +46,8 @@ pub enum Placement {
     Reflinked,
     /// The store has bytes of its own.
     Copied,
+    /// They were made from a folder of another format.
+    Converted,
     /// The artifact was here before.
     AlreadyStored,
 }
@@ -53,6 +59,7 @@ impl Placement {
             Placement::Linked => "linked",
             Placement::Reflinked => "reflinked",
             Placement::Copied => "copied",
+            Placement::Converted => "converted",
             Placement::AlreadyStored => "already stored",
         }
     }
@@ -67,17 +74,12 @@ pub struct Imported {
     pub placed_by: Placement,
 }
 
-/// Why a file was not imported. Nothing of it is left in the store.
+/// Why something was not imported. Nothing of it is left in the store.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// Not a model this program takes.
-    #[error("{path}: {source}", path = .path.display())]
-    Model {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: GgufError,
-    },
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// Cut too finely.
     #[error("{path} would have {found} chunks, more than the {max} an artifact may have", path = .path.display(), max = limits::CHUNKS_PER_ARTIFACT_MAX)]
     TooManyChunks {
@@ -98,13 +100,11 @@ pub enum ImportError {
         source: WireError,
     },
     /// The file could not be read.
-    #[error("cannot {what} {path}: {source}", path = .path.display())]
+    #[error("cannot import {path}: {source}", path = .path.display())]
     Read {
-        /// What was attempted.
-        what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// What the system said, or why the bytes cannot be converted.
         source: io::Error,
     },
     /// The store refused.
@@ -114,82 +114,32 @@ pub enum ImportError {
 
 /// One import under way.
 struct Import<'a> {
-    /// For messages only: after the first open nothing is looked up by it again.
-    path: &'a Path,
-    source: File,
+    store: &'a Store,
+    source: &'a Source,
+    publisher: &'a ed25519::Keypair,
     /// Where the artifact is put together.
     staging: tempfile::TempDir,
+    cuts: Vec<Vec<Cut>>,
 }
 
 impl Store {
-    /// Imports the GGUF file at `path`, signed by `publisher`. `progress` hears bytes done and bytes in all; the latter
-    /// doubles when the file has to be copied as well as hashed.
+    /// Imports `source`, signed by `publisher`. `progress` hears bytes done and bytes in all.
     pub fn import(
         &self,
-        path: &Path,
+        source: &Source,
         options: &ImportOptions,
         publisher: &ed25519::Keypair,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Imported, ImportError> {
-        let source = open_source(path).map_err(|e| read_error("open", path, e))?;
-        let import = Import { path, source, staging: self.staging()? };
-        // Refused before anything is placed: most mistakes are found in the first megabyte.
-        let model = import.parse(&import.source)?;
-        let placed = import.staging.path().join(FILES_FOLDER).join(file_name(model.kind));
-        create_files_folder(import.staging.path())?;
-        let shared = reflink(&import.source, &placed);
-        // With a reflink the store's own file is hashed: nobody else can change it.
-        let subject = shared.as_ref().unwrap_or(&import.source);
-        let model = if shared.is_some() { import.parse(subject)? } else { model };
-        let passes = if shared.is_some() || options.link { 1 } else { 2 };
-        let total = model.file_bytes * passes;
-        let verified = import.describe(subject, &model, options, publisher, &mut |done| progress(done, total))?;
-        if let Some(stored) = self.stored(&verified.artifact) {
-            return Ok(Imported { manifest: stored, placed_by: Placement::AlreadyStored });
+        let cuts: Vec<Vec<Cut>> = source.model.files.iter().map(chunks::cut).collect();
+        let found = cuts.iter().map(Vec::len).sum();
+        if found > limits::CHUNKS_PER_ARTIFACT_MAX as usize {
+            return Err(ImportError::TooManyChunks { path: source.path.clone(), found });
         }
-        let placed_by = match shared {
-            Some(_) => Placement::Reflinked,
-            None if options.link && hard_link(&import.source, &placed) => {
-                import.check_unchanged(&verified)?;
-                Placement::Linked
-            }
-            None => {
-                disk::check_room(import.staging.path(), model.file_bytes)?;
-                import.copy(&placed, &verified, &mut |done| progress(model.file_bytes + done, model.file_bytes * 2))?;
-                Placement::Copied
-            }
-        };
-        self.adopt(import, &placed, verified, placed_by)
-    }
-
-    /// Makes the staged artifact durable and gives it its place.
-    fn adopt(
-        &self,
-        import: Import<'_>,
-        placed: &Path,
-        verified: VerifiedManifest,
-        placed_by: Placement,
-    ) -> Result<Imported, ImportError> {
-        File::open(placed).and_then(|file| file.sync_all()).map_err(|e| StoreError::io("sync", placed, e))?;
-        partial::seal_folder(import.staging.path(), &verified)?;
-        let provenance = import.path.display().to_string();
-        let _structure = self.structure();
-        if let Some(stored) = self.stored(&verified.artifact) {
-            return Ok(Imported { manifest: stored, placed_by: Placement::AlreadyStored });
-        }
-        place(import.staging, &self.complete_folder(&verified.artifact))?;
-        let manifest = Arc::new(verified);
-        let before = self.held().insert(manifest.artifact, Held::Complete(manifest.clone()));
-        if before.is_some() {
-            // A transfer of the same artifact was under way; it has nothing left to bring.
-            self.remove_folder(&self.root.join(PARTIAL_FOLDER).join(manifest.artifact.to_string()))?;
-            self.forget_bitmap(&manifest.artifact);
-        }
-        if let Err(error) = self.meta.put_provenance(&manifest.artifact, &provenance) {
-            // The artifact is in its place; where it came from is only for people.
-            warn!(%error, "the origin of an import was not kept");
-        }
-        Ok(Imported { manifest, placed_by })
+        let staging = self.staging()?;
+        let folder = staging.path().join(FILES_FOLDER);
+        fs::create_dir(&folder).map_err(|e| StoreError::io("create", &folder, e))?;
+        Import { store: self, source, publisher, staging, cuts }.run(options, progress)
     }
 
     fn stored(&self, artifact: &Digest) -> Option<Arc<VerifiedManifest>> {
@@ -201,146 +151,189 @@ impl Store {
 }
 
 impl Import<'_> {
-    fn parse(&self, file: &File) -> Result<ParsedModel, ImportError> {
-        gguf::parse_file(file).map_err(|source| ImportError::Model { path: self.path.to_owned(), source })
+    fn run(self, options: &ImportOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Imported, ImportError> {
+        if let Some(clones) = self.reflink() {
+            // The store's own files are hashed: nobody else can change them. What was parsed must still be in them.
+            self.check_tables(&clones)?;
+            let feeds: Vec<&dyn Feed> = clones.iter().map(|file| file as &dyn Feed).collect();
+            let verified = self.describe(&feeds, &[], progress)?;
+            return self.adopt(verified, Placement::Reflinked);
+        }
+        let feeds: Vec<&dyn Feed> = self.source.files.iter().map(|file| file.bytes.feed()).collect();
+        if self.looks_stored(&feeds)? {
+            let verified = self.describe(&feeds, &[], progress)?;
+            if let Some(stored) = self.store.stored(&verified.artifact) {
+                return Ok(Imported { manifest: stored, placed_by: Placement::AlreadyStored });
+            }
+        }
+        if let Some(mut shared) = options.link.then(|| self.link()).flatten() {
+            let verified = self.describe(&feeds, &[], progress)?;
+            self.check_unchanged()?;
+            let imported = self.adopt(verified, Placement::Linked)?;
+            if imported.placed_by == Placement::Linked {
+                shared.keep();
+            }
+            return Ok(imported);
+        }
+        self.copy(&feeds, progress)
     }
 
-    /// Cuts, hashes and signs `subject`.
+    /// Reads, hashes and writes everything in one go.
+    fn copy(self, feeds: &[&dyn Feed], progress: &mut dyn FnMut(u64, u64)) -> Result<Imported, ImportError> {
+        disk::check_room(self.staging.path(), self.bytes())?;
+        let mut targets = Vec::new();
+        for (file, table) in self.source.files.iter().zip(&self.source.model.files) {
+            let path = self.staged(&file.name);
+            let target = WeightFile::create(&path, table.file_bytes);
+            targets.push(target.map_err(|e| StoreError::io("create", &path, e))?);
+        }
+        let verified = self.describe(feeds, &targets, progress)?;
+        let files: Vec<&File> = targets.iter().map(WeightFile::file).collect();
+        self.check_tables(&files)?;
+        let converted = self.source.files.iter().any(|file| matches!(file.bytes, Origin::Converted(_)));
+        if converted {
+            self.check_unchanged()?;
+        }
+        self.adopt(verified, if converted { Placement::Converted } else { Placement::Copied })
+    }
+
+    /// Hashes `feeds` by the cuts, into `targets` if there are any, and signs what was found.
     fn describe(
         &self,
-        subject: &File,
-        model: &ParsedModel,
-        options: &ImportOptions,
-        publisher: &ed25519::Keypair,
-        progress: &mut dyn FnMut(u64),
+        feeds: &[&dyn Feed],
+        targets: &[WeightFile],
+        progress: &mut dyn FnMut(u64, u64),
     ) -> Result<VerifiedManifest, ImportError> {
-        let cuts = chunks::cut(model);
-        if cuts.len() > limits::CHUNKS_PER_ARTIFACT_MAX as usize {
-            return Err(ImportError::TooManyChunks { path: self.path.to_owned(), found: cuts.len() });
+        let (model, total) = (&self.source.model, self.bytes());
+        let mut before = 0;
+        let mut files = Vec::new();
+        for (index, table) in model.files.iter().enumerate() {
+            let mut done = |bytes| progress(before + bytes, total);
+            let hashed = chunks::hash(feeds[index], table.file_bytes, &self.cuts[index], targets.get(index), &mut done);
+            let (chunks, digest): (Vec<Chunk>, Digest) = hashed.map_err(|error| self.read_error(error))?;
+            let name = self.source.files[index].name.clone();
+            files.push(ArtifactFile { name, bytes: table.file_bytes, digest, chunks });
+            before += table.file_bytes;
         }
-        let (chunks, digest) = self.hash(subject, &cuts, progress)?;
-        let file = ArtifactFile { name: file_name(model.kind).to_owned(), bytes: model.file_bytes, digest, chunks };
         let manifest = Manifest {
             kind: model.kind,
-            name: options.name.clone().or_else(|| model.name.clone()).unwrap_or_else(|| stem(self.path)),
-            version: options.version.clone(),
+            name: self.source.manifest_name(),
+            version: String::new(),
             shape: model.shape.clone(),
-            files: vec![file],
+            files,
             base_name: model.base_name.clone(),
         };
         // Opened as every other member will open it: what they would refuse is refused here.
-        let sealed = manifest::seal(manifest, publisher);
-        manifest::open(&sealed.signed).map_err(|source| ImportError::Manifest { path: self.path.to_owned(), source })
+        let sealed = manifest::seal(manifest, self.publisher);
+        manifest::open(&sealed.signed)
+            .map_err(|source| ImportError::Manifest { path: self.source.path.clone(), source })
     }
 
-    fn hash(
-        &self,
-        subject: &File,
-        cuts: &[Cut],
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(Vec<Chunk>, Digest), ImportError> {
-        chunks::hash(subject, cuts, progress).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => ImportError::Changed(self.path.to_owned()),
-            _ => read_error("read", self.path, error),
-        })
+    /// Is there an artifact with files of the same lengths and beginnings? Then it is hashed before it is copied: most
+    /// likely it need not be, and a disk that is nearly full is no reason to refuse it.
+    fn looks_stored(&self, feeds: &[&dyn Feed]) -> Result<bool, ImportError> {
+        let lengths = |verified: &VerifiedManifest| -> Vec<u64> {
+            verified.manifest.files.iter().map(|file| file.bytes).collect()
+        };
+        let ours: Vec<u64> = self.source.model.files.iter().map(|file| file.file_bytes).collect();
+        let held: Vec<Held> = self.store.held().values().cloned().collect();
+        let alike = held.iter().filter(|held| matches!(held, Held::Complete(_)) && lengths(held.verified()) == ours);
+        let alike: Vec<Digest> = alike.filter_map(|held| Some(held.verified().manifest.chunk(0)?.1.digest)).collect();
+        let Some(first) = self.cuts[0].first().filter(|_| !alike.is_empty()) else { return Ok(false) };
+        let mut bytes = vec![0; first.bytes as usize];
+        feeds[0].fill_at(&mut bytes, first.offset).map_err(|error| self.read_error(error))?;
+        Ok(alike.contains(&Digest::of(&bytes)))
     }
 
-    /// Copies chunk by chunk; each must still be what was hashed.
-    fn copy(
-        &self,
-        placed: &Path,
-        verified: &VerifiedManifest,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(), ImportError> {
-        let file = &verified.manifest.files[0];
-        let target = WeightFile::create(placed, file.bytes).map_err(|e| StoreError::io("create", placed, e))?;
-        let mut whole = blake3::Hasher::new();
-        let mut buffer = vec![0; limits::CHUNK_BYTES_MAX as usize];
-        for chunk in &file.chunks {
-            let bytes = &mut buffer[..chunk.bytes as usize];
-            match self.source.read_exact_at(bytes, chunk.offset) {
-                Ok(()) if Digest::of(bytes) == chunk.digest => {}
-                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                    return Err(read_error("read", self.path, error));
-                }
-                _ => return Err(ImportError::Changed(self.path.to_owned())),
+    /// Makes the staged artifact durable and gives it its place.
+    fn adopt(self, verified: VerifiedManifest, placed_by: Placement) -> Result<Imported, ImportError> {
+        for file in &self.source.files {
+            let path = self.staged(&file.name);
+            File::open(&path).and_then(|file| file.sync_all()).map_err(|e| StoreError::io("sync", &path, e))?;
+        }
+        partial::seal_folder(self.staging.path(), &verified)?;
+        let store = self.store;
+        let _structure = store.structure();
+        if let Some(stored) = store.stored(&verified.artifact) {
+            return Ok(Imported { manifest: stored, placed_by: Placement::AlreadyStored });
+        }
+        place(self.staging, &store.complete_folder(&verified.artifact))?;
+        let manifest = Arc::new(verified);
+        let before = store.held().insert(manifest.artifact, Held::Complete(manifest.clone()));
+        if before.is_some() {
+            // A transfer of the same artifact was under way; it has nothing left to bring.
+            store.remove_folder(&store.root.join(PARTIAL_FOLDER).join(manifest.artifact.to_string()))?;
+            store.forget_bitmap(&manifest.artifact);
+        }
+        let provenance = self.source.path.display().to_string();
+        if let Err(error) = store.meta.put_provenance(&manifest.artifact, &provenance) {
+            // The artifact is in its place; where it came from is only for people.
+            warn!(%error, "the origin of an import was not kept");
+        }
+        Ok(Imported { manifest, placed_by })
+    }
+
+    /// The staged files, sharing all blocks of the owner's; `None` where the file system cannot.
+    fn reflink(&self) -> Option<Vec<File>> {
+        let clone = |file: &crate::store::source::SourceFile| match &file.bytes {
+            Origin::File(source) => share::reflink(source, &self.staged(&file.name)),
+            Origin::Converted(_) => None,
+        };
+        let clones: Vec<File> = self.source.files.iter().map_while(clone).collect();
+        if clones.len() == self.source.files.len() {
+            return Some(clones);
+        }
+        self.clear();
+        None
+    }
+
+    /// The staged files, being the owner's; `None` where the system does not let us.
+    fn link(&self) -> Option<Shared> {
+        let mut shared = Shared::default();
+        for file in &self.source.files {
+            let Origin::File(source) = &file.bytes else { return None };
+            if !shared.add(source, &self.staged(&file.name)) {
+                self.clear();
+                return None;
             }
-            whole.update(bytes);
-            target.write_at(chunk.offset, bytes).map_err(|e| StoreError::io("write", placed, e))?;
-            progress(chunk.offset + u64::from(chunk.bytes));
         }
-        if Digest(*whole.finalize().as_bytes()) != file.digest {
-            return Err(ImportError::Changed(self.path.to_owned()));
+        Some(shared)
+    }
+
+    /// Removes files that were staged in vain; what cannot be removed goes with the folder.
+    fn clear(&self) {
+        for file in &self.source.files {
+            let _ = fs::remove_file(self.staged(&file.name));
         }
-        Ok(())
     }
 
-    /// A linked file stays the owner's: at least it must not have changed while it was hashed.
-    fn check_unchanged(&self, verified: &VerifiedManifest) -> Result<(), ImportError> {
-        let file = &verified.manifest.files[0];
-        let sound = chunks::sound(&self.source, &file.chunks).map_err(|e| read_error("read", self.path, e))?;
-        if sound.contains(&false) {
-            return Err(ImportError::Changed(self.path.to_owned()));
+    /// The tables the cuts were made by must be those of the files that stay.
+    fn check_tables<F: std::borrow::Borrow<File>>(&self, files: &[F]) -> Result<(), ImportError> {
+        let table = |file: &F| gguf::parse_file(file.borrow()).ok().map(|header| header.table);
+        let same = |(file, expected): (&F, &FileTable)| table(file).as_ref() == Some(expected);
+        let all = files.iter().zip(&self.source.model.files).all(same);
+        if all { Ok(()) } else { Err(ImportError::Changed(self.source.path.clone())) }
+    }
+
+    fn check_unchanged(&self) -> Result<(), ImportError> {
+        if self.source.is_unchanged() { Ok(()) } else { Err(ImportError::Changed(self.source.path.clone())) }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.source.model.files.iter().map(|file| file.file_bytes).sum()
+    }
+
+    fn staged(&self, name: &str) -> PathBuf {
+        self.staging.path().join(FILES_FOLDER).join(name)
+    }
+
+    fn read_error(&self, source: io::Error) -> ImportError {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof => ImportError::Changed(self.source.path.clone()),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                StoreError::io("write", self.staging.path(), source).into()
+            }
+            _ => ImportError::Read { path: self.source.path.clone(), source },
         }
-        Ok(())
     }
-}
-
-/// The name a file has in the store. Never the owner's: the same bytes are the same artifact wherever they came from.
-fn file_name(kind: ArtifactKind) -> &'static str {
-    match kind {
-        ArtifactKind::Model => "model.gguf",
-        ArtifactKind::Adapter => "adapter.gguf",
-    }
-}
-
-/// The name of a model that states none.
-fn stem(path: &Path) -> String {
-    let stem = gguf::presentable(&path.file_stem().unwrap_or_default().to_string_lossy());
-    if stem.is_empty() { "model".to_owned() } else { stem }
-}
-
-/// Does not wait on a pipe that nobody writes to; `gguf` then refuses what is not a regular file.
-fn open_source(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)
-}
-
-fn create_files_folder(staging: &Path) -> Result<(), StoreError> {
-    let folder = staging.join(FILES_FOLDER);
-    fs::create_dir(&folder).map_err(|e| StoreError::io("create", &folder, e))
-}
-
-/// A file at `placed` that shares all blocks of `source`; `None` where the file system cannot.
-#[cfg(target_os = "linux")]
-fn reflink(source: &File, placed: &Path) -> Option<File> {
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(placed).ok()?;
-    if rustix::fs::ioctl_ficlone(&file, source).is_ok() {
-        return Some(file);
-    }
-    // Nothing was written to it; the copy makes its own.
-    let _ = fs::remove_file(placed);
-    None
-}
-
-#[cfg(not(target_os = "linux"))]
-fn reflink(_source: &File, _placed: &Path) -> Option<File> {
-    None
-}
-
-/// Links the open file itself, not whatever its path now leads to.
-#[cfg(target_os = "linux")]
-fn hard_link(source: &File, placed: &Path) -> bool {
-    use std::os::fd::AsRawFd;
-    let open_file = format!("/proc/self/fd/{}", source.as_raw_fd());
-    let flags = rustix::fs::AtFlags::SYMLINK_FOLLOW;
-    rustix::fs::linkat(rustix::fs::CWD, open_file, rustix::fs::CWD, placed, flags).is_ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn hard_link(_source: &File, _placed: &Path) -> bool {
-    false
-}
-
-fn read_error(what: &'static str, path: &Path, source: io::Error) -> ImportError {
-    ImportError::Read { what, path: path.to_owned(), source }
 }

@@ -9,13 +9,17 @@ pub mod chunks;
 pub mod datadir;
 pub mod disk;
 pub mod error;
+pub mod feed;
 mod framed;
 pub mod gguf;
+pub mod huggingface;
 pub mod identity;
 pub mod import;
 pub mod meta;
 mod partial;
+pub mod safetensors;
 mod scan;
+pub mod source;
 #[cfg(test)]
 mod tests;
 mod weightfile;

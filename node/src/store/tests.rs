@@ -8,6 +8,7 @@ use libp2p_identity::ed25519;
 
 use super::gguf::sample::Sample;
 use super::import::{ImportError, ImportOptions, Imported, Placement};
+use super::source::{Source, SourceError};
 use super::*;
 use crate::core::artifact::{ArtifactFile, ArtifactKind, Manifest, Shape};
 use crate::core::limits;
@@ -52,7 +53,8 @@ impl Machine {
     }
 
     fn try_import(&self, path: &Path, options: &ImportOptions) -> Result<Imported, ImportError> {
-        self.store().import(path, options, &keypair(), &mut |_, _| {})
+        let source = Source::open(path, None)?;
+        self.store().import(&source, options, &keypair(), &mut |_, _| {})
     }
 
     /// Nothing is left under way or half made.
@@ -230,16 +232,11 @@ fn the_same_bytes_are_stored_once_and_bad_files_leave_nothing() {
     for bad in [&b"PK not a model"[..], &whole[..whole.len() - 1], &whole[..100]] {
         fs::write(&path, bad).unwrap();
         let error = machine.try_import(&path, &ImportOptions::default()).unwrap_err();
-        assert!(matches!(error, ImportError::Model { .. }), "{error}");
+        assert!(matches!(error, ImportError::Source(SourceError::Gguf { .. })), "{error}");
     }
-    let error = machine.try_import(machine.folder.path(), &ImportOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("GGUF"), "{error}");
-    fs::write(&path, &whole).unwrap();
-    let options = ImportOptions { version: "v".repeat(100), ..ImportOptions::default() };
-    assert!(matches!(machine.try_import(&path, &options), Err(ImportError::Manifest { .. })));
     assert!(matches!(
         machine.try_import(&machine.folder.path().join("absent"), &ImportOptions::default()),
-        Err(ImportError::Read { .. })
+        Err(ImportError::Source(SourceError::Open { .. }))
     ));
     assert_eq!(machine.store().complete().len(), 1);
     machine.assert_tidy();
@@ -262,7 +259,7 @@ fn linking_is_done_only_when_asked_for() {
     let machine = Machine::new();
     let path = machine.folder.path().join("linked.gguf");
     fs::write(&path, big().bytes()).unwrap();
-    let options = ImportOptions { link: true, ..ImportOptions::default() };
+    let options = ImportOptions { link: true };
     let imported = machine.try_import(&path, &options).unwrap();
     if imported.placed_by == Placement::Linked {
         let placed = machine.store().model_path(&imported.manifest.artifact).unwrap();
@@ -306,4 +303,51 @@ fn two_threads_write_one_artifact() {
         }
     });
     theirs.store().finish(&manifest.artifact).unwrap();
+}
+
+#[test]
+fn a_split_model_is_one_artifact_whatever_its_files_are_called() {
+    let machine = Machine::new();
+    let mut imported = Vec::new();
+    for prefix in ["one", "another name"] {
+        let parts = gguf::sample::split(&big(), 3);
+        let paths: Vec<PathBuf> =
+            (1..=3).map(|number| machine.folder.path().join(gguf::split::part_name(prefix, number, 3))).collect();
+        for (path, part) in paths.iter().zip(&parts) {
+            fs::write(path, part.bytes()).unwrap();
+        }
+        imported.push(machine.try_import(&paths[0], &ImportOptions::default()).unwrap());
+        let model = machine.store().model_path(&imported[0].manifest.artifact).unwrap();
+        assert!(model.ends_with("model-00001-of-00003.gguf"), "{}", model.display());
+        for (number, part) in parts.iter().enumerate() {
+            let name = gguf::split::part_name("model", number + 1, 3);
+            assert_eq!(fs::read(model.with_file_name(name)).unwrap(), part.bytes());
+        }
+    }
+    assert_eq!(imported[0].manifest, imported[1].manifest);
+    assert_eq!(imported[1].placed_by, Placement::AlreadyStored);
+    assert_eq!(machine.store().complete().len(), 1);
+    machine.assert_tidy();
+}
+
+#[test]
+fn an_import_that_fails_gives_a_linked_file_back_as_it_was() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let machine = Machine::new();
+    let path = machine.folder.path().join("linked.gguf");
+    fs::write(&path, big().bytes()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let source = Source::open(&path, None).unwrap();
+    // Changed after it was opened, in a way that only its stamp tells.
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let options = ImportOptions { link: true };
+    match machine.store().import(&source, &options, &keypair(), &mut |_, _| {}) {
+        Err(error) => assert!(matches!(error, ImportError::Changed(_)), "{error}"),
+        // Where blocks are shared the owner's file does not matter any more.
+        Ok(imported) => assert_eq!(imported.placed_by, Placement::Reflinked),
+    }
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
+    assert_eq!(fs::metadata(&path).unwrap().nlink(), 1);
+    machine.assert_tidy();
 }

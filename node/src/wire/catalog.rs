@@ -96,8 +96,13 @@ fn publication_from_proto(proto: &v1::Publication) -> Result<Publication, WireEr
         chunks: proto.chunks,
         shape: shape_from_proto(shape)?,
         name: text("publication name", &proto.name, 128)?,
-        version: text("publication version", &proto.version, 64)?,
+        version: version(&proto.version)?,
     })
+}
+
+/// What people call a version of a publication: at most 64 bytes, no control characters.
+pub fn version(version: &str) -> Result<String, WireError> {
+    text("publication version", version, 64)
 }
 
 fn roster_to_proto(roster: &SlotRoster) -> v1::SlotRoster {

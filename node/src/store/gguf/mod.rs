@@ -1,10 +1,12 @@
 //! GGUF (versions 2 and 3), read in Rust with every bound checked, so that no byte of a model reaches native code before
-//! it was found sound here. Reads headers only, never weights. Called by `store::import` and, for `fednode fit`, by the
+//! it was found sound here. Reads headers only, never weights. Called by `store::source` and by the
 //! driver. The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 mod model;
 pub mod reader;
+pub mod split;
 pub mod table;
+pub mod write;
 
 #[cfg(test)]
 pub(crate) mod sample;
@@ -18,7 +20,7 @@ use std::path::Path;
 
 use crate::core::artifact::{ArtifactKind, Shape};
 use crate::core::limits;
-use crate::store::gguf::reader::{Header, Metadata};
+use crate::store::gguf::reader::{HeaderReader, Metadata};
 use crate::store::gguf::table::Tensor;
 
 pub(crate) use model::presentable;
@@ -32,10 +34,8 @@ const ENTRY_BYTES_MIN: u64 = 8 + 1 + 4 + 1;
 /// Why a file is not a model this program takes.
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
-    /// A folder, such as a Hugging Face download.
-    #[error(
-        "this is a folder; convert it to one GGUF file in F16 first (llama.cpp: convert_hf_to_gguf.py --outtype f16) and give that file"
-    )]
+    /// A folder where a file was expected.
+    #[error("this is a folder, not a GGUF file; give the file itself")]
     Folder,
     /// Neither a file nor a folder.
     #[error("not a regular file")]
@@ -128,11 +128,35 @@ pub enum GgufError {
     /// A vocabulary, say.
     #[error("not a model: the file has no tensors")]
     NoTensors,
-    /// One of several parts.
+    /// One of several parts, alone.
     #[error(
-        "this is one of {0} parts of a split model; merge them first (llama.cpp: llama-gguf-split --merge) and give the merged file"
+        "this is one of {0} parts of a split model, but its name does not say so; name the parts NAME-00001-of-{0:05}.gguf and so on, and give the first"
     )]
     Split(u32),
+    /// A part is not where the others are.
+    #[error("part {path} of this split model cannot be opened: {source}; put all its parts into one folder")]
+    PartMissing {
+        /// The missing file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A part is damaged.
+    #[error("part {number}: {source}")]
+    Part {
+        /// Which part, from 1.
+        number: usize,
+        /// What is wrong with it.
+        source: Box<GgufError>,
+    },
+    /// The parts do not belong together.
+    #[error("part {number} of this split model does not belong to the first: {why}; copy or download all parts again")]
+    PartMixed {
+        /// Which part, from 1.
+        number: usize,
+        /// What does not match.
+        why: String,
+    },
     /// A GGUF file that is neither model nor LoRA adapter.
     #[error("general.type is {0:?}; fednode takes models and LoRA adapters")]
     Kind(String),
@@ -144,7 +168,7 @@ pub enum GgufError {
     Io(#[from] io::Error),
 }
 
-/// A GGUF file found sound, as far as its header and its length can tell.
+/// A GGUF model or adapter found sound, as far as the headers and lengths of its files can tell.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ParsedModel {
     /// Model or adapter.
@@ -157,23 +181,46 @@ pub struct ParsedModel {
     pub base_name: String,
     /// A chat template is there.
     pub has_chat_template: bool,
+    /// All metadata, of the first file; of large values only their size.
+    pub metadata: Metadata,
+    /// The tensor tables: one, or one per part of a split model, in order.
+    pub files: Vec<FileTable>,
+}
+
+/// Where the tensors of one file lie.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileTable {
     /// The tensors in the order of the table.
     pub tensors: Vec<Tensor>,
     /// Where the data section begins.
     pub data_start: u64,
     /// The file's length.
     pub file_bytes: u64,
-    /// All metadata; of large values only their size.
-    pub metadata: Metadata,
 }
 
-/// Reads the header of the file at `path`.
+impl ParsedModel {
+    /// The tensors of all files.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.files.iter().flat_map(|file| &file.tensors)
+    }
+}
+
+/// One file's header, before it is known what the file is part of.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Header {
+    /// All metadata; of large values only their size.
+    pub metadata: Metadata,
+    /// Where the tensors lie.
+    pub table: FileTable,
+}
+
+/// Reads the header of the file at `path`, and those of the other parts if it is one part of a split model.
 pub fn inspect(path: &Path) -> Result<ParsedModel, GgufError> {
-    parse_file(&File::open(path)?)
+    Ok(split::open(path)?.model)
 }
 
 /// Reads the header of an open file, whatever its position.
-pub fn parse_file(file: &File) -> Result<ParsedModel, GgufError> {
+pub fn parse_file(file: &File) -> Result<Header, GgufError> {
     let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Err(GgufError::Folder);
@@ -181,12 +228,17 @@ pub fn parse_file(file: &File) -> Result<ParsedModel, GgufError> {
     if !metadata.is_file() {
         return Err(GgufError::NotAFile);
     }
-    parse(BufReader::with_capacity(64 << 10, FromStart { file, position: 0 }), metadata.len())
+    parse_header(BufReader::with_capacity(64 << 10, FromStart { file, position: 0 }), metadata.len())
 }
 
-/// Reads a header from its first byte. `file_bytes` is the length of the whole file.
+/// Reads a whole model's header from its first byte. `file_bytes` is the length of the whole file.
 pub fn parse<R: Read>(reader: R, file_bytes: u64) -> Result<ParsedModel, GgufError> {
-    let mut header = Header::new(reader, file_bytes);
+    split::join(vec![parse_header(reader, file_bytes)?])
+}
+
+/// Reads one file's header from its first byte; the file may be a part of a split model.
+pub fn parse_header<R: Read>(reader: R, file_bytes: u64) -> Result<Header, GgufError> {
+    let mut header = HeaderReader::new(reader, file_bytes);
     if file_bytes < MAGIC.len() as u64 || header.array("the magic")? != MAGIC {
         return Err(GgufError::Magic);
     }
@@ -198,16 +250,13 @@ pub fn parse<R: Read>(reader: R, file_bytes: u64) -> Result<ParsedModel, GgufErr
     let tensor_count = table::read_count(&mut header)?;
     let metadata = read_metadata(&mut header)?;
     let mut tensors = table::read_entries(&mut header, tensor_count)?;
-    if tensors.is_empty() {
-        return Err(GgufError::NoTensors);
-    }
     let alignment = alignment(&metadata)?;
     let data_start = header.position().next_multiple_of(alignment);
     table::place(&mut tensors, data_start, alignment, file_bytes)?;
-    model::describe(metadata, tensors, data_start, file_bytes)
+    Ok(Header { metadata, table: FileTable { tensors, data_start, file_bytes } })
 }
 
-fn read_metadata<R: Read>(header: &mut Header<R>) -> Result<Metadata, GgufError> {
+fn read_metadata<R: Read>(header: &mut HeaderReader<R>) -> Result<Metadata, GgufError> {
     let count = header.count("the number of metadata entries", limits::METADATA_ENTRIES_MAX, ENTRY_BYTES_MIN)?;
     let mut metadata = Metadata::default();
     for _ in 0..count {

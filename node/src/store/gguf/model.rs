@@ -1,21 +1,18 @@
-//! What a sound GGUF file describes: a model or an adapter, its shape, its name. Called by `gguf::parse`.
+//! What a sound GGUF file describes: a model or an adapter, its shape, its name. Called by `gguf::split`.
 
 use crate::core::artifact::{ArtifactKind, Shape};
 use crate::store::gguf::reader::{Metadata, Value};
 use crate::store::gguf::table::{Tensor, weakest_precision};
-use crate::store::gguf::{GgufError, ParsedModel};
+use crate::store::gguf::{FileTable, GgufError, ParsedModel};
 
 /// The longest name a manifest carries.
 const NAME_BYTES_MAX: usize = 128;
 
-pub(super) fn describe(
-    metadata: Metadata,
-    tensors: Vec<Tensor>,
-    data_start: u64,
-    file_bytes: u64,
-) -> Result<ParsedModel, GgufError> {
-    if let Some(parts) = metadata.number("split.count").filter(|&parts| parts > 1) {
-        return Err(GgufError::Split(parts));
+/// What the files say together; `metadata` is that of the first.
+pub(super) fn describe(metadata: Metadata, files: Vec<FileTable>) -> Result<ParsedModel, GgufError> {
+    let tensors: Vec<&Tensor> = files.iter().flat_map(|file| &file.tensors).collect();
+    if tensors.is_empty() {
+        return Err(GgufError::NoTensors);
     }
     let kind = match metadata.text("general.type") {
         None | Some("model") => ArtifactKind::Model,
@@ -33,7 +30,7 @@ pub(super) fn describe(
     };
     let name = metadata.text("general.name").map(presentable).filter(|name| !name.is_empty());
     let has_chat_template = metadata.value("tokenizer.chat_template").is_some();
-    Ok(ParsedModel { kind, shape, name, base_name, has_chat_template, tensors, data_start, file_bytes, metadata })
+    Ok(ParsedModel { kind, shape, name, base_name, has_chat_template, metadata, files })
 }
 
 /// `text` without control characters, cut to what a manifest may carry.
@@ -79,8 +76,8 @@ fn architecture(metadata: &Metadata) -> Result<&str, GgufError> {
 }
 
 /// Sizes that follow from the tensor table alone; the table's checks keep both sums below 2^64, the wire's below 2^50.
-fn sizes(architecture: &str, tensors: &[Tensor]) -> Result<Shape, GgufError> {
-    let total = |each: fn(&Tensor) -> u64| tensors.iter().map(each).try_fold(0u64, u64::checked_add);
+fn sizes(architecture: &str, tensors: &[&Tensor]) -> Result<Shape, GgufError> {
+    let total = |each: fn(&Tensor) -> u64| tensors.iter().map(|tensor| each(tensor)).try_fold(0u64, u64::checked_add);
     let bounded = |sum: Option<u64>| {
         let found = sum.unwrap_or(u64::MAX);
         if found <= 1 << 50 {
@@ -98,14 +95,14 @@ fn sizes(architecture: &str, tensors: &[Tensor]) -> Result<Shape, GgufError> {
     })
 }
 
-fn adapter_shape(metadata: &Metadata, tensors: &[Tensor]) -> Result<Shape, GgufError> {
+fn adapter_shape(metadata: &Metadata, tensors: &[&Tensor]) -> Result<Shape, GgufError> {
     match metadata.text("adapter.type") {
         Some("lora") => sizes(architecture(metadata)?, tensors),
         _ => Err(GgufError::Kind("adapter, but not of adapter.type lora".to_owned())),
     }
 }
 
-fn model_shape(metadata: &Metadata, tensors: &[Tensor]) -> Result<Shape, GgufError> {
+fn model_shape(metadata: &Metadata, tensors: &[&Tensor]) -> Result<Shape, GgufError> {
     let architecture = architecture(metadata)?;
     let keys = Keys { metadata, architecture };
     let embedding = keys.required("embedding_length", 1 << 20)?;

@@ -78,15 +78,15 @@ impl Metadata {
 }
 
 /// A header being read: where we are, and how long the file is.
-pub(super) struct Header<R> {
+pub(super) struct HeaderReader<R> {
     inner: R,
     position: u64,
     file_bytes: u64,
 }
 
-impl<R: Read> Header<R> {
-    pub(super) fn new(inner: R, file_bytes: u64) -> Header<R> {
-        Header { inner, position: 0, file_bytes }
+impl<R: Read> HeaderReader<R> {
+    pub(super) fn new(inner: R, file_bytes: u64) -> HeaderReader<R> {
+        HeaderReader { inner, position: 0, file_bytes }
     }
 
     pub(super) fn position(&self) -> u64 {

@@ -137,3 +137,24 @@ impl Sample {
         bytes
     }
 }
+
+/// `whole` in `count` parts, as llama-gguf-split makes them: all metadata in the first, tensors dealt out in order.
+pub fn split(whole: &Sample, count: usize) -> Vec<Sample> {
+    let total = whole.tensors.len();
+    let per_part = total.div_ceil(count);
+    let part = |number: usize| {
+        let mut part = if number == 0 { whole.clone() } else { Sample::empty() };
+        (part.tensors, part.data) = (Vec::new(), Vec::new());
+        part = part.number("split.no", number as u32).number("split.count", count as u32);
+        part = part.number("split.tensors.count", total as u32);
+        for (index, entry) in whole.tensors.iter().enumerate().skip(number * per_part).take(per_part) {
+            part.pad_data();
+            let end = whole.tensors.get(index + 1).map_or(whole.data.len(), |next| next.offset as usize);
+            let offset = part.data.len() as u64;
+            part.data.extend_from_slice(&whole.data[entry.offset as usize..end]);
+            part.tensors.push(Entry { offset, ..entry.clone() });
+        }
+        part
+    };
+    (0..count).map(part).collect()
+}

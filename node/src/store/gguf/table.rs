@@ -7,7 +7,7 @@ use std::io::Read;
 use crate::core::artifact::Precision;
 use crate::core::limits;
 use crate::store::gguf::GgufError;
-use crate::store::gguf::reader::Header;
+use crate::store::gguf::reader::HeaderReader;
 
 /// Dimensions a tensor may have, as in ggml.
 const DIMENSIONS_MAX: u32 = 4;
@@ -70,6 +70,16 @@ impl Dtype {
         TYPES.iter().find(|row| row.0 == number).map(|row| Dtype { row })
     }
 
+    /// The number that files call it by.
+    pub fn number(self) -> u32 {
+        self.row.0
+    }
+
+    /// The type called `name`.
+    pub fn from_name(name: &str) -> Option<Dtype> {
+        TYPES.iter().find(|row| row.1 == name).map(|row| Dtype { row })
+    }
+
     /// Such as `F16` or `Q4_K`.
     pub fn name(self) -> &'static str {
         self.row.1
@@ -119,7 +129,7 @@ impl Tensor {
 }
 
 /// Reads `count` entries. Offsets are still relative to the data section, whose start is not known yet.
-pub(super) fn read_entries<R: Read>(header: &mut Header<R>, count: u64) -> Result<Vec<Tensor>, GgufError> {
+pub(super) fn read_entries<R: Read>(header: &mut HeaderReader<R>, count: u64) -> Result<Vec<Tensor>, GgufError> {
     let mut tensors = Vec::new();
     let mut names = BTreeSet::new();
     for _ in 0..count {
@@ -133,11 +143,11 @@ pub(super) fn read_entries<R: Read>(header: &mut Header<R>, count: u64) -> Resul
 }
 
 /// How many tensors the header says there are.
-pub(super) fn read_count<R: Read>(header: &mut Header<R>) -> Result<u64, GgufError> {
+pub(super) fn read_count<R: Read>(header: &mut HeaderReader<R>) -> Result<u64, GgufError> {
     header.count("the number of tensors", limits::TENSORS_PER_FILE_MAX, ENTRY_BYTES_MIN)
 }
 
-fn read_entry<R: Read>(header: &mut Header<R>) -> Result<Tensor, GgufError> {
+fn read_entry<R: Read>(header: &mut HeaderReader<R>) -> Result<Tensor, GgufError> {
     let what = "the tensor table";
     let name = header.name("a tensor's name")?;
     if name.len() > TENSOR_NAME_BYTES_MAX || name.contains(['/', '\\']) {
@@ -202,7 +212,7 @@ pub(super) fn place(tensors: &mut [Tensor], data_start: u64, alignment: u64, fil
 
 /// The weakest precision among tensors of two or more dimensions: quantised before BF16 before F16 before F32, and among
 /// the quantised the one of fewest bits. A file of vectors only is judged by those.
-pub(super) fn weakest_precision(tensors: &[Tensor]) -> Precision {
+pub(super) fn weakest_precision(tensors: &[&Tensor]) -> Precision {
     let matrices_exist = tensors.iter().any(|tensor| tensor.dims.len() > 1);
     let counted = tensors.iter().filter(|tensor| !matrices_exist || tensor.dims.len() > 1);
     let rank = |dtype: Dtype| match dtype.precision() {

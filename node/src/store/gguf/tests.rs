@@ -30,9 +30,10 @@ fn a_sound_model_is_described() {
         assert_eq!(shape.parameters, 64 * 3 + 64 + 64 * 96);
         assert_eq!(shape.precision, Precision::F16);
         assert!(!model.has_chat_template);
-        let last = model.tensors.last().unwrap();
-        assert_eq!(last.offset + last.bytes, model.file_bytes);
-        assert_eq!(model.data_start, sample.header().len().next_multiple_of(32) as u64);
+        let file = &model.files[0];
+        let last = file.tensors.last().unwrap();
+        assert_eq!(last.offset + last.bytes, file.file_bytes);
+        assert_eq!(file.data_start, sample.header().len().next_multiple_of(32) as u64);
     }
 }
 

@@ -226,10 +226,11 @@ impl Machine {
                 }
             }
             Input::Finished(artifact, result) => {
-                if result.is_ok() {
+                let stored = result.is_ok();
+                self.transfers.finished(now, artifact, result);
+                if stored {
                     self.stored(now, artifact);
                 }
-                self.transfers.finished(now, artifact, result);
             }
             Input::Loaded(slot, result) => {
                 if let Err(why) = &result {

@@ -9,7 +9,7 @@ use crate::core::pins::Pin;
 use crate::core::placement::plan::{PlannedReplica, Strategy};
 use crate::core::roster::{RosterSlot, SlotPolicy, SlotRoster};
 use crate::core::route::Ask;
-use crate::core::transfer::ChunkOutcome;
+use crate::core::transfer::{self, ChunkOutcome};
 use crate::core::types::{Duration, FederationId};
 
 const GIB: u64 = 1 << 30;
@@ -267,6 +267,8 @@ fn what_is_pinned_is_fetched_wherever_the_plan_wants_it_and_a_delegate_keeps_not
         world.tell(id(node), pins(Pin::Artifact(Digest::of(b"A"))));
     }
     assert!(world.nodes[&id(2)].on_disk().contains(&Digest::of(b"A")));
+    let stages: Vec<_> = world.nodes[&id(2)].transfers().iter().map(|(_, transfer)| transfer.stage).collect();
+    assert_eq!(stages, [transfer::Stage::Done]);
     assert!(world.nodes[&id(3)].transfers().iter().next().is_none());
     // A slot that is pinned before anything is in it.
     world.tell(id(2), pins(Pin::Slot(slot("B"), None)));

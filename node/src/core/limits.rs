@@ -80,6 +80,15 @@ pub const REDIAL_FIRST: Duration = Duration::from_secs(1);
 pub const REDIAL_LONGEST: Duration = Duration::from_secs(15);
 /// A connection that ended sooner was refused by the other side: dialling again at once would spin.
 pub const CONNECTION_LIVED: Duration = Duration::from_secs(1);
+/// Streams of one connection, both ways: a dozen are in use, and the peer is not trusted to keep to that.
+pub const STREAMS_PER_CONNECTION_MAX: usize = 256;
+/// What the receive windows of one connection may grow beyond their first 256 KiB each, in all: twice what is under way on a
+/// gigabit line of 60 ms. A peer may make us hold this much.
+pub const CONNECTION_WINDOW_BYTES: usize = 16 << 20;
+/// Largest frame we send (DESIGN 16): large ones cost less, and nothing urgent waits longer behind one than 2 ms at a gigabit.
+pub const FRAME_BYTES: usize = 256 << 10;
+/// Read from a busy socket at once (DESIGN 16).
+pub const SOCKET_READ_BYTES: usize = 256 << 10;
 /// Accepted streams of one protocol that wait to be served; more are reset.
 pub const STREAMS_WAITING_MAX: usize = 256;
 /// Streams being opened on one connection; more answer Busy.

@@ -103,9 +103,11 @@ pub const NET_EVENTS_MAX: usize = 256;
 pub const NET_EVENTS_HELD_MAX: usize = 4096;
 /// Each step of joining.
 pub const JOIN_STEP: Duration = Duration::from_secs(10);
-/// One chunk, from request to last byte: 4 MiB over a megabit line.
+/// One chunk, from when it is its turn to its last byte: 4 MiB over a line of little more than a megabit.
 pub const CHUNK_WAIT: Duration = Duration::from_secs(30);
-/// Chunks read and sent at once: bounds a sender's memory to 32 × 4 MiB; more answer Busy.
+/// Read from the disk and handed to the connection at once: the processor's cache still holds it when it is encrypted.
+pub const CHUNK_PIECE_BYTES: usize = 1 << 20;
+/// Chunks read and sent at once: bounds a sender's memory to 32 × 1 MiB beside the windows; more answer Busy.
 pub const CHUNKS_SERVED_MAX: usize = 32;
 /// Open streams of the weight data plane that are served: the full depth for 128 members; more are closed.
 pub const CHUNK_STREAMS_MAX: usize = 1024;

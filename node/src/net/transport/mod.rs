@@ -1,7 +1,7 @@
 //! How bytes reach a peer: TCP without Nagle's delay, TLS 1.3 or Noise for encryption and identity, yamux for streams. All
 //! of it is tuned for weights (DESIGN 16); everything above this folder sees streams only.
 
-pub(crate) mod cipher;
+mod cipher;
 mod muxer;
 mod read_ahead;
 mod security;
@@ -11,17 +11,20 @@ mod tls;
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, Transport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, dns, tcp};
+use rustls::{ClientConfig, ServerConfig};
 
 use crate::core::limits;
 use crate::net::transport::muxer::Multiplex;
 use crate::net::transport::read_ahead::ReadAhead;
 use crate::net::transport::security::Security;
+use crate::net::transport::tls::Tls;
 use crate::net::{NetError, std_duration};
 
 /// The transport of the node whose identity is `keypair`.
@@ -56,6 +59,16 @@ where
         .multiplex(Multiplex)
         .timeout(std_duration(limits::HANDSHAKE))
         .boxed()
+}
+
+/// See [`crate::net::tls_configs`].
+pub(super) fn tls_configs(keypair: &Keypair) -> Result<(Arc<ServerConfig>, Arc<ClientConfig>), NetError> {
+    Ok(Tls::new(keypair, cipher::has_aes())?.configs())
+}
+
+/// See [`crate::net::preferred_cipher`].
+pub(super) fn preferred_cipher() -> &'static str {
+    cipher::suites(cipher::has_aes()).first().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown")
 }
 
 /// What the system said, under all the layers that wrapped it: the kind of the innermost I/O error.

@@ -64,6 +64,11 @@ impl Tls {
         Ok(Tls { server: Arc::new(server), client: Arc::new(client) })
     }
 
+    /// What rustls needs for each role: dialled, dialling.
+    pub(super) fn configs(self) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+        (self.server, self.client)
+    }
+
     /// The handshake of the side that was dialled.
     pub(super) async fn accept<C>(self, socket: C) -> Result<(PeerId, TlsStream<C>), SecurityError>
     where

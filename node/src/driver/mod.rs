@@ -2,6 +2,7 @@
 //! happened back as inputs. It logs both. All rooms meet here and nowhere else.
 
 mod address_book;
+mod buffers;
 mod clock;
 mod effects;
 mod error;

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::core::limits;
 use crate::core::machine::Input;
 use crate::core::transfer::ChunkOutcome;
 use crate::core::types::{Digest, NodeId};
+use crate::driver::buffers::{Buffer, Buffers};
 use crate::driver::event_loop::{Event, Events};
 use crate::net::weights::{ChunkMissing, ChunkSource, FetchError, WeightsClient};
 use crate::rpc::peers::Peers;
@@ -18,8 +20,8 @@ use crate::wire::manifest::VerifiedManifest;
 pub struct StoreChunks(pub Arc<Store>);
 
 impl ChunkSource for StoreChunks {
-    fn read(&self, artifact: &Digest, chunk: u32) -> Result<Vec<u8>, ChunkMissing> {
-        self.0.read_chunk(artifact, chunk).map_err(|error| {
+    fn read(&self, artifact: &Digest, chunk: u32, from: u32, piece: &mut Vec<u8>) -> Result<u32, ChunkMissing> {
+        self.0.read_piece(artifact, chunk, from, piece).map_err(|error| {
             tracing::debug!(%error, artifact = %artifact.short(), chunk, "chunk not served");
             ChunkMissing
         })
@@ -33,13 +35,14 @@ pub struct Weights {
     client: WeightsClient,
     peers: Peers,
     manifests: Arc<Mutex<BTreeMap<Digest, VerifiedManifest>>>,
+    buffers: Buffers,
     events: Events,
 }
 
 impl Weights {
     /// Over `client` and `peers` into `store`.
     pub fn new(store: Option<Arc<Store>>, client: WeightsClient, peers: Peers, events: Events) -> Weights {
-        Weights { store, client, peers, manifests: Arc::default(), events }
+        Weights { store, client, peers, manifests: Arc::default(), buffers: Buffers::default(), events }
     }
 
     /// A member's connection ended.
@@ -111,20 +114,22 @@ impl Weights {
     pub fn fetch(&self, artifact: Digest, chunk: u32, bytes: u32, from: NodeId) {
         let weights = self.clone();
         tokio::spawn(async move {
-            let fetched = weights.client.fetch(from, artifact, chunk, bytes).await;
+            let fetched = weights.fetch_chunk(artifact, chunk, bytes, from).await;
             let outcome = match (fetched, weights.store.clone()) {
-                (Ok(bytes), Some(store)) => match blocking(move || store.write_chunk(&artifact, chunk, &bytes)).await {
-                    Ok(true) => ChunkOutcome::Stored,
-                    Ok(false) => {
-                        tracing::warn!(artifact = %artifact.short(), chunk, %from, "corrupt chunk refused");
-                        ChunkOutcome::Corrupt
+                (Ok((buffer, digest)), Some(store)) => {
+                    match blocking(move || store.write_hashed(&artifact, chunk, buffer.bytes(), digest)).await {
+                        Ok(true) => ChunkOutcome::Stored,
+                        Ok(false) => {
+                            tracing::warn!(artifact = %artifact.short(), chunk, %from, "corrupt chunk refused");
+                            ChunkOutcome::Corrupt
+                        }
+                        Err(error) => {
+                            tracing::warn!(artifact = %artifact.short(), chunk, %error, "chunk not written");
+                            weights.input(Input::TransferPaused(artifact, error.to_string())).await;
+                            return;
+                        }
                     }
-                    Err(error) => {
-                        tracing::warn!(artifact = %artifact.short(), chunk, %error, "chunk not written");
-                        weights.input(Input::TransferPaused(artifact, error.to_string())).await;
-                        return;
-                    }
-                },
+                }
                 (Err(FetchError::Missing), _) => ChunkOutcome::Missing,
                 (Err(error), _) => {
                     tracing::debug!(artifact = %artifact.short(), chunk, %from, %error, "chunk not fetched");
@@ -136,6 +141,27 @@ impl Weights {
         });
     }
 
+    /// Gets one chunk into memory, hashed as it came.
+    async fn fetch_chunk(
+        &self,
+        artifact: Digest,
+        chunk: u32,
+        bytes: u32,
+        from: NodeId,
+    ) -> Result<(Buffer, Digest), FetchError> {
+        let manifest = self.store.as_ref().and_then(|store| store.manifest(&artifact));
+        let place = manifest.and_then(|verified| verified.manifest.chunk(chunk));
+        let offset = place.map_or(0, |(_, chunk)| chunk.offset);
+        let mut buffer = self.buffers.take(bytes.min(limits::CHUNK_BYTES_MAX), offset);
+        let mut hasher = blake3::Hasher::new();
+        let mut seen = |piece: &[u8]| {
+            hasher.update(piece);
+        };
+        let length = self.client.fetch(from, artifact, chunk, buffer.bytes_mut(), &mut seen).await?;
+        buffer.shorten(length);
+        Ok((buffer, Digest(*hasher.finalize().as_bytes())))
+    }
+
     /// Verifies the whole and puts it in place.
     pub fn finish(&self, artifact: Digest) {
         let weights = self.clone();
@@ -144,6 +170,7 @@ impl Weights {
                 Some(store) => blocking(move || store.finish(&artifact)).await.map_err(|error| error.to_string()),
                 None => Err("this node stores nothing".to_owned()),
             };
+            weights.buffers.release();
             match &finished {
                 Ok(()) => tracing::info!(artifact = %artifact.short(), "artifact verified and in place"),
                 Err(why) => tracing::warn!(artifact = %artifact.short(), why, "artifact not finished"),

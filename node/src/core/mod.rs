@@ -7,6 +7,7 @@ pub mod coordinator;
 pub mod limits;
 pub mod machine;
 pub mod membership;
+pub mod pins;
 pub mod placement;
 pub mod residency;
 pub mod roster;

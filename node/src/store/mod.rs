@@ -15,6 +15,7 @@ pub mod identity;
 pub mod import;
 pub mod meta;
 mod partial;
+pub mod pins;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -330,4 +331,15 @@ fn read_chunk_of(file: &File, chunk: &Chunk) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; chunk.bytes as usize];
     file.read_exact_at(&mut bytes, chunk.offset)?;
     Ok(bytes)
+}
+
+/// See `fuzzing`.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_stored(bytes: &[u8]) {
+    for version in 0..3 {
+        let _ = framed::unwrap(version, bytes);
+    }
+    assert_eq!(framed::unwrap(1, &framed::wrap(1, bytes)), Ok(bytes));
+    let stored = <identity::StoredMembership as prost::Message>::decode(bytes);
+    let _ = stored.map(identity::StoredMembership::into_membership);
 }

@@ -9,6 +9,7 @@ mod readers;
 mod routing;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,11 +18,12 @@ use crate::core::coordinator::{self, Coordinator};
 use crate::core::limits;
 use crate::core::membership::advert::{Advert, Gossip};
 use crate::core::membership::roster::{MemberRoster, Role};
-use crate::core::membership::table::{Presence, Table};
+use crate::core::membership::table::Table;
+use crate::core::pins::Pins;
 use crate::core::placement::plan::{Plan, Strategy};
 use crate::core::residency::{self, Residency};
 use crate::core::route::Router;
-use crate::core::transfer::{self, Transfers};
+use crate::core::transfer::Transfers;
 use crate::core::types::{Digest, NodeId, SlotName, Time};
 
 pub use io::{Input, Output};
@@ -58,6 +60,9 @@ pub struct Machine {
     residency: Residency,
     transfers: Transfers,
     router: Router,
+    pins: Pins,
+    /// What the plan wants on this disk.
+    planned: BTreeSet<Digest>,
     on_disk: BTreeSet<Digest>,
     partial: BTreeMap<Digest, u32>,
     disk_free_bytes: u64,
@@ -84,6 +89,8 @@ impl Machine {
             residency: Residency::default(),
             transfers: Transfers::new(config.me),
             router: Router::default(),
+            pins: Pins::default(),
+            planned: BTreeSet::new(),
             on_disk: BTreeSet::new(),
             partial: BTreeMap::new(),
             disk_free_bytes: 0,
@@ -170,6 +177,7 @@ impl Machine {
             Input::Members(roster) => self.members_changed(now, roster, outbox),
             Input::Record(record) => {
                 if self.config.members.member(&record.author).is_some() && self.config.catalog.merge(*record) {
+                    self.want();
                     self.plan_dirty(now);
                 }
             }
@@ -194,6 +202,10 @@ impl Machine {
                 if self.transfers.manifest(artifact, chunk_bytes) {
                     outbox.push(Output::Begin(artifact));
                 }
+            }
+            Input::Pins(pins) => {
+                self.pins = pins;
+                self.want();
             }
             other => self.take_work(now, other),
         }
@@ -220,10 +232,11 @@ impl Machine {
                 }
             }
             Input::Finished(artifact, result) => {
-                if result.is_ok() {
+                let stored = result.is_ok();
+                self.transfers.finished(now, artifact, result);
+                if stored {
                     self.stored(now, artifact);
                 }
-                self.transfers.finished(now, artifact, result);
             }
             Input::Loaded(slot, result) => {
                 if let Err(why) = &result {
@@ -238,12 +251,6 @@ impl Machine {
             Input::RequestEnded(request, well) => self.router.ended(request, well),
             _ => {}
         }
-    }
-
-    fn stored(&mut self, now: Time, artifact: Digest) {
-        self.on_disk.insert(artifact);
-        self.partial.remove(&artifact);
-        self.plan_dirty(now);
     }
 
     fn gossip(&mut self, now: Time, gossip: Gossip, outbox: &mut Vec<Output>) {
@@ -353,35 +360,7 @@ impl Machine {
             return; // made without this node, on the other side of a partition: it says nothing of what is resident here
         }
         self.residency.desire(me, plan.replicas_of(me).cloned());
-        let mut artifacts: BTreeSet<Digest> = plan.stored_on(me).collect();
-        artifacts.extend(self.residency.artifacts_wanted());
-        artifacts.retain(|artifact| !self.on_disk.contains(artifact));
-        self.transfers.want(&artifacts);
+        self.planned = plan.stored_on(me).chain(self.residency.artifacts_wanted()).collect();
+        self.want();
     }
-
-    fn transfer(&mut self, now: Time, outbox: &mut Vec<Output>) {
-        let table = &self.table;
-        let holders = |artifact: &Digest| holders(table, artifact);
-        for action in self.transfers.schedule(now, holders) {
-            outbox.push(match action {
-                transfer::Action::GetManifest { artifact, from } => Output::GetManifest { artifact, from },
-                transfer::Action::GetHave { artifact, from } => Output::GetHave { artifact, from },
-                transfer::Action::Fetch { artifact, chunk, bytes, from } => {
-                    Output::Fetch { artifact, chunk, bytes, from }
-                }
-                transfer::Action::Cancel { artifact, chunk, from } => Output::Cancel { artifact, chunk, from },
-                transfer::Action::Finish { artifact } => Output::Finish(artifact),
-            });
-        }
-    }
-}
-
-/// Connected members that hold `artifact`, wholly or in part.
-fn holders(table: &Table, artifact: &Digest) -> Vec<transfer::Holder> {
-    let connected = table.iter().filter(|(_, entry)| entry.connected && entry.presence == Presence::Alive);
-    let holding = connected.filter_map(|(node, entry)| {
-        let held = entry.advert.as_ref()?.holdings.iter().find(|held| &held.artifact == artifact)?;
-        Some(transfer::Holder { node: *node, complete: held.complete })
-    });
-    holding.collect()
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::machine::{Config, Machine};
 use crate::core::membership::advert::{Advert, ReplicaStatus};
 use crate::core::membership::table::Table;
+use crate::core::pins::Pins;
 use crate::core::placement::plan::Plan;
 use crate::core::route::Counts;
 use crate::core::transfer::Transfers;
@@ -46,6 +47,10 @@ impl Machine {
     /// Requests not yet ended, and counters.
     pub fn requests(&self) -> (usize, Counts) {
         (self.router.open(), self.router.counts)
+    }
+    /// What is kept here whatever the plan says.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
     }
     /// Artifacts whole on this node's disk.
     pub fn on_disk(&self) -> &BTreeSet<Digest> {

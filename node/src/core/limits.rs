@@ -166,6 +166,10 @@ pub const HAVE_REST: Duration = Duration::from_secs(5);
 /// Verified chunks between two durable writes of the bitmap: what a crash may cost, in chunks.
 pub const CHUNKS_PER_CHECKPOINT: u32 = 8;
 
+/// Bytes that are hashed at a start because they were written and not promised: eight times what a crash leaves so. Where
+/// preallocated blocks cannot be told from written ones it would be the whole file, and fetching is as good.
+pub const RESUME_BYTES_MAX: u64 = 1 << 30;
+
 /// Requests waiting or running on one node; more answer 429.
 pub const REQUESTS_MAX: usize = 1024;
 /// Requests one replica takes at once before others are preferred or the caller waits.

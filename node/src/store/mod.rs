@@ -16,6 +16,7 @@ pub mod import;
 pub mod meta;
 mod partial;
 pub mod pins;
+mod resume;
 mod scan;
 #[cfg(test)]
 mod tests;

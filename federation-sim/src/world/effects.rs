@@ -48,6 +48,7 @@ impl World {
                 let peer = self.by_id[&from];
                 self.call(node, peer, Ask::Chunk(artifact, chunk, bytes), Waiting::Chunk(artifact, chunk));
             }
+            Output::Cancel { artifact, chunk, from } => self.cancel_chunk(node, self.by_id[&from], artifact, chunk),
             Output::Finish(artifact) => self.finish(node, artifact),
             Output::Load(order) => self.load(node, *order),
             Output::Unload(slot) => self.unload(node, slot),

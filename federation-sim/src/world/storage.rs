@@ -10,7 +10,7 @@ use fednode::core::types::{Digest, Duration};
 
 use crate::flows::{FlowId, Wake};
 use crate::world::World;
-use crate::world::calls::Reply;
+use crate::world::calls::{Pending, Reply, Waiting};
 use crate::world::event::Event;
 use crate::world::node::{CallId, Partial};
 
@@ -143,6 +143,19 @@ impl World {
     pub(super) fn end_flow_of(&mut self, node: usize, call: CallId) {
         if let Some(flow) = self.flow_by_call.get(&(node, call)).copied() {
             self.end_flow(flow);
+        }
+    }
+
+    /// A question for a chunk is called off; what was on its way is lost.
+    pub(super) fn cancel_chunk(&mut self, node: usize, peer: usize, artifact: Digest, chunk: u32) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let asked = |pending: &Pending| {
+            pending.peer == peer && matches!(pending.waiting, Waiting::Chunk(a, c) if (a, c) == (artifact, chunk))
+        };
+        let call = process.pending.iter().find(|(_, pending)| asked(pending)).map(|(call, _)| *call);
+        if let Some(call) = call {
+            process.pending.remove(&call);
+            self.end_flow_of(node, call);
         }
     }
 

@@ -152,15 +152,40 @@ pub const TAKEOVER_STEP: Duration = Duration::from_secs(2);
 pub const CHUNKS_IN_FLIGHT_PER_SOURCE: usize = 8;
 /// Chunk requests in flight in all: bounds a receiver's memory to 24 × 4 MiB.
 pub const CHUNKS_IN_FLIGHT_MAX: usize = 24;
+/// Chunk requests in flight to a source of which nothing is known yet: few, so that the first chunks of a seed that many ask
+/// at once are whole soon and can be passed on.
+pub const CHUNKS_IN_FLIGHT_FIRST: usize = 2;
+/// So much of a source's speed is kept in flight: more than any round trip, and little enough that slow ones owe little.
+pub const IN_FLIGHT_SPAN: Duration = Duration::from_millis(300);
+/// A source whose chunks take longer has one request in flight: the round trip no longer matters.
+pub const CHUNK_SLOW: Duration = Duration::from_secs(2);
+/// Speeds are measured over at least this: chunks that were sent together arrive together.
+pub const RATE_SPAN: Duration = Duration::from_millis(200);
+/// A source of unknown speed is expected to be at least this fast before it counts as stalled: a slow mobile line.
+pub const RATE_UNKNOWN_BYTES_PER_S: u64 = 2 << 20;
+/// A source is not called stalled sooner: disks spin up, machines swap, Wi-Fi roams.
+pub const STALL_MIN: Duration = Duration::from_secs(3);
+/// When all that is missing is asked for, this often a late chunk is compared with what others would need for it.
+pub const END_GAME_PERIOD: Duration = Duration::from_millis(250);
+/// Partial holders of one artifact that a node asks: enough that their uplinks fill its line, few enough to know their maps.
+pub const PARTIAL_SOURCES_MAX: usize = 8;
+/// Members among whom the first requests for the chunks of one artifact are shared out; more do not make the shares better.
+pub const SHARERS_MAX: usize = 64;
 /// Corrupt chunks after which a source is no longer asked (DESIGN 10).
 pub const STRIKES_MAX: u32 = 3;
 /// After a failed request (not a corrupt one) a source rests this long.
 pub const SOURCE_REST: Duration = Duration::from_millis(500);
-/// A partial holder is asked for its map again after this, and only when there is nothing else to ask for: at twice a second
-/// sixty machines that fetch from each other did little else.
+/// The map of a partial holder is asked for again after this at the soonest, four holders at a time: at 100 MB/s a holder has
+/// gained six chunks by then.
+pub const HAVE_REST_MIN: Duration = Duration::from_millis(250);
+/// And after this at the latest, of a holder that gains nothing.
 pub const HAVE_REST: Duration = Duration::from_secs(5);
 /// Verified chunks between two durable writes of the bitmap: what a crash may cost, in chunks.
 pub const CHUNKS_PER_CHECKPOINT: u32 = 8;
+
+/// Bytes that are hashed at a start because they were written and not promised: eight times what a crash leaves so. Where
+/// preallocated blocks cannot be told from written ones it would be the whole file, and fetching is as good.
+pub const RESUME_BYTES_MAX: u64 = 1 << 30;
 
 /// Requests waiting or running on one node; more answer 429.
 pub const REQUESTS_MAX: usize = 1024;

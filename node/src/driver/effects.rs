@@ -43,6 +43,7 @@ impl Driver {
             Output::Begin(artifact) => self.weights.begin(artifact),
             Output::GetHave { artifact, from } => self.weights.get_have(artifact, from),
             Output::Fetch { artifact, chunk, bytes, from } => self.weights.fetch(artifact, chunk, bytes, from),
+            Output::Cancel { artifact, chunk, from } => self.weights.cancel(artifact, chunk, from),
             Output::Finish(artifact) => self.weights.finish(artifact),
             Output::Load(order) => {
                 tracing::info!(slot = %order.slot, memory_domain = order.memory_domain, bytes = order.bytes, "loading");

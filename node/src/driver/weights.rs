@@ -2,7 +2,10 @@
 //! pass here and never through the core.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
 
 use crate::core::limits;
 use crate::core::machine::Input;
@@ -36,13 +39,31 @@ pub struct Weights {
     peers: Peers,
     manifests: Arc<Mutex<BTreeMap<Digest, VerifiedManifest>>>,
     buffers: Buffers,
+    /// Chunks being fetched, as many as the core asks for at once: dropping the sender calls one off.
+    fetching: Arc<Mutex<BTreeMap<Fetching, Running>>>,
+    fetches: Arc<AtomicU64>,
     events: Events,
 }
+
+/// Which chunk, and from whom.
+type Fetching = (Digest, u32, NodeId);
+
+/// A fetch's number, so that one that ends never calls off the next of the same chunk, and the way to call it off.
+type Running = (u64, oneshot::Sender<()>);
 
 impl Weights {
     /// Over `client` and `peers` into `store`.
     pub fn new(store: Option<Arc<Store>>, client: WeightsClient, peers: Peers, events: Events) -> Weights {
-        Weights { store, client, peers, manifests: Arc::default(), buffers: Buffers::default(), events }
+        Weights {
+            store,
+            client,
+            peers,
+            manifests: Arc::default(),
+            buffers: Buffers::default(),
+            fetching: Arc::default(),
+            fetches: Arc::default(),
+            events,
+        }
     }
 
     /// A member's connection ended.
@@ -63,7 +84,7 @@ impl Weights {
                 Ok(verified) => {
                     let chunks = verified.manifest.files.iter().flat_map(|file| &file.chunks);
                     let lengths = chunks.map(|chunk| chunk.bytes).collect();
-                    weights.manifests.lock().unwrap_or_else(PoisonError::into_inner).insert(artifact, verified);
+                    lock(&weights.manifests).insert(artifact, verified);
                     weights.input(Input::Manifest(artifact, lengths)).await;
                 }
                 Err(error) => {
@@ -78,7 +99,7 @@ impl Weights {
     pub fn begin(&self, artifact: Digest) {
         let weights = self.clone();
         tokio::spawn(async move {
-            let verified = weights.manifests.lock().unwrap_or_else(PoisonError::into_inner).remove(&artifact);
+            let verified = lock(&weights.manifests).remove(&artifact);
             let begun = match (weights.store.clone(), verified) {
                 (Some(store), Some(verified)) => blocking(move || {
                     let chunks = verified.manifest.chunk_count();
@@ -113,8 +134,16 @@ impl Weights {
     /// Fetches, verifies and writes one chunk.
     pub fn fetch(&self, artifact: Digest, chunk: u32, bytes: u32, from: NodeId) {
         let weights = self.clone();
+        let (running, called_off) = oneshot::channel::<()>();
+        let number = self.fetches.fetch_add(1, Ordering::Relaxed);
+        lock(&self.fetching).insert((artifact, chunk, from), (number, running));
         tokio::spawn(async move {
-            let fetched = weights.fetch_chunk(artifact, chunk, bytes, from).await;
+            let fetched = tokio::select! {
+                fetched = weights.fetch_chunk(artifact, chunk, bytes, from) => fetched,
+                // Ends the stream, and with it what is still on its way; the core has given up this request.
+                _ = called_off => return,
+            };
+            weights.fetched(&(artifact, chunk, from), number);
             let outcome = match (fetched, weights.store.clone()) {
                 (Ok((buffer, digest)), Some(store)) => {
                     match blocking(move || store.write_hashed(&artifact, chunk, buffer.bytes(), digest)).await {
@@ -162,6 +191,18 @@ impl Weights {
         Ok((buffer, Digest(*hasher.finalize().as_bytes())))
     }
 
+    fn fetched(&self, what: &Fetching, number: u64) {
+        let mut fetching = lock(&self.fetching);
+        if fetching.get(what).is_some_and(|(running, _)| *running == number) {
+            fetching.remove(what);
+        }
+    }
+
+    /// Stops fetching a chunk. One that has arrived already is written and told all the same.
+    pub fn cancel(&self, artifact: Digest, chunk: u32, from: NodeId) {
+        drop(lock(&self.fetching).remove(&(artifact, chunk, from)));
+    }
+
     /// Verifies the whole and puts it in place.
     pub fn finish(&self, artifact: Digest) {
         let weights = self.clone();
@@ -178,6 +219,10 @@ impl Weights {
             weights.input(Input::Finished(artifact, finished)).await;
         });
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs what waits for a disk where waiting harms nobody.

@@ -18,6 +18,7 @@ pub mod import;
 pub mod meta;
 mod partial;
 pub mod pins;
+mod resume;
 pub mod safetensors;
 mod scan;
 pub mod source;

@@ -16,6 +16,7 @@ use crate::store::chunks;
 use crate::store::datadir::sync_folder;
 use crate::store::error::StoreError;
 use crate::store::meta::MetaStore;
+use crate::store::resume;
 use crate::store::weightfile::WeightFile;
 use crate::store::{FILES_FOLDER, MANIFEST_FILE, read_chunk_of, read_piece_of};
 use crate::wire::manifest::VerifiedManifest;
@@ -85,6 +86,7 @@ impl Partial {
             durable: Mutex::new(empty),
             resumed: false,
         };
+        let rebuilt = durable.is_none();
         let known = match durable {
             Some(bitmap) => bitmap,
             None => partial.sound_chunks()?,
@@ -92,7 +94,26 @@ impl Partial {
         partial.resumed = known.count() > 0;
         partial.durable = Mutex::new(known.clone());
         partial.progress().verified = known;
+        if !rebuilt {
+            partial.keep_written()?;
+        }
         Ok(partial)
+    }
+
+    /// Counts what was written before a crash and is sound, though it was not promised; the next checkpoint promises it.
+    fn keep_written(&self) -> Result<(), StoreError> {
+        let mut progress = self.progress();
+        let mut first = 0;
+        for (index, file) in self.verified.manifest.files.iter().enumerate() {
+            let kept = resume::kept(self.files[index].file(), &file.chunks, first, &progress.verified);
+            for chunk in kept.map_err(|e| StoreError::io("hash", &self.path(index), e))? {
+                progress.verified.set(chunk);
+                progress.unsaved += 1;
+                progress.touched.insert(index);
+            }
+            first += file.chunks.len() as u32; // a manifest has at most CHUNKS_PER_ARTIFACT_MAX
+        }
+        Ok(())
     }
 
     /// The verified chunks, durable or not.

@@ -67,8 +67,9 @@ impl Machine {
 fn says_more(said: &Advert, next: &Advert) -> bool {
     let plain = |advert: &Advert| {
         let replicas: Vec<_> = advert.replicas.iter().map(|r| (r.slot.clone(), r.state, r.reason.clone())).collect();
-        let whole: Vec<_> = advert.holdings.iter().filter(|held| held.complete).map(|held| held.artifact).collect();
-        (replicas, whole, advert.wanted.clone(), advert.catalog_digest, advert.member_roster_version)
+        // That a transfer began is news too: those who fetch the same share out who asks for what. How far it is, is not.
+        let held: Vec<_> = advert.holdings.iter().map(|held| (held.artifact, held.complete)).collect();
+        (replicas, held, advert.wanted.clone(), advert.catalog_digest, advert.member_roster_version)
     };
     plain(said) != plain(next)
         || (said.plan_epoch, said.plan_revision) != (next.plan_epoch, next.plan_revision)

@@ -170,6 +170,15 @@ pub enum Output {
         /// From this member.
         from: NodeId,
     },
+    /// Stop fetching a chunk from a member; if it came meanwhile, say so all the same.
+    Cancel {
+        /// Of this artifact.
+        artifact: Digest,
+        /// Its number.
+        chunk: u32,
+        /// The source.
+        from: NodeId,
+    },
     /// Verify the whole and put it in place.
     Finish(Digest),
     /// Load a replica.

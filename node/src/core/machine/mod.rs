@@ -87,7 +87,7 @@ impl Machine {
             table: Table::default(),
             coordinator: Coordinator::new(config.me, now, config.epoch_highest),
             residency: Residency::default(),
-            transfers: Transfers::default(),
+            transfers: Transfers::new(config.me),
             router: Router::default(),
             pins: Pins::default(),
             planned: BTreeSet::new(),
@@ -136,6 +136,12 @@ impl Machine {
     }
 
     fn take(&mut self, now: Time, input: Input, outbox: &mut Vec<Output>) {
+        if matches!(
+            input,
+            Input::Connected(_) | Input::DialFailed { .. } | Input::Gossip(Gossip::Advert(_)) | Input::Members(_)
+        ) {
+            self.transfers.holders_changed();
+        }
         match input {
             Input::Tick => {}
             Input::Slept | Input::Leave => {
@@ -221,7 +227,7 @@ impl Machine {
             Input::Has { artifact, from, have } => self.transfers.has(now, artifact, from, have),
             Input::Chunk { artifact, chunk, from, outcome } => {
                 self.transfers.chunk(now, artifact, chunk, from, outcome);
-                if let Some((_, transfer)) = self.transfers.iter().find(|(known, _)| **known == artifact) {
+                if let Some(transfer) = self.transfers.get(&artifact) {
                     self.partial.insert(artifact, transfer.chunks_done());
                 }
             }
@@ -320,6 +326,7 @@ impl Machine {
     /// Everything that follows from what is known now.
     fn settle(&mut self, now: Time, outbox: &mut Vec<Output>) {
         if self.table.expire(now) {
+            self.transfers.holders_changed();
             self.plan_dirty(now);
         }
         let around = self.surroundings();

@@ -35,7 +35,8 @@ impl Machine {
                 transfer::Action::Fetch { artifact, chunk, bytes, from } => {
                     Output::Fetch { artifact, chunk, bytes, from }
                 }
-                transfer::Action::Finish { artifact } => Output::Finish(artifact),
+                transfer::Action::Cancel { artifact, chunk, from } => Output::Cancel { artifact, chunk, from },
+            transfer::Action::Finish { artifact } => Output::Finish(artifact),
             });
         }
     }

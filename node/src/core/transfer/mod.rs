@@ -2,16 +2,28 @@
 //!
 //! An artifact that the plan wants here and the disk lacks goes through: manifest (from any holder; its hash is its name),
 //! begin (preallocate, copy what other local artifacts share), fetch (rarest chunk first, several in flight per source,
-//! each source while it behaves), finish (whole-file hash, rename). Three corrupt chunks end a source.
+//! each source while it behaves), finish (whole-file hash, rename).
+//!
+//! A source has as many requests in flight as its measured speed is worth. One that falls silent loses what others have
+//! too; what is still late at the very end is asked of a faster one as well. Three corrupt chunks end a source. Several
+//! nodes that fetch the same artifact from one whole holder ask it for different chunks, and each other for the rest.
 
+mod chunkset;
+mod lane;
 mod schedule;
+mod sources;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::artifact::Bitmap;
 use crate::core::limits;
-use crate::core::transfer::schedule::{ask_for_manifest, fetch, is_full};
+use crate::core::transfer::lane::Lane;
+use crate::core::transfer::schedule::{Round, ask_for_manifest};
 use crate::core::types::{Digest, NodeId, Time};
+
+pub use sources::Source;
+pub use state::Transfer;
 
 /// How a chunk request ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +66,15 @@ pub enum Action {
         /// The source.
         from: NodeId,
     },
+    /// Stop fetching a chunk from a source, which frees its place at once. If it came meanwhile, say so all the same.
+    Cancel {
+        /// Of this artifact.
+        artifact: Digest,
+        /// Its number.
+        chunk: u32,
+        /// The source.
+        from: NodeId,
+    },
     /// Verify the whole and put it in place; then [`Transfers::finished`].
     Finish {
         /// This artifact.
@@ -91,91 +112,6 @@ impl Stage {
     }
 }
 
-/// One source of one transfer.
-#[derive(Clone, Debug, Default)]
-pub struct Source {
-    /// Chunks it has; `None` until a partial holder was asked.
-    have: Option<Bitmap>,
-    asked: bool,
-    /// A partial holder has grown by then: ask it again.
-    ask_again_at: Time,
-    rests_until: Time,
-    /// Corrupt chunks it sent.
-    pub strikes: u32,
-    /// Verified chunks it sent.
-    pub chunks: u32,
-    /// Verified bytes it sent.
-    pub bytes: u64,
-}
-
-/// One artifact on its way here.
-#[derive(Clone, Debug)]
-pub struct Transfer {
-    /// Where it stands.
-    pub stage: Stage,
-    /// The plan wants it here.
-    wanted: bool,
-    /// Lengths of its chunks.
-    chunk_bytes: Vec<u32>,
-    have: Bitmap,
-    outstanding: BTreeMap<u32, NodeId>,
-    /// Who gave what.
-    pub sources: BTreeMap<NodeId, Source>,
-    /// Chunks that failed verification.
-    pub corrupt: u32,
-    /// Chunks found on this disk when the transfer began.
-    pub local: u32,
-    /// Why it is paused, or empty.
-    pub reason: String,
-    again_at: Time,
-    asked_for_manifest: Option<NodeId>,
-}
-
-impl Transfer {
-    fn new() -> Transfer {
-        Transfer {
-            stage: Stage::Manifest,
-            wanted: true,
-            chunk_bytes: Vec::new(),
-            have: Bitmap::default(),
-            outstanding: BTreeMap::new(),
-            sources: BTreeMap::new(),
-            corrupt: 0,
-            local: 0,
-            reason: String::new(),
-            again_at: Time::default(),
-            asked_for_manifest: None,
-        }
-    }
-
-    /// Chunks in all.
-    pub fn chunks(&self) -> u32 {
-        self.chunk_bytes.len() as u32
-    }
-
-    /// Chunks on disk.
-    pub fn chunks_done(&self) -> u32 {
-        self.have.count()
-    }
-
-    /// Bytes in all.
-    pub fn total_bytes(&self) -> u64 {
-        self.chunk_bytes.iter().map(|&bytes| u64::from(bytes)).sum()
-    }
-
-    /// Bytes on disk.
-    pub fn done_bytes(&self) -> u64 {
-        (0u32..).zip(&self.chunk_bytes).filter(|(index, _)| self.have.has(*index)).map(|(_, &b)| u64::from(b)).sum()
-    }
-
-    fn pause(&mut self, now: Time, why: String) {
-        self.stage = Stage::Paused;
-        self.asked_for_manifest = None;
-        self.reason = why;
-        self.again_at = now.after(limits::LOAD_BACKOFF.times(5));
-    }
-}
-
 /// A member that holds some or all of an artifact.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Holder {
@@ -186,15 +122,35 @@ pub struct Holder {
 }
 
 /// All transfers into this node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Transfers {
+    me: NodeId,
     transfers: BTreeMap<Digest, Transfer>,
+    /// The ways to the members that are or were asked for chunks.
+    lanes: BTreeMap<NodeId, Lane>,
+    /// Requests that were given up since the last schedule.
+    cancels: Vec<Action>,
 }
 
 impl Transfers {
+    /// None yet, into node `me`.
+    pub fn new(me: NodeId) -> Transfers {
+        Transfers { me, transfers: BTreeMap::new(), lanes: BTreeMap::new(), cancels: Vec::new() }
+    }
+
     /// All transfers since the start, by artifact.
     pub fn iter(&self) -> impl Iterator<Item = (&Digest, &Transfer)> {
         self.transfers.iter()
+    }
+
+    /// The transfer of `artifact`, if there was one.
+    pub fn get(&self, artifact: &Digest) -> Option<&Transfer> {
+        self.transfers.get(artifact)
+    }
+
+    /// What comes from `node`, measured over all transfers: bytes per second, or zero while nothing is asked of it.
+    pub fn bytes_per_s(&self, node: &NodeId) -> u64 {
+        self.lanes.get(node).filter(|lane| lane.in_flight() > 0).map_or(0, Lane::bytes_per_s)
     }
 
     /// Sets what should come here; transfers no longer wanted stop asking, keeping what they have.
@@ -202,7 +158,7 @@ impl Transfers {
         self.transfers.retain(|artifact, transfer| {
             transfer.wanted = artifacts.contains(artifact);
             // Chunks that were asked for still come, and count until they have.
-            transfer.wanted || transfer.stage == Stage::Done || !transfer.outstanding.is_empty()
+            transfer.wanted || transfer.stage == Stage::Done || transfer.in_flight() > 0
         });
         for artifact in artifacts {
             let transfer = self.transfers.entry(*artifact).or_insert_with(Transfer::new);
@@ -213,20 +169,33 @@ impl Transfers {
         }
     }
 
-    /// Next steps. `holders` says which living members hold an artifact.
+    /// Who holds what may have changed: the next [`Transfers::schedule`] asks for holders again.
+    pub fn holders_changed(&mut self) {
+        self.transfers.values_mut().for_each(|transfer| transfer.stale = true);
+    }
+
+    /// Next steps. `holders` says which living members hold an artifact; it is asked only after
+    /// [`Transfers::holders_changed`], for every input leads here.
     pub fn schedule(&mut self, now: Time, holders: impl Fn(&Digest) -> Vec<Holder>) -> Vec<Action> {
-        let mut load = self.load();
-        let mut actions = Vec::new();
+        for lane in self.lanes.values_mut().filter(|lane| lane.stalls_at().is_some_and(|at| now >= at)) {
+            lane.stall(now);
+        }
+        let mut actions = std::mem::take(&mut self.cancels);
+        let in_flight: usize = self.lanes.values().map(Lane::in_flight).sum();
+        let budget = limits::CHUNKS_IN_FLIGHT_MAX.saturating_sub(in_flight);
+        let mut round = Round { now, lanes: &mut self.lanes, budget, actions: &mut actions };
         for (artifact, transfer) in self.transfers.iter_mut().filter(|(_, transfer)| transfer.wanted) {
+            if transfer.stage == Stage::Paused && now >= transfer.again_at {
+                transfer.reason.clear();
+                transfer.stage = Stage::Manifest;
+            }
             match transfer.stage {
-                Stage::Manifest => ask_for_manifest(*artifact, transfer, &holders(artifact), &mut actions),
-                // Every input leads here; with all places taken there is nothing to look for.
-                Stage::Fetching if !transfer.have.is_full() && is_full(&load) => {}
-                Stage::Fetching => fetch(now, *artifact, transfer, &holders(artifact), &mut load, &mut actions),
-                Stage::Paused if now >= transfer.again_at => {
-                    transfer.reason.clear();
-                    transfer.stage = Stage::Manifest;
-                    ask_for_manifest(*artifact, transfer, &holders(artifact), &mut actions);
+                Stage::Manifest => ask_for_manifest(*artifact, transfer, &holders(artifact), round.actions),
+                Stage::Fetching => {
+                    if transfer.stale {
+                        transfer.know_holders(self.me, artifact, &holders(artifact));
+                    }
+                    round.fetch(*artifact, transfer);
                 }
                 Stage::Beginning | Stage::Finishing | Stage::Done | Stage::Paused => {}
             }
@@ -234,23 +203,19 @@ impl Transfers {
         actions
     }
 
-    /// Chunk requests in flight, by source: of all transfers together, for they share the sources and this node's memory.
-    fn load(&self) -> BTreeMap<NodeId, usize> {
-        let mut load = BTreeMap::new();
-        for source in self.transfers.values().flat_map(|transfer| transfer.outstanding.values()) {
-            *load.entry(*source).or_default() += 1;
-        }
-        load
-    }
-
     /// When [`Transfers::schedule`] may find more to do although nothing happened.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
         let wanted = || self.transfers.values().filter(|t| t.wanted);
         let paused = wanted().filter(|t| t.stage == Stage::Paused).map(|t| t.again_at);
-        let fetching = wanted().filter(|t| t.stage == Stage::Fetching);
-        let resting =
-            fetching.flat_map(|t| t.sources.values().flat_map(|source| [source.rests_until, source.ask_again_at]));
-        paused.chain(resting).filter(|at| *at > now).min()
+        let fetching = || wanted().filter(|t| t.stage == Stage::Fetching);
+        let used = fetching().flat_map(|t| t.sources.values().filter(|source| source.used && !source.is_out()));
+        let resting = used.flat_map(|source| {
+            let map = Some(source.ask_again_at).filter(|_| !source.complete && !source.asked);
+            [Some(source.rests_until), map].into_iter().flatten()
+        });
+        let looking = fetching().filter_map(|t| t.look_at);
+        let lanes = self.lanes.values().flat_map(|lane| [Some(lane.rests_until()), lane.stalls_at()]);
+        paused.chain(resting).chain(looking).chain(lanes.flatten()).filter(|at| *at > now).min()
     }
 
     /// A manifest whose hash is `artifact` is here, with its chunks' lengths. True: now prepare the disk, then
@@ -261,8 +226,7 @@ impl Transfers {
         if transfer.stage != Stage::Manifest {
             return false;
         }
-        transfer.have = Bitmap::empty(chunk_bytes.len() as u32);
-        transfer.chunk_bytes = chunk_bytes;
+        transfer.describe(self.me, artifact, chunk_bytes);
         transfer.stage = Stage::Beginning;
         true
     }
@@ -285,71 +249,110 @@ impl Transfers {
             && transfer.stage == Stage::Beginning
             && have.len() == transfer.chunks()
         {
-            transfer.local = have.count();
-            transfer.have = have;
-            transfer.stage = Stage::Fetching;
+            transfer.begin(&have);
         }
     }
 
     /// The disk refused; nothing is lost, it is tried again later.
     pub fn paused(&mut self, now: Time, artifact: Digest, why: String) {
         if let Some(transfer) = self.transfers.get_mut(&artifact) {
-            transfer.outstanding.clear();
-            transfer.pause(now, why);
+            let under_way = transfer.pause(now, why);
+            self.call_off(artifact, under_way);
+        }
+    }
+
+    fn call_off(&mut self, artifact: Digest, asks: Vec<(u32, NodeId)>) {
+        let Some(transfer) = self.transfers.get_mut(&artifact) else { return };
+        for (chunk, from) in asks {
+            if transfer.unask(chunk, from) {
+                self.lanes.entry(from).or_default().ended(transfer.bytes_of(chunk));
+                self.cancels.push(Action::Cancel { artifact, chunk, from });
+            }
         }
     }
 
     /// `from` said which chunks it has; `None`: it did not answer.
     pub fn has(&mut self, now: Time, artifact: Digest, from: NodeId, have: Option<Bitmap>) {
-        if let Some(transfer) = self.transfers.get_mut(&artifact) {
-            let source = transfer.sources.entry(from).or_default();
-            source.asked = false;
-            source.ask_again_at = now.after(limits::HAVE_REST);
-            source.have = have;
+        let Some(transfer) = self.transfers.get_mut(&artifact) else { return };
+        let Some(source) = transfer.sources.get_mut(&from) else { return };
+        source.asked = false;
+        let grew = match &have {
+            Some(map) if map.len() == transfer.chunks() => transfer.learn_map(&from, map),
+            _ => {
+                transfer.forget_map(&from);
+                false
+            }
+        };
+        // A map is worth asking for about as often as chunks come; of a holder that gains nothing, ever less often.
+        let partial = transfer.sources.values().filter(|source| source.used && !source.complete).count() as u64;
+        let shortest = limits::HAVE_REST_MIN.times(partial.div_ceil(4).max(1)).max(transfer.pace());
+        if let Some(source) = transfer.sources.get_mut(&from) {
+            source.map_rest = if grew { shortest } else { source.map_rest.times(2).max(shortest) };
+            source.map_rest = source.map_rest.min(limits::HAVE_REST);
+            source.ask_again_at = now.after(source.map_rest);
         }
     }
 
     /// A chunk request ended.
     pub fn chunk(&mut self, now: Time, artifact: Digest, chunk: u32, from: NodeId, outcome: ChunkOutcome) {
         let Some(transfer) = self.transfers.get_mut(&artifact) else { return };
-        if transfer.outstanding.get(&chunk) != Some(&from) {
-            // A late answer to a request that was given to another source: welcome if it was stored, no strike if not.
-            if outcome == ChunkOutcome::Stored {
-                transfer.have.set(chunk);
-            }
-            return;
+        let bytes = transfer.bytes_of(chunk);
+        let asked = transfer.unask(chunk, from);
+        let lane = self.lanes.entry(from).or_default();
+        if asked {
+            lane.ended(bytes);
         }
-        transfer.outstanding.remove(&chunk);
-        let source = transfer.sources.entry(from).or_default();
+        let Some(source) = transfer.sources.get_mut(&from) else { return };
         match outcome {
             ChunkOutcome::Stored => {
-                transfer.have.set(chunk);
+                lane.came(now, bytes, transfer.chunk_bytes_max);
                 source.chunks += 1;
-                source.bytes += transfer.chunk_bytes.get(chunk as usize).copied().map_or(0, u64::from);
+                source.bytes += u64::from(bytes);
+                transfer.came(now, chunk);
+                let others = transfer.asks_that(|other, _| other == chunk);
+                self.call_off(artifact, others);
             }
+            // A late answer to a request that was given up is no strike.
+            _ if !asked => {}
             ChunkOutcome::Corrupt => {
+                lane.came(now, bytes, transfer.chunk_bytes_max);
                 source.strikes += 1;
+                let out = source.is_out();
                 transfer.corrupt += 1;
+                transfer.wasted_bytes += u64::from(bytes);
+                transfer.refuse(&from, chunk);
+                if out {
+                    transfer.forget_map(&from);
+                    transfer.stale = true;
+                    let owed = transfer.asks_that(|_, source| *source == from);
+                    self.call_off(artifact, owed);
+                }
             }
             ChunkOutcome::Missing => {
-                source.have = None;
                 source.rests_until = now.after(limits::SOURCE_REST);
+                if !source.complete {
+                    transfer.forget_map(&from);
+                }
             }
-            ChunkOutcome::Failed => source.rests_until = now.after(limits::SOURCE_REST),
+            ChunkOutcome::Failed => lane.failed(now),
         }
     }
 
     /// A member is gone: what it owed is given to others.
     pub fn lost(&mut self, node: NodeId) {
+        self.lanes.remove(&node);
         for transfer in self.transfers.values_mut() {
-            transfer.outstanding.retain(|_, source| *source != node);
+            for (chunk, from) in transfer.asks_that(|_, from| *from == node) {
+                transfer.unask(chunk, from);
+            }
+            transfer.forget_map(&node);
             if let Some(source) = transfer.sources.get_mut(&node) {
-                source.have = None;
-                source.asked = false;
+                (source.asked, source.used) = (false, false);
             }
             if transfer.asked_for_manifest == Some(node) {
                 transfer.asked_for_manifest = None;
             }
+            transfer.stale = true;
         }
     }
 
@@ -358,10 +361,14 @@ impl Transfers {
         let Some(transfer) = self.transfers.get_mut(&artifact) else { return };
         match result {
             Ok(()) => transfer.stage = Stage::Done,
-            Err(why) => transfer.pause(now, why),
+            Err(why) => {
+                transfer.pause(now, why);
+            }
         }
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -60,6 +60,8 @@ pub struct Machine {
     router: Router,
     on_disk: BTreeSet<Digest>,
     partial: BTreeMap<Digest, u32>,
+    /// Found damaged and not whole again: fetched whether the plan wants it here or not.
+    damaged: BTreeSet<Digest>,
     disk_free_bytes: u64,
     on_battery: bool,
     addresses: Vec<String>,
@@ -86,6 +88,7 @@ impl Machine {
             router: Router::default(),
             on_disk: BTreeSet::new(),
             partial: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             disk_free_bytes: 0,
             on_battery: false,
             addresses: Vec::new(),
@@ -197,6 +200,8 @@ impl Machine {
     fn take_work(&mut self, now: Time, input: Input) {
         match input {
             Input::Stored(artifact) => self.stored(now, artifact),
+            Input::Dropped(artifact) => self.dropped(now, &artifact),
+            Input::Damaged(artifact, sound) => self.found_damaged(now, artifact, sound),
             Input::Partial(artifact, chunks) => {
                 self.partial.insert(artifact, chunks);
             }
@@ -237,6 +242,24 @@ impl Machine {
     fn stored(&mut self, now: Time, artifact: Digest) {
         self.on_disk.insert(artifact);
         self.partial.remove(&artifact);
+        self.damaged.remove(&artifact);
+        self.plan_dirty(now);
+    }
+
+    fn dropped(&mut self, now: Time, artifact: &Digest) {
+        self.on_disk.remove(artifact);
+        self.partial.remove(artifact);
+        self.damaged.remove(artifact);
+        self.want_missing();
+        self.plan_dirty(now);
+    }
+
+    /// It is no longer said to be whole, its replicas here go, and what it lacks comes again.
+    fn found_damaged(&mut self, now: Time, artifact: Digest, sound: u32) {
+        self.on_disk.remove(&artifact);
+        self.partial.insert(artifact, sound);
+        self.damaged.insert(artifact);
+        self.want_missing();
         self.plan_dirty(now);
     }
 
@@ -346,8 +369,14 @@ impl Machine {
             return; // made without this node, on the other side of a partition: it says nothing of what is resident here
         }
         self.residency.desire(me, plan.replicas_of(me).cloned());
-        let mut artifacts: BTreeSet<Digest> = plan.stored_on(me).collect();
+        self.want_missing();
+    }
+
+    /// Fetches what the disk lacks of what should be here.
+    fn want_missing(&mut self) {
+        let mut artifacts = self.planned_here().unwrap_or_default();
         artifacts.extend(self.residency.artifacts_wanted());
+        artifacts.extend(&self.damaged);
         artifacts.retain(|artifact| !self.on_disk.contains(artifact));
         self.transfers.want(&artifacts);
     }

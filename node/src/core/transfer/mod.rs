@@ -168,6 +168,11 @@ impl Transfer {
         (0u32..).zip(&self.chunk_bytes).filter(|(index, _)| self.have.has(*index)).map(|(_, &b)| u64::from(b)).sum()
     }
 
+    /// Wanted here, and not waiting for something that may never come.
+    pub fn is_active(&self) -> bool {
+        self.wanted && matches!(self.stage, Stage::Beginning | Stage::Fetching | Stage::Finishing)
+    }
+
     fn pause(&mut self, now: Time, why: String) {
         self.stage = Stage::Paused;
         self.asked_for_manifest = None;

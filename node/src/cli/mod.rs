@@ -7,6 +7,7 @@ mod child;
 mod exit;
 mod invite;
 mod parse;
+mod pin;
 mod plan;
 mod publish;
 mod roster;
@@ -63,6 +64,10 @@ enum Command {
     },
     /// Publish a model, or an adapter, into a manager slot
     Publish(publish::PublishArgs),
+    /// Keep a manager, or one artifact, on this machine's disk; without a name, list what is kept
+    Pin(pin::PinArgs),
+    /// No longer keep it
+    Unpin(pin::UnpinArgs),
     /// List the managers
     Managers,
     /// Show or replace the roster of slots
@@ -132,6 +137,9 @@ mod tests {
             "fednode members",
             "fednode members list --json",
             "fednode publish model.gguf --as ULM --domain core --version 2",
+            "fednode pin",
+            "fednode pin ULM:core --json",
+            "fednode unpin UCM",
             "fednode managers",
             "fednode roster",
             "fednode roster show",
@@ -160,6 +168,8 @@ mod tests {
             "fednode invite --role admin",
             "fednode publish model.gguf",
             "fednode publish model.gguf --as ../UCM",
+            "fednode pin ../UCM",
+            "fednode unpin",
         ];
         for line in lines {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
-use super::{Cli, Command, Global, admin, chat, child, invite, parse, plan, publish, roster, transfers, up, view};
+use super::{Cli, Command, Global, admin, chat, child, invite, parse, pin, plan, publish, roster, transfers, up, view};
 
 /// Fewer would let one blocked task stop a node.
 const WORKERS_MIN: usize = 2;
@@ -117,6 +117,8 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         Command::Plan(args) => plan::run(out, move || data_dir(global), args).await,
         Command::Invite(args) => invite::run(out, &data_dir(global)?, args).await,
         Command::Publish(args) => publish::run(out, &data_dir(global)?, args).await,
+        Command::Pin(args) => pin::pin(out, &data_dir(global)?, args).await,
+        Command::Unpin(args) => pin::unpin(out, &data_dir(global)?, args).await,
         Command::Roster { command } => roster::run(out, &data_dir(global)?, command).await,
         Command::Chat(args) => chat::run(out, &data_dir(global)?, args).await,
         Command::Status => {

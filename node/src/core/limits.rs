@@ -55,6 +55,8 @@ pub const MEMORY_DOMAINS_MAX: usize = 32;
 pub const HOLDINGS_PER_ADVERT_MAX: usize = 128;
 /// Replicas one node says it has.
 pub const REPLICAS_PER_ADVERT_MAX: usize = 64;
+/// Pins of one node: every slot with every domain is beyond what anybody types.
+pub const PINS_MAX: usize = 1024;
 /// Addresses of one member.
 pub const ADDRESSES_MAX: usize = 16;
 

@@ -8,6 +8,7 @@ pub mod keeping;
 pub mod limits;
 pub mod machine;
 pub mod membership;
+pub mod pins;
 pub mod placement;
 pub mod residency;
 pub mod roster;

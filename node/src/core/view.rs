@@ -18,6 +18,9 @@ pub struct State {
     pub members: Vec<MemberView>,
     /// Slots in roster order.
     pub slots: Vec<SlotView>,
+    /// What this node keeps on its disk whatever the plan says: slots and artifacts, as they were pinned.
+    #[serde(default)]
+    pub pins: Vec<String>,
     /// Transfers into this node, current and finished since it started.
     pub transfers: Vec<TransferView>,
     /// Requests through this node since it started.

@@ -11,6 +11,7 @@ use crate::rpc::admin::AdminError;
 use crate::store::datadir::DataDirError;
 use crate::store::error::StoreError;
 use crate::store::identity::IdentityError;
+use crate::store::pins::PinsError;
 use crate::wire::WireError;
 
 /// Why a node did not start.
@@ -48,6 +49,9 @@ pub enum RunError {
     /// The ticket's text.
     #[error("{0}; copy the whole line that `fednode invite` printed")]
     Ticket(WireError),
+    /// What is kept here whatever the plan says.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
     /// Joining.
     #[error(transparent)]
     Join(#[from] JoinError),

@@ -8,6 +8,7 @@ mod error;
 mod event_loop;
 mod membership;
 mod node;
+mod pins;
 mod publish;
 mod replicas;
 mod requests;

@@ -21,6 +21,7 @@ use crate::core::types::{Digest, NodeId};
 use crate::core::view::State;
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::membership::Registry;
+use crate::driver::pins::PinKeeper;
 use crate::driver::requests::answer_channel;
 use crate::driver::sync::{self, Admission};
 use crate::driver::view::{self, Facts};
@@ -46,6 +47,7 @@ pub struct Node {
     pub(super) registry: Registry,
     pub(super) net: NetHandle,
     pub(super) admission: Admission,
+    pub(super) pins: PinKeeper,
 }
 
 impl Node {
@@ -165,11 +167,11 @@ impl JoinAuthority for Node {
     }
 }
 
-fn ended() -> Status {
+pub(super) fn ended() -> Status {
     Status::unavailable("the node is ending")
 }
 
-fn json<T: serde::Serialize>(document: &T) -> Result<Vec<u8>, Status> {
+pub(super) fn json<T: serde::Serialize>(document: &T) -> Result<Vec<u8>, Status> {
     serde_json::to_vec(document).map_err(|error| Status::internal(error.to_string()))
 }
 
@@ -220,6 +222,10 @@ impl AdminBackend for Node {
         roster.check().map_err(|error| refused(error.to_string()))?;
         self.write_catalog(Entry::Roster(roster.clone())).await;
         json(&roster)
+    }
+
+    async fn pin(&self, request: v1::PinRequest) -> Result<Vec<u8>, Status> {
+        super::pins::pin(self, request).await
     }
 
     async fn shutdown(&self) {

@@ -26,6 +26,7 @@ use crate::driver::error::RunError;
 use crate::driver::event_loop::{Driver, Event, Events};
 use crate::driver::membership::Registry;
 use crate::driver::node::Node;
+use crate::driver::pins::PinKeeper;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
 use crate::driver::services::{serve_edges, serve_members, stop_on_signal, watch_hardware, watch_invitations};
@@ -231,6 +232,7 @@ impl Starting {
             registry: registry.clone(),
             net: net.clone(),
             admission: admission.clone(),
+            pins: PinKeeper::open(self.dir.clone())?,
         };
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
@@ -360,4 +362,6 @@ async fn tell_what_is_stored(store: Option<&Store>, events: &Events, node: &Node
     for (artifact, have) in store.partial() {
         events.send(Event::Core(Input::Partial(artifact, have.count()))).await;
     }
+    // Last: what is here already must not be asked for.
+    events.send(Event::Core(Input::Pins(node.pins.now()))).await;
 }

@@ -66,6 +66,7 @@ pub fn state(machine: &Machine, facts: &Facts) -> State {
         plan: machine.plan().map(|plan| plan_summary(plan, &config.catalog, &adverts, facts)),
         members: members(machine, facts, &adverts),
         slots: slots(machine, facts, &adverts),
+        pins: machine.pins().iter().map(ToString::to_string).collect(),
         transfers: transfers(machine, facts),
         requests: RequestsView {
             in_flight: in_flight as u64,

@@ -29,6 +29,8 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn plan(&self) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// The roster of slots as JSON, after applying `toml` if it is not empty.
     fn roster(&self, toml: String) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Adds or removes a pin, or only lists them: the pins as JSON.
+    fn pin(&self, request: v1::PinRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Ends the node.
     fn shutdown(&self) -> impl Future<Output = ()> + Send;
 }
@@ -100,6 +102,10 @@ impl<B: AdminBackend> Admin for Service<B> {
 
     async fn roster(&self, request: Request<v1::RosterRequest>) -> Result<Response<v1::RosterReply>, Status> {
         Ok(Response::new(v1::RosterReply { json: self.backend.roster(request.into_inner().apply_toml).await? }))
+    }
+
+    async fn pin(&self, request: Request<v1::PinRequest>) -> Result<Response<v1::PinReply>, Status> {
+        Ok(Response::new(v1::PinReply { json: self.backend.pin(request.into_inner()).await? }))
     }
 
     async fn shutdown(&self, _: Request<v1::ShutdownRequest>) -> Result<Response<v1::ShutdownReply>, Status> {

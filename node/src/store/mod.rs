@@ -15,6 +15,7 @@ pub mod identity;
 pub mod import;
 pub mod meta;
 mod partial;
+pub mod pins;
 mod scan;
 #[cfg(test)]
 mod tests;

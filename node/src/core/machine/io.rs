@@ -5,6 +5,7 @@ use crate::core::catalog::Record;
 use crate::core::coordinator::PlanRefusal;
 use crate::core::membership::advert::{Gossip, MemoryDomain};
 use crate::core::membership::roster::MemberRoster;
+use crate::core::pins::Pins;
 use crate::core::placement::plan::{Plan, PlannedReplica};
 use crate::core::route::{Ask, Refusal, RequestId};
 use crate::core::transfer::ChunkOutcome;
@@ -45,6 +46,8 @@ pub enum Input {
     Gossip(Gossip),
     /// A verified roster of members, durable.
     Members(MemberRoster),
+    /// What the owner of this machine wants kept here, durable.
+    Pins(Pins),
     /// A verified catalog record.
     Record(Box<Record>),
     /// A plan over a stream.

@@ -9,6 +9,7 @@ mod readers;
 mod routing;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,11 +18,12 @@ use crate::core::coordinator::{self, Coordinator};
 use crate::core::limits;
 use crate::core::membership::advert::{Advert, Gossip};
 use crate::core::membership::roster::{MemberRoster, Role};
-use crate::core::membership::table::{Presence, Table};
+use crate::core::membership::table::Table;
+use crate::core::pins::Pins;
 use crate::core::placement::plan::{Plan, Strategy};
 use crate::core::residency::{self, Residency};
 use crate::core::route::Router;
-use crate::core::transfer::{self, Transfers};
+use crate::core::transfer::Transfers;
 use crate::core::types::{Digest, NodeId, SlotName, Time};
 
 pub use io::{Input, Output};
@@ -58,6 +60,9 @@ pub struct Machine {
     residency: Residency,
     transfers: Transfers,
     router: Router,
+    pins: Pins,
+    /// What the plan wants on this disk.
+    planned: BTreeSet<Digest>,
     on_disk: BTreeSet<Digest>,
     partial: BTreeMap<Digest, u32>,
     /// Found damaged and not whole again: fetched whether the plan wants it here or not.
@@ -86,6 +91,8 @@ impl Machine {
             residency: Residency::default(),
             transfers: Transfers::default(),
             router: Router::default(),
+            pins: Pins::default(),
+            planned: BTreeSet::new(),
             on_disk: BTreeSet::new(),
             partial: BTreeMap::new(),
             damaged: BTreeSet::new(),
@@ -167,6 +174,7 @@ impl Machine {
             Input::Members(roster) => self.members_changed(now, roster, outbox),
             Input::Record(record) => {
                 if self.config.members.member(&record.author).is_some() && self.config.catalog.merge(*record) {
+                    self.want();
                     self.plan_dirty(now);
                 }
             }
@@ -191,6 +199,10 @@ impl Machine {
                 if self.transfers.manifest(artifact, chunk_bytes) {
                     outbox.push(Output::Begin(artifact));
                 }
+            }
+            Input::Pins(pins) => {
+                self.pins = pins;
+                self.want();
             }
             other => self.take_work(now, other),
         }
@@ -219,10 +231,11 @@ impl Machine {
                 }
             }
             Input::Finished(artifact, result) => {
-                if result.is_ok() {
+                let stored = result.is_ok();
+                self.transfers.finished(now, artifact, result);
+                if stored {
                     self.stored(now, artifact);
                 }
-                self.transfers.finished(now, artifact, result);
             }
             Input::Loaded(slot, result) => {
                 if let Err(why) = &result {
@@ -237,30 +250,6 @@ impl Machine {
             Input::RequestEnded(request, well) => self.router.ended(request, well),
             _ => {}
         }
-    }
-
-    fn stored(&mut self, now: Time, artifact: Digest) {
-        self.on_disk.insert(artifact);
-        self.partial.remove(&artifact);
-        self.damaged.remove(&artifact);
-        self.plan_dirty(now);
-    }
-
-    fn dropped(&mut self, now: Time, artifact: &Digest) {
-        self.on_disk.remove(artifact);
-        self.partial.remove(artifact);
-        self.damaged.remove(artifact);
-        self.want_missing();
-        self.plan_dirty(now);
-    }
-
-    /// It is no longer said to be whole, its replicas here go, and what it lacks comes again.
-    fn found_damaged(&mut self, now: Time, artifact: Digest, sound: u32) {
-        self.on_disk.remove(&artifact);
-        self.partial.insert(artifact, sound);
-        self.damaged.insert(artifact);
-        self.want_missing();
-        self.plan_dirty(now);
     }
 
     fn gossip(&mut self, now: Time, gossip: Gossip, outbox: &mut Vec<Output>) {
@@ -369,40 +358,7 @@ impl Machine {
             return; // made without this node, on the other side of a partition: it says nothing of what is resident here
         }
         self.residency.desire(me, plan.replicas_of(me).cloned());
-        self.want_missing();
+        self.planned = plan.stored_on(me).chain(self.residency.artifacts_wanted()).collect();
+        self.want();
     }
-
-    /// Fetches what the disk lacks of what should be here.
-    fn want_missing(&mut self) {
-        let mut artifacts = self.planned_here().unwrap_or_default();
-        artifacts.extend(self.residency.artifacts_wanted());
-        artifacts.extend(&self.damaged);
-        artifacts.retain(|artifact| !self.on_disk.contains(artifact));
-        self.transfers.want(&artifacts);
-    }
-
-    fn transfer(&mut self, now: Time, outbox: &mut Vec<Output>) {
-        let table = &self.table;
-        let holders = |artifact: &Digest| holders(table, artifact);
-        for action in self.transfers.schedule(now, holders) {
-            outbox.push(match action {
-                transfer::Action::GetManifest { artifact, from } => Output::GetManifest { artifact, from },
-                transfer::Action::GetHave { artifact, from } => Output::GetHave { artifact, from },
-                transfer::Action::Fetch { artifact, chunk, bytes, from } => {
-                    Output::Fetch { artifact, chunk, bytes, from }
-                }
-                transfer::Action::Finish { artifact } => Output::Finish(artifact),
-            });
-        }
-    }
-}
-
-/// Connected members that hold `artifact`, wholly or in part.
-fn holders(table: &Table, artifact: &Digest) -> Vec<transfer::Holder> {
-    let connected = table.iter().filter(|(_, entry)| entry.connected && entry.presence == Presence::Alive);
-    let holding = connected.filter_map(|(node, entry)| {
-        let held = entry.advert.as_ref()?.holdings.iter().find(|held| &held.artifact == artifact)?;
-        Some(transfer::Holder { node: *node, complete: held.complete })
-    });
-    holding.collect()
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::machine::{Config, Machine};
 use crate::core::membership::advert::{Advert, ReplicaStatus};
 use crate::core::membership::table::Table;
+use crate::core::pins::Pins;
 use crate::core::placement::plan::Plan;
 use crate::core::residency;
 use crate::core::route::Counts;
@@ -65,6 +66,10 @@ impl Machine {
     /// Does the disk have urgent work: a transfer, or a load?
     pub fn disk_is_busy(&self) -> bool {
         self.transfers.iter().any(|(_, transfer)| transfer.is_active()) || self.residency.is_loading()
+    }
+    /// What is kept here whatever the plan says.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
     }
     /// Artifacts whole on this node's disk.
     pub fn on_disk(&self) -> &BTreeSet<Digest> {

@@ -5,9 +5,11 @@ use crate::core::artifact::Shape;
 use crate::core::catalog::{Entry, Publication, Record};
 use crate::core::membership::advert::{DomainKind, MemoryDomain};
 use crate::core::membership::roster::Member;
+use crate::core::pins::Pin;
 use crate::core::placement::plan::{PlannedReplica, Strategy};
 use crate::core::roster::{RosterSlot, SlotPolicy, SlotRoster};
 use crate::core::route::Ask;
+use crate::core::transfer::{self, ChunkOutcome};
 use crate::core::types::{Duration, FederationId};
 
 const GIB: u64 = 1 << 30;
@@ -155,7 +157,7 @@ impl World {
                 queue.push_back((node, Input::Begun(artifact, crate::core::artifact::Bitmap::empty(2))));
             }
             Output::Fetch { artifact, chunk, from, .. } => {
-                let outcome = transfer::ChunkOutcome::Stored;
+                let outcome = ChunkOutcome::Stored;
                 queue.push_back((node, Input::Chunk { artifact, chunk, from, outcome }));
             }
             Output::Finish(artifact) => queue.push_back((node, Input::Finished(artifact, Ok(())))),
@@ -247,6 +249,35 @@ fn a_delegate_is_answered_by_the_holder_and_after_its_death_by_the_other_after_a
     world.run(12);
     assert_eq!(world.dispatched.last(), Some(&(id(3), 3, id(2))));
     assert!(world.rejected.is_empty());
+}
+
+#[test]
+fn what_is_pinned_is_fetched_wherever_the_plan_wants_it_and_a_delegate_keeps_nothing() {
+    let mut world = World::new(&[(1, Role::Full, 4 * GIB), (2, Role::Full, 0), (3, Role::Delegate, 16 * GIB)]);
+    // Without a roster no plan wants it anywhere.
+    world.tell(id(1), Input::Stored(Digest::of(b"A")));
+    world.run(20);
+    let pins = |pin: Pin| {
+        let mut pins = Pins::default();
+        assert!(pins.add(pin));
+        Input::Pins(pins)
+    };
+    for node in [2, 3] {
+        assert!(!world.nodes[&id(node)].on_disk().contains(&Digest::of(b"A")));
+        world.tell(id(node), pins(Pin::Artifact(Digest::of(b"A"))));
+    }
+    assert!(world.nodes[&id(2)].on_disk().contains(&Digest::of(b"A")));
+    let stages: Vec<_> = world.nodes[&id(2)].transfers().iter().map(|(_, transfer)| transfer.stage).collect();
+    assert_eq!(stages, [transfer::Stage::Done]);
+    assert!(world.nodes[&id(3)].transfers().iter().next().is_none());
+    // A slot that is pinned before anything is in it.
+    world.tell(id(2), pins(Pin::Slot(slot("B"), None)));
+    world.tell(id(1), Input::Stored(Digest::of(b"B")));
+    world.run(4);
+    for node in [1, 2] {
+        world.tell(id(node), Input::Record(Box::new(publication("B"))));
+    }
+    assert!(world.nodes[&id(2)].on_disk().contains(&Digest::of(b"B")));
 }
 
 #[test]

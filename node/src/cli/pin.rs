@@ -1,0 +1,82 @@
+//! `fednode pin` and `fednode unpin`: what this machine keeps on its disk whatever the plan says.
+
+use std::path::Path;
+
+use clap::Args;
+use fednode_proto::v1;
+use serde::Deserialize;
+
+use super::admin;
+use super::exit::Failure;
+use super::run::Out;
+use super::table::table;
+use super::view::short;
+use crate::core::pins::Pin;
+
+/// `fednode pin`.
+#[derive(Args, Debug)]
+pub(super) struct PinArgs {
+    /// SLOT, SLOT:DOMAIN or an artifact's digest; if not given, what is pinned is listed
+    what: Option<Pin>,
+}
+
+/// `fednode unpin`.
+#[derive(Args, Debug)]
+pub(super) struct UnpinArgs {
+    /// SLOT, SLOT:DOMAIN or an artifact's digest, as `fednode pin` lists it
+    what: Pin,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Document {
+    pins: Vec<Entry>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Entry {
+    pin: String,
+    artifacts: Vec<Kept>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Kept {
+    artifact: String,
+    stored: bool,
+}
+
+pub(super) async fn pin(out: Out, data_dir: &Path, args: PinArgs) -> Result<(), Failure> {
+    let pin = args.what.map(|pin| pin.to_string()).unwrap_or_default();
+    ask(out, data_dir, v1::PinRequest { pin, remove: false }).await
+}
+
+pub(super) async fn unpin(out: Out, data_dir: &Path, args: UnpinArgs) -> Result<(), Failure> {
+    ask(out, data_dir, v1::PinRequest { pin: args.what.to_string(), remove: true }).await
+}
+
+async fn ask(out: Out, data_dir: &Path, request: v1::PinRequest) -> Result<(), Failure> {
+    let reply = admin::connect(data_dir).await?.pin(request).await?.into_inner();
+    let document = admin::json_document(&reply.json)?;
+    out.either(&document, || serde_json::from_value(document.clone()).map_or_else(|_| String::new(), list));
+    Ok(())
+}
+
+fn list(document: Document) -> String {
+    if document.pins.is_empty() {
+        return "nothing is pinned on this machine\n".to_owned();
+    }
+    let rows: Vec<Vec<String>> = document.pins.iter().flat_map(rows).collect();
+    table(&["PIN", "ARTIFACT", "HERE"], &rows)
+}
+
+fn rows(entry: &Entry) -> Vec<Vec<String>> {
+    // An artifact's own digest would not fit beside its short form.
+    let name = if entry.pin.len() == 64 { short(&entry.pin).to_owned() } else { entry.pin.clone() };
+    if entry.artifacts.is_empty() {
+        return vec![vec![name, "-".to_owned(), "nothing published there yet".to_owned()]];
+    }
+    let here = |kept: &Kept| if kept.stored { "yes" } else { "on its way; see `fednode transfers`" }.to_owned();
+    entry.artifacts.iter().map(|kept| vec![name.clone(), short(&kept.artifact).to_owned(), here(kept)]).collect()
+}

@@ -147,6 +147,9 @@ impl Store {
         if let Some(stored) = self.stored(&verified.artifact) {
             return Ok(Imported { manifest: stored, placed_by: Placement::AlreadyStored });
         }
+        if self.manifest(&verified.artifact).is_none() {
+            self.check_budget(model.file_bytes)?; // a partial one has its room already
+        }
         let placed_by = match shared {
             Some(_) => Placement::Reflinked,
             None if options.link && hard_link(&import.source, &placed) => {

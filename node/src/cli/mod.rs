@@ -5,6 +5,7 @@ mod admin;
 mod chat;
 mod child;
 mod exit;
+mod gc;
 mod invite;
 mod parse;
 mod pin;
@@ -12,6 +13,7 @@ mod plan;
 mod publish;
 mod roster;
 mod run;
+mod scrub;
 mod sse;
 mod table;
 mod transfers;
@@ -83,6 +85,10 @@ enum Command {
     Chat(chat::ChatArgs),
     /// List the transfers of weights into this node
     Transfers,
+    /// Show what may be deleted from this machine's disk and why the rest stays; with --yes, delete it
+    Gc(gc::GcArgs),
+    /// Show how the check of stored weights stands; with --now, check and repair at once
+    Scrub(scrub::ScrubArgs),
     /// The child process that runs one replica; started by the node
     #[command(hide = true)]
     Engine {
@@ -148,6 +154,11 @@ mod tests {
             "fednode --json plan --explain --inventory -",
             "fednode chat ULM:core hello --system brief --max-tokens 5 --temperature 0.5 --seed 1",
             "fednode transfers -v",
+            "fednode gc",
+            "fednode gc --yes --json",
+            "fednode scrub",
+            "fednode scrub --now ULM:core",
+            "fednode up --disk-budget 200GiB --scrub-days 0",
             "fednode engine --socket /run/socket",
         ];
         for line in lines {
@@ -162,6 +173,9 @@ mod tests {
             "fednode fly",
             "fednode up --listen here",
             "fednode up --memory lots",
+            "fednode up --disk-budget much",
+            "fednode gc --forget UCM",
+            "fednode scrub UCM",
             "fednode up --threads 0",
             "fednode up --name \u{7}",
             "fednode join ticket --roster r.toml",
@@ -185,6 +199,8 @@ mod tests {
             listen: vec!["/ip4/0.0.0.0/tcp/7718".to_owned()],
             api: SocketAddr::from(([127, 0, 0, 1], 7717)),
             memory_bytes: None,
+            disk_budget_bytes: None,
+            scrub_days: 30,
             name: "desk".to_owned(),
             threads: None,
             priority: 0,

@@ -15,6 +15,7 @@ use crate::core::machine::Input;
 use crate::core::roster::SlotRoster;
 use crate::core::types::{DomainName, SlotName};
 use crate::driver::event_loop::Event;
+use crate::driver::gc;
 use crate::driver::node::Node;
 use crate::store::import::{ImportOptions, Imported};
 use crate::store::{Store, gguf};
@@ -51,7 +52,17 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
     let base = base.filter(|_| wants_adapter);
     let checked = path.clone();
     blocking(move || check_file(&checked, wants_adapter, floor, base.as_deref())).await?;
-    let imported = import(node, store, path, request.version.clone(), events).await?;
+    let imported = match import(node, store.clone(), path.clone(), request.version.clone(), events).await {
+        Err(refusal) => {
+            // For want of room? Then what may go makes room, and it is tried once more.
+            let short_bytes = store.take_shortage();
+            if short_bytes == 0 || gc::make_room(node, short_bytes, false).await < short_bytes {
+                return Err(refusal);
+            }
+            import(node, store, path, request.version.clone(), events).await?
+        }
+        imported => imported?,
+    };
 
     let verified = &imported.manifest;
     let manifest = &verified.manifest;

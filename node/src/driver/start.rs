@@ -24,11 +24,14 @@ use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
 use crate::driver::error::RunError;
 use crate::driver::event_loop::{Driver, Event, Events};
+use crate::driver::gc::watch_budget;
+use crate::driver::keeping::Keeper;
 use crate::driver::membership::Registry;
 use crate::driver::node::Node;
 use crate::driver::pins::PinKeeper;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
+use crate::driver::scrub::Scrubber;
 use crate::driver::services::{serve_edges, serve_members, stop_on_signal, watch_hardware, watch_invitations};
 use crate::driver::sync::Admission;
 use crate::driver::view::Facts;
@@ -205,7 +208,7 @@ impl Starting {
         // What the owner's roster says this machine is outweighs what it asked for.
         let role = roster.member(&me).map_or(self.role, |member| member.role);
         let store = match role {
-            Role::Full => Some(Arc::new(Store::open(&self.dir)?)),
+            Role::Full => Some(Arc::new(Store::open(&self.dir)?.with_budget(self.options.disk_budget_bytes))),
             Role::Delegate => None,
         };
         let others: BTreeSet<NodeId> = roster.members.iter().map(|m| m.node).filter(|node| *node != me).collect();
@@ -233,6 +236,8 @@ impl Starting {
             net: net.clone(),
             admission: admission.clone(),
             pins: PinKeeper::open(self.dir.clone())?,
+            keeper: store.clone().map(|store| Keeper::open(self.dir.clone(), store, peers.clone(), me)),
+            scrubber: store.clone().map(|store| Scrubber::new(store, self.options.scrub_days)),
         };
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
@@ -244,6 +249,7 @@ impl Starting {
         let edges = tokio::spawn(serve_edges(node.clone(), api, admin, stop));
         watch_hardware(self.hardware, store.clone(), events.clone(), role);
         watch_invitations(node.clone());
+        keep(&node);
         stop_on_signal(events.clone());
         let driver = Driver {
             machine,
@@ -262,6 +268,7 @@ impl Starting {
             events: events.clone(),
             plan_answers: VecDeque::new(),
             facts,
+            scrubber: node.scrubber.clone(),
         };
         tell_what_is_stored(store.as_deref(), &events, &node).await;
         driver.run(inbox, network, stopped).await;
@@ -349,6 +356,14 @@ fn announce(facts: &Facts, role: Role, hardware: &Hardware) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), api = facts.api, peers, role = role.as_str(), "fednode is up");
     for note in &hardware.notes {
         tracing::info!(note, "hardware");
+    }
+}
+
+/// The tasks that look after what is stored.
+fn keep(node: &Node) {
+    watch_budget(node.clone());
+    if let Some(scrubber) = node.scrubber.clone() {
+        scrubber.start(node.clone());
     }
 }
 

@@ -117,6 +117,7 @@ impl Weights {
                     Ok(true) => ChunkOutcome::Stored,
                     Ok(false) => {
                         tracing::warn!(artifact = %artifact.short(), chunk, %from, "corrupt chunk refused");
+                        weights.report_damage(artifact, chunk, from);
                         ChunkOutcome::Corrupt
                     }
                     Err(error) => {
@@ -133,6 +134,16 @@ impl Weights {
                 (Ok(_), None) => ChunkOutcome::Failed,
             };
             weights.input(Input::Chunk { artifact, chunk, from, outcome }).await;
+        });
+    }
+
+    /// Tells a source that what it sent was corrupt: its disk may be at fault, and it can repair itself.
+    fn report_damage(&self, artifact: Digest, chunk: u32, from: NodeId) {
+        let peers = self.peers.clone();
+        tokio::spawn(async move {
+            if let Err(error) = peers.report_damage(from, artifact, chunk).await {
+                tracing::debug!(%from, %error, "damage not reported");
+            }
         });
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Watch {
     suspects: BTreeSet<(Digest, Option<u32>)>,
     /// Known to be damaged while their artifact still counts as complete: neither served nor loaded.
     bad: BTreeSet<(Digest, u32)>,
+    /// What the last refusals for want of room lacked, at most.
+    shortage_bytes: u64,
 }
 
 /// One artifact and what it takes on this disk.
@@ -83,12 +85,30 @@ impl Store {
     /// Refuses `bytes` more if the budget or the disk has no room for them.
     pub(super) fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
         self.check_budget(bytes)?;
-        disk::check_room(&self.root, bytes)
+        disk::check_room(&self.root, bytes).inspect_err(|error| {
+            if let StoreError::DiskShort { needed_bytes, free_bytes, .. } = error {
+                self.short_of(needed_bytes.saturating_sub(*free_bytes));
+            }
+        })
     }
 
     /// Refuses `bytes` more if the budget has no room for them.
     pub(super) fn check_budget(&self, bytes: u64) -> Result<(), StoreError> {
-        self.budget_bytes.map_or(Ok(()), |budget| Ok(BudgetShort::check(self.used_bytes(), bytes, budget)?))
+        let Some(budget) = self.budget_bytes else { return Ok(()) };
+        BudgetShort::check(self.used_bytes(), bytes, budget).map_err(|short| {
+            self.short_of(short.short_bytes());
+            StoreError::from(short)
+        })
+    }
+
+    fn short_of(&self, bytes: u64) {
+        let mut watch = self.watch();
+        watch.shortage_bytes = watch.shortage_bytes.max(bytes);
+    }
+
+    /// What the refusals for want of room since the last call lacked: so much has to go first. 0: there were none.
+    pub fn take_shortage(&self) -> u64 {
+        std::mem::take(&mut self.watch().shortage_bytes)
     }
 
     /// Something is wrong with this chunk, or (`None`) with the artifact: the scrub looks at it soon.

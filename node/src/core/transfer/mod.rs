@@ -168,6 +168,11 @@ impl Transfer {
         (0u32..).zip(&self.chunk_bytes).filter(|(index, _)| self.have.has(*index)).map(|(_, &b)| u64::from(b)).sum()
     }
 
+    /// Wanted here and not here yet, whatever it waits for.
+    pub fn is_under_way(&self) -> bool {
+        self.wanted && self.stage != Stage::Done
+    }
+
     /// Wanted here, and not waiting for something that may never come.
     pub fn is_active(&self) -> bool {
         self.wanted && matches!(self.stage, Stage::Beginning | Stage::Fetching | Stage::Finishing)

@@ -144,7 +144,8 @@ impl Keeper {
         let artifacts: Vec<Digest> = here.iter().map(|held| held.artifact).collect();
         let known = node.read(move |machine| known(machine, &pins, &artifacts)).await?;
         let promised = self.promised(here.iter().map(|held| held.artifact));
-        Some(Snapshot { here, promised, forget, ..known })
+        let over_budget_bytes = self.store.over_budget_bytes();
+        Some(Snapshot { here, promised, forget, over_budget_bytes, ..known })
     }
 }
 
@@ -163,6 +164,7 @@ fn known(machine: &Machine, pins: &Pins, artifacts: &[Digest]) -> Snapshot {
         named: catalog.publications().map(|publication| publication.artifact).collect(),
         pinned: pins.artifacts(catalog),
         planned: machine.planned_here(),
+        needed: machine.needed_here(),
         resident: machine.resident_artifacts(),
         under_way: under_way.collect(),
         holders: holders.filter(|(_, nodes)| !nodes.is_empty()).collect(),

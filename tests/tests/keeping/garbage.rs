@@ -128,3 +128,29 @@ fn a_budget_refuses_with_its_arithmetic_and_makes_room_by_itself() {
     assert!(stores(griffith, &old), "the last copy stays");
     assert!(desktop.state().expect("state")["store"]["used_bytes"].as_u64() <= Some(1_000_000));
 }
+
+#[test]
+fn a_budget_that_was_lowered_lets_spare_copies_go_and_they_do_not_come_back() {
+    // No manager fits into the desktop's memory: all that lies on its disk are spare copies.
+    let mut federation = two(full("griffith"), fednode_tests::NodeSpec::full("desktop").memory("1MiB"));
+    let models = ["UCM", "UAM", "UDM"];
+    let artifacts: Vec<String> =
+        models.iter().map(|model| publish_as(federation.node("griffith"), model, model, "1")).collect();
+    artifacts.iter().for_each(|artifact| wait_stored(federation.node("desktop"), artifact));
+    federation.node_mut("desktop").stop().expect("stopped");
+    federation.node_mut("desktop").start(&["up", "--disk-budget", "1200KB"]).expect("up with a budget");
+    let desktop = federation.node("desktop");
+    let under = until("the store coming under its budget", LIMIT, || {
+        let state = desktop.state().map_err(|error| error.to_string())?;
+        match state["store"]["used_bytes"].as_u64() {
+            Some(1_123_328) => Ok(()),
+            used => Err(format!("{used:?} bytes used")),
+        }
+    });
+    under.expect("one of three goes, and no more");
+    let griffith = federation.node("griffith");
+    assert!(artifacts.iter().all(|artifact| stores(griffith, artifact)));
+    federation.wait_carried_out(LIMIT, |_| {}).expect("the plan asks for no more than the budget has room for");
+    assert_eq!(desktop.state().expect("state")["store"]["used_bytes"], 1_123_328);
+    assert_eq!(artifacts.iter().filter(|artifact| stores(desktop, artifact)).count(), 2);
+}

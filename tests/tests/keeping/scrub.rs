@@ -80,3 +80,25 @@ fn a_source_that_sent_a_corrupt_chunk_repairs_itself() {
     });
     repaired.expect("repaired");
 }
+
+#[test]
+fn the_background_scrub_ends_a_pass_and_remembers_it_over_a_restart() {
+    let mut federation = fednode_tests::Federation::new().expect("a federation");
+    federation.create(full("alone")).expect("up");
+    publish_as(federation.node("alone"), "UCM", "UCM", "1");
+    let scrub = |federation: &fednode_tests::Federation| {
+        federation.node("alone").command(&["scrub", "--json"]).expect("how it stands").json()["scrub"].clone()
+    };
+    let passed = until("a full pass", LIMIT, || {
+        let scrub = scrub(&federation);
+        scrub["passed_unix_s"].as_u64().filter(|at| *at > 0).ok_or_else(|| scrub.to_string())
+    });
+    let passed = passed.expect("a pass ends");
+    assert_eq!(scrub(&federation)["damaged_chunks"], 0);
+    federation.node_mut("alone").kill9();
+    federation.node_mut("alone").up().expect("up again");
+    assert_eq!(scrub(&federation)["passed_unix_s"], passed);
+    federation.node_mut("alone").stop().expect("stopped");
+    federation.node_mut("alone").start(&["up", "--scrub-days", "0"]).expect("up without");
+    assert_eq!(scrub(&federation)["state"], "off");
+}

@@ -17,7 +17,8 @@ pub fn decide(snapshot: &Snapshot, need: Need) -> Decision {
     candidates.sort_by_key(|(why, held, _)| (*why, held.complete, held.idle_since, held.artifact));
     for (why, held, ask) in candidates {
         let enough = matches!(need, Need::Bytes(bytes) if decision.bytes() >= bytes);
-        if enough {
+        // Spare copies are worth keeping: of them no more goes than the budget asks for.
+        if enough || (why == Why::Spare && decision.bytes() >= snapshot.over_budget_bytes) {
             decision.keep.push(Kept { artifact: held.artifact, bytes: held.bytes, why: Keep::Enough });
         } else {
             decision.delete.push(Deletion { artifact: held.artifact, bytes: held.bytes, why, ask });
@@ -37,8 +38,10 @@ fn judge(snapshot: &Snapshot, held: &OnDisk) -> Result<(Why, Vec<NodeId>), Keep>
     if snapshot.resident.contains(artifact) {
         return Err(Keep::Resident);
     }
+    let spare = snapshot.over_budget_bytes > 0 && held.complete && !snapshot.needed.contains(artifact);
+    let planned = snapshot.planned.as_ref().is_some_and(|planned| planned.contains(artifact));
     match &snapshot.planned {
-        Some(planned) if planned.contains(artifact) => return Err(Keep::Planned),
+        Some(_) if planned && !spare => return Err(Keep::Planned),
         None if named => return Err(Keep::NoPlan),
         _ => {}
     }
@@ -53,8 +56,10 @@ fn judge(snapshot: &Snapshot, held: &OnDisk) -> Result<(Why, Vec<NodeId>), Keep>
     let forget = !named && snapshot.forget.contains(artifact);
     match (ask.is_empty(), holders.is_empty()) {
         (true, _) if forget => Ok((Why::Forgotten, ask)),
+        (true, _) if planned => Err(Keep::Planned),
         (true, true) => Err(Keep::LastCopy),
         (true, false) => Err(Keep::HoldersAway(holders.iter().map(|holder| holder.node).collect())),
+        (false, _) if planned => Ok((Why::Spare, ask)),
         (false, _) if named => Ok((Why::Unwanted, ask)),
         (false, _) => Ok((Why::Superseded, ask)),
     }

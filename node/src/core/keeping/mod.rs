@@ -46,6 +46,10 @@ pub struct Snapshot {
     pub pinned: BTreeSet<Digest>,
     /// The plan this node follows wants it here; `None`: no plan that knows this node is followed yet.
     pub planned: Option<BTreeSet<Digest>>,
+    /// Replicas that the plan wants here are made of these; what else it wants here are spare copies.
+    pub needed: BTreeSet<Digest>,
+    /// By how much the store exceeds what its owner allows: so many bytes of spare copies may go, too.
+    pub over_budget_bytes: u64,
     /// Loaded, being loaded or being unloaded here.
     pub resident: BTreeSet<Digest>,
     /// Coming here, or being repaired.
@@ -76,6 +80,8 @@ pub enum Why {
     Superseded,
     /// A slot names it, but the plan does not want it on this node.
     Unwanted,
+    /// The plan wants it here only as a spare copy, for which the budget has no room.
+    Spare,
 }
 
 impl Why {
@@ -85,6 +91,7 @@ impl Why {
             Why::Forgotten => "no slot names it any more, and it was to be forgotten",
             Why::Superseded => "no slot names it any more",
             Why::Unwanted => "the plan does not want it on this node",
+            Why::Spare => "a spare copy, for which the disk budget has no room",
         }
     }
 }

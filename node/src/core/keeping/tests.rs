@@ -43,7 +43,7 @@ fn each_reason_to_stay_is_named() {
         under_way: [digest(4)].into(),
         promised: [(digest(5), node(7))].into(),
         holders: [(digest(7), held_by(&[(9, false)])), (digest(8), held_by(&[(8, false), (9, true)]))].into(),
-        forget: BTreeSet::new(),
+        ..Snapshot::default()
     };
     let decision = decide(&snapshot, Need::All);
     let expect = [
@@ -78,6 +78,32 @@ fn garbage_goes_before_what_a_slot_names_and_no_more_than_is_needed() {
     let decision = decide(&snapshot, Need::Bytes(101));
     assert_eq!(decision.delete.len(), 2);
     assert_eq!(why(&decision, 2), "enough is freed without it");
+}
+
+#[test]
+fn over_budget_spare_copies_go_last_and_only_as_many_as_it_takes() {
+    let everywhere = |n| (digest(n), held_by(&[(9, true)]));
+    let mut snapshot = Snapshot {
+        here: (1..=4).map(|n| on_disk(n, 100)).collect(),
+        named: (1..=3).map(digest).collect(),
+        planned: Some((1..=3).map(digest).collect()),
+        needed: [digest(1)].into(),
+        holders: (1..=4).map(everywhere).collect(),
+        over_budget_bytes: 150,
+        ..Snapshot::default()
+    };
+    let gone = |snapshot: &Snapshot| -> Vec<(Digest, Why)> {
+        decide(snapshot, Need::All).delete.iter().map(|deletion| (deletion.artifact, deletion.why)).collect()
+    };
+    assert_eq!(gone(&snapshot), [(digest(4), Why::Superseded), (digest(2), Why::Spare)]);
+    snapshot.holders.remove(&digest(2));
+    assert_eq!(
+        gone(&snapshot),
+        [(digest(4), Why::Superseded), (digest(3), Why::Spare)],
+        "held elsewhere, or not at all"
+    );
+    snapshot.over_budget_bytes = 0;
+    assert_eq!(gone(&snapshot), [(digest(4), Why::Superseded)]);
 }
 
 #[test]
@@ -122,7 +148,9 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
         some_artifacts(),
     );
     let promised = prop::collection::btree_map((0..ARTIFACTS).prop_map(digest), (10u8..14).prop_map(node), 0..3);
-    (here, holders, sets, promised).prop_map(|(here, holders, sets, promised)| {
+    let budget = (some_artifacts(), 0u64..200);
+    (here, holders, sets, promised, budget).prop_map(|(here, holders, sets, promised, budget)| {
+        let (needed, over_budget_bytes) = budget;
         let (named, pinned, planned, resident, under_way, forget) = sets;
         let here = here.into_iter().map(|(n, (complete, bytes, idle_since))| OnDisk {
             artifact: digest(n),
@@ -131,7 +159,19 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
             idle_since,
         });
         let holders = holders.into_iter().map(|(artifact, list)| (artifact, held_by(&list))).collect();
-        Snapshot { here: here.collect(), named, pinned, planned, resident, under_way, promised, holders, forget }
+        Snapshot {
+            here: here.collect(),
+            named,
+            pinned,
+            planned,
+            needed,
+            over_budget_bytes,
+            resident,
+            under_way,
+            promised,
+            holders,
+            forget,
+        }
     })
 }
 
@@ -145,7 +185,9 @@ proptest! {
             let artifact = &deletion.artifact;
             prop_assert!(!snapshot.pinned.contains(artifact) && !snapshot.resident.contains(artifact));
             prop_assert!(!snapshot.under_way.contains(artifact) && !snapshot.promised.contains_key(artifact));
-            prop_assert!(snapshot.planned.as_ref().is_none_or(|planned| !planned.contains(artifact)));
+            let planned = snapshot.planned.as_ref().is_some_and(|planned| planned.contains(artifact));
+            prop_assert_eq!(planned, deletion.why == Why::Spare);
+            prop_assert!(!planned || (snapshot.over_budget_bytes > 0 && !snapshot.needed.contains(artifact)));
             prop_assert!(snapshot.planned.is_some() || !snapshot.named.contains(artifact));
             let holders = snapshot.holders.get(artifact).cloned().unwrap_or_default();
             let connected = |node: &NodeId| holders.iter().any(|holder| holder.node == *node && holder.connected);

@@ -55,6 +55,10 @@ impl Machine {
         let plan = self.plan().filter(|plan| plan.roles.iter().any(|(node, _)| *node == me))?;
         Some(plan.stored_on(me).chain(plan.replicas_of(me).flat_map(residency::artifacts)).collect())
     }
+    /// What the replicas are made of that should be resident here.
+    pub fn needed_here(&self) -> BTreeSet<Digest> {
+        self.residency.artifacts_wanted()
+    }
     /// Artifacts that replicas in this node's memory are made of.
     pub fn resident_artifacts(&self) -> BTreeSet<Digest> {
         self.residency.artifacts_held()

@@ -153,3 +153,73 @@ fn the_store_as_a_whole_stays_under_its_budget() {
     let store = store.with_budget(Some(used - 1));
     assert_eq!((store.over_budget_bytes(), store.disk_free()), (1, 0));
 }
+
+/// A tmpfs of 100 MiB, which only root may mount.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<SmallDisk> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", "size=100m", "tmpfs"]).arg(folder.path()).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(SmallDisk(folder));
+        }
+        println!("skipped: a small disk cannot be mounted here (that takes root)");
+        None
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.path().join("filler")
+    }
+
+    /// To the last byte.
+    fn fill(&self) {
+        let file = File::create(self.filler()).unwrap();
+        let free = disk::free_bytes(self.0.path()).unwrap();
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "the small disk stays mounted");
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_middle_of_a_transfer_costs_only_time() {
+    let Some(small) = SmallDisk::mount() else { return };
+    let ours = Machine::new();
+    let sample = big();
+    let verified = ours.import(&sample).manifest;
+    let (artifact, chunks) = (verified.artifact, verified.manifest.chunk_count());
+    let path = small.0.path().join("data");
+    let dir = DataDir::open(&path).unwrap();
+    let store = Store::open(&dir).unwrap();
+    store.begin((*verified).clone()).unwrap();
+    send(ours.store(), &store, &artifact, |index| index < chunks / 2);
+    store.checkpoint(&artifact).unwrap();
+
+    small.fill();
+    // The files have their room; what fails sooner or later is the database behind the bitmap.
+    let bitmap = Bitmap::full(80_000);
+    let full = (0..1000u32).find_map(|n| store.meta().put_bitmap(&Digest::of(&n.to_le_bytes()), &bitmap).err());
+    let full = StoreError::from(full.expect("the database has no room"));
+    assert!(matches!(full, StoreError::DiskFull { .. }), "{full}");
+    for index in chunks / 2..chunks {
+        let written = store.write_chunk(&artifact, index, &ours.store().read_chunk(&artifact, index).unwrap());
+        assert!(matches!(written, Ok(true) | Err(StoreError::DiskFull { .. })), "{written:?}");
+    }
+
+    fs::remove_file(small.filler()).unwrap();
+    send(ours.store(), &store, &artifact, |_| true);
+    store.finish(&artifact).unwrap();
+    assert_eq!(fs::read(store.model_path(&artifact).unwrap()).unwrap(), sample.bytes());
+    drop(store);
+    let store = Store::open(&dir).unwrap();
+    assert_eq!((store.complete(), store.partial().len()), (vec![artifact], 0));
+    assert_eq!(store.meta().recovery(), meta::Recovery::Intact);
+    drop((store, dir));
+}

@@ -14,6 +14,8 @@ pub mod cli;
 pub mod driver;
 #[cfg(feature = "node")]
 pub mod engine;
+#[cfg(all(fuzzing, feature = "node"))]
+pub mod fuzzing;
 #[cfg(feature = "node")]
 pub mod hardware;
 #[cfg(feature = "node")]

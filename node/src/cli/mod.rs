@@ -107,6 +107,19 @@ enum MembersCommand {
     List,
 }
 
+/// See `fuzzing`.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_sse(bytes: &[u8]) {
+    let whole = sse::Lines::default().push(bytes);
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let mut lines = sse::Lines::default();
+    let parts = lines.push(first).and_then(|mut begun| {
+        begun.extend(lines.push(second)?);
+        Ok(begun)
+    });
+    assert_eq!(whole, parts, "where an answer is cut must not matter");
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;

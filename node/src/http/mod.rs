@@ -151,3 +151,9 @@ async fn no_method(method: Method, uri: Uri) -> ApiError {
     let message = format!("{method} is not possible on {path}; the Allow header names what is");
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
+
+/// See `fuzzing`.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_chat_request(body: &[u8]) {
+    let _ = chat_request::parse(body);
+}

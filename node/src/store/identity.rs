@@ -257,7 +257,7 @@ impl DataDir {
 
 /// [`Membership`] on disk.
 #[derive(Clone, PartialEq, prost::Message)]
-struct StoredMembership {
+pub(super) struct StoredMembership {
     #[prost(bytes = "vec", tag = "1")]
     federation: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
@@ -297,7 +297,7 @@ impl StoredMembership {
         }
     }
 
-    fn into_membership(self) -> Option<Membership> {
+    pub(super) fn into_membership(self) -> Option<Membership> {
         let ticket = |record: TicketRecord| {
             Some(StoredTicket {
                 id: record.id.try_into().ok()?,
@@ -314,6 +314,7 @@ impl StoredMembership {
         })
     }
 }
+
 
 #[cfg(test)]
 mod tests {

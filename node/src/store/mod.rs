@@ -351,3 +351,14 @@ fn read_chunk_of(file: &File, chunk: &Chunk) -> io::Result<Vec<u8>> {
     file.read_exact_at(&mut bytes, chunk.offset)?;
     Ok(bytes)
 }
+
+/// See `fuzzing`.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_stored(bytes: &[u8]) {
+    for version in 0..3 {
+        let _ = framed::unwrap(version, bytes);
+    }
+    assert_eq!(framed::unwrap(1, &framed::wrap(1, bytes)), Ok(bytes));
+    let stored = <identity::StoredMembership as prost::Message>::decode(bytes);
+    let _ = stored.map(identity::StoredMembership::into_membership);
+}

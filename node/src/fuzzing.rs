@@ -1,0 +1,32 @@
+//! Doors to the decoders that are private to their rooms, for the fuzz targets in `tests/fuzz`. Compiled only there.
+
+use futures::executor::block_on;
+
+use crate::core::artifact::Bitmap;
+use crate::core::limits;
+use crate::{cli, http, net, store};
+
+/// A chat request's body, as anybody may send it to the API.
+pub fn chat_request(body: &[u8]) {
+    http::fuzz_chat_request(body);
+}
+
+/// What a peer writes on a joining stream or on a weight stream.
+pub fn frames(bytes: &[u8]) {
+    block_on(net::fuzz_frames(bytes));
+}
+
+/// A small file of the data directory.
+pub fn stored(bytes: &[u8]) {
+    store::fuzz_stored(bytes);
+    for chunks in [0, 1, 7, 8, 9, limits::CHUNKS_PER_ARTIFACT_MAX] {
+        if let Some(bitmap) = Bitmap::from_bytes(bytes, chunks) {
+            assert!(bitmap.len() == chunks && bitmap.count() <= chunks);
+        }
+    }
+}
+
+/// An answer of the API, as the command line reads it; cut in two at every place.
+pub fn sse(bytes: &[u8]) {
+    cli::fuzz_sse(bytes);
+}

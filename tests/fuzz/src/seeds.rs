@@ -1,0 +1,213 @@
+//! Writes the corpus: for each target a few sound inputs to start from. `cargo run -p fednode-fuzz --bin seeds`.
+//! What fuzzing finds on top of these is kept by hand, smallest first.
+
+use std::fs;
+use std::path::Path;
+
+use fednode::core::artifact::{ArtifactFile, ArtifactKind, Chunk, Manifest, Shape};
+use fednode::core::catalog::{Entry, Publication};
+use fednode::core::membership::advert::{Advert, DomainKind, Gossip, Holding, Lease, MemoryDomain};
+use fednode::core::membership::roster::{Member, MemberRoster, Role};
+use fednode::core::placement::plan::{Plan, PlannedReplica, PlannedStore, Strategy};
+use fednode::core::roster::SlotRoster;
+use fednode::core::types::{Digest, SlotName};
+use fednode::wire::join::Ticket;
+use fednode::wire::{catalog, gossip, manifest, members, plan};
+use fednode_fuzz::{federation, key, node};
+use fednode_proto::v1;
+use prost::Message;
+
+const ROSTER: &str = include_str!("../../../node/rosters/reference.toml");
+
+fn main() -> std::io::Result<()> {
+    models()?;
+    records()?;
+    messages()?;
+    texts()
+}
+
+fn save(target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join(name), bytes)
+}
+
+/// The headers of the tiny managers: all that a parser reads.
+fn models() -> std::io::Result<()> {
+    for name in ["UCM", "ULM-core"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../managers");
+        let bytes = fs::read(folder.join(format!("{name}.gguf")))?;
+        let model = fednode::store::gguf::parse(&bytes[..], bytes.len() as u64).map_err(std::io::Error::other)?;
+        save("gguf", name, &bytes[..model.data_start as usize])?;
+    }
+    Ok(())
+}
+
+fn slot() -> SlotName {
+    SlotName::new("UCM").expect("a name")
+}
+
+/// What is signed: the seeds are the bodies, which the targets sign.
+fn records() -> std::io::Result<()> {
+    let chunk = |offset, bytes| Chunk { offset, bytes, digest: Digest::of(b"chunk") };
+    let file = ArtifactFile {
+        name: "model.gguf".into(),
+        bytes: 5,
+        digest: Digest::of(b"file"),
+        chunks: vec![chunk(0, 4), chunk(4, 1)],
+    };
+    let shape = Shape { architecture: "llama".into(), layers: 2, ..Shape::default() };
+    let (name, version) = ("tiny".to_owned(), "1".to_owned());
+    let artifact = Manifest {
+        kind: ArtifactKind::Model,
+        name: name.clone(),
+        version: version.clone(),
+        shape: shape.clone(),
+        files: vec![file],
+        base_name: String::new(),
+    };
+    let sealed = manifest::seal(artifact, &key());
+    let body = |signed: &[u8]| v1::SignedManifest::decode(signed).map(|envelope| envelope.body).unwrap_or_default();
+    save("manifest", "model", &body(&sealed.signed))?;
+
+    let publication = Publication {
+        slot: slot(),
+        domain: None,
+        artifact: sealed.artifact,
+        artifact_bytes: 5,
+        chunks: 2,
+        shape,
+        name,
+        version,
+    };
+    let roster: SlotRoster = toml::from_str(ROSTER).expect("the reference roster");
+    for (name, entry) in [("publication", Entry::Publication(publication)), ("roster", Entry::Roster(roster))] {
+        let record = catalog::seal(entry, 1, &key());
+        let envelope = v1::SignedCatalogRecord::decode(&record.signed[..]).unwrap_or_default();
+        save("catalog", name, &envelope.body)?;
+    }
+
+    let member = Member {
+        node: node(),
+        name: "desk".into(),
+        role: Role::Full,
+        admin: true,
+        not_before_unix_s: 1,
+        expires_unix_s: 2,
+        addresses: vec!["/ip4/127.0.0.1/tcp/1".into()],
+    };
+    let members = members::seal(MemberRoster::new(federation()).admit(member).expect("room"), &key());
+    let envelope = v1::SignedMemberRoster::decode(&members.signed[..]).unwrap_or_default();
+    save("members", "one", &envelope.body)
+}
+
+/// What members say to each other.
+fn messages() -> std::io::Result<()> {
+    let domain = MemoryDomain {
+        name: "ram".into(),
+        kind: DomainKind::Ram,
+        total_bytes: 3,
+        free_bytes: 2,
+        reserve_bytes: 1,
+        ours_bytes: 0,
+        hosts: true,
+    };
+    let advert = Advert {
+        node: node(),
+        incarnation: 1,
+        sequence: 2,
+        ttl_ms: 15_000,
+        name: "desk".into(),
+        role: Role::Full,
+        on_battery: false,
+        priority: 0,
+        domains: vec![domain],
+        disk_free_bytes: 9,
+        holdings: vec![Holding { artifact: Digest::of(b"a"), complete: false, chunks: 3 }],
+        replicas: Vec::new(),
+        member_roster_version: 1,
+        catalog_digest: Digest::of(b"c"),
+        plan_epoch: 1,
+        plan_revision: 1,
+        epoch_highest: 1,
+        addresses: vec!["/ip4/127.0.0.1/tcp/1".into()],
+        wanted: vec![slot()],
+    };
+    let lease = Lease { coordinator: node(), epoch: 1, plan_revision: 2, resigns: false };
+    save("gossip", "advert", &gossip::encode(&Gossip::Advert(Box::new(advert))))?;
+    save("gossip", "lease", &gossip::encode(&Gossip::Lease(lease)))?;
+
+    let replica = PlannedReplica {
+        slot: slot(),
+        node: node(),
+        memory_domain: "ram".into(),
+        artifact: Digest::of(b"a"),
+        adapters: Vec::new(),
+        context: 512,
+        parallel: 1,
+        bytes: 2,
+        weights_bytes: 1,
+    };
+    let sealed = Plan {
+        author: node(),
+        epoch: 1,
+        revision: 1,
+        inputs_digest: Digest::of(b"i"),
+        strategy: Strategy::Mixed,
+        replicas: vec![replica],
+        stored: vec![PlannedStore { artifact: Digest::of(b"a"), node: node() }],
+        roles: Vec::new(),
+        shortfalls: Vec::new(),
+        refused: Vec::new(),
+    };
+    save("plan", "one", &plan::to_proto(&sealed).encode_to_vec())?;
+
+    let request = v1::JoinRequest { ticket_id: vec![1; 16], nonce: vec![2; 32], name: "desk".into() };
+    save("frames", "join", &request.encode_length_delimited_to_vec())?;
+    let request = v1::ChunkRequest { artifact: vec![3; 32], chunk: 7 };
+    save("frames", "chunk", &request.encode_length_delimited_to_vec())?;
+
+    let ticket = Ticket {
+        federation: federation(),
+        inviter: node(),
+        addresses: vec!["/ip4/127.0.0.1/tcp/1".into()],
+        secret: [5; 32],
+        expires_unix_s: 1,
+        role: Role::Delegate,
+    };
+    let digits = ticket.to_text().replace("fednode1:", "");
+    let bytes: Vec<u8> = digits
+        .as_bytes()
+        .chunks(2)
+        .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    save("ticket", "one", &bytes[..bytes.len() - 4])
+}
+
+/// What people and programs write.
+fn texts() -> std::io::Result<()> {
+    save("slot_roster", "reference", ROSTER.as_bytes())?;
+    for (name, pin) in [("slot", "UCM"), ("domain", "ULM:core"), ("artifact", &"0f".repeat(32))] {
+        save("pins", name, pin.as_bytes())?;
+    }
+    let chat = serde_json::json!({
+        "model": "ULM:core", "messages": [{"role": "system", "content": "brief"}, {"role": "user", "content": "hello"}],
+        "stream": true, "max_tokens": 5, "temperature": 0.5, "seed": 1, "stop": ["a", "b"],
+    });
+    save("chat_request", "whole", chat.to_string().as_bytes())?;
+    save("sse", "answer", b"data: {\"a\": 1}\n\n: waiting\n\ndata: [DONE]\n\n")?;
+    save("stored", "empty", &[1; 9])?;
+    let gib = 1u64 << 30;
+    let inventory = serde_json::json!({
+        "strategy": "mixed",
+        "nodes": [{"name": "a", "role": "auto", "disk_free_bytes": 500 * gib, "load_bytes_per_s": 0,
+                   "link_bytes_per_s": 0, "holds": [],
+                   "domains": [{"name": "ram", "kind": "ram", "total_bytes": 32 * gib, "free_bytes": 32 * gib,
+                                "reserve_bytes": 4 * gib}]}],
+        "roster": {"slots": [{"name": "UFM", "artifact": "UFM-model", "base": null, "weights_bytes": 13 * gib,
+                   "adapter_bytes": 0, "kv_bytes_per_token": 524_288, "context": 4096, "parallel": 1,
+                   "overhead_bytes": 800_000_000, "replicas": 1, "policy": "pinned", "demand_per_hour": 10}]},
+        "previous": null,
+    });
+    save("inventory", "one", inventory.to_string().as_bytes())
+}

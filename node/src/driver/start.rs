@@ -24,7 +24,6 @@ use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
 use crate::driver::error::RunError;
 use crate::driver::event_loop::{Driver, Event, Events};
-use crate::driver::gc::watch_budget;
 use crate::driver::keeping::Keeper;
 use crate::driver::membership::Registry;
 use crate::driver::node::Node;
@@ -32,7 +31,10 @@ use crate::driver::pins::PinKeeper;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
 use crate::driver::scrub::Scrubber;
-use crate::driver::services::{serve_edges, serve_members, stop_on_signal, watch_hardware, watch_invitations};
+use crate::driver::services::{
+    look_after_the_store, serve_edges, serve_members, stop_on_signal, tell_what_is_stored, watch_hardware,
+    watch_invitations,
+};
 use crate::driver::sync::Admission;
 use crate::driver::view::Facts;
 use crate::driver::weights::Weights;
@@ -227,18 +229,7 @@ impl Starting {
             Writer::start().map_err(|error| RunError::Ended { what: "the writing thread", why: error.to_string() })?;
         let addresses = self.dial_known(&net, writer.clone()).await;
         let admission = Admission::new(me, registry.clone(), net.clone());
-        let node = Node {
-            me,
-            key: self.identity.key.clone(),
-            events: events.clone(),
-            store: store.clone(),
-            registry: registry.clone(),
-            net: net.clone(),
-            admission: admission.clone(),
-            pins: PinKeeper::open(self.dir.clone())?,
-            keeper: store.clone().map(|store| Keeper::open(self.dir.clone(), store, peers.clone(), me)),
-            scrubber: store.clone().map(|store| Scrubber::new(store, self.options.scrub_days)),
-        };
+        let node = self.node(&events, &store, &registry, &net, &admission, &peers)?;
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
         let facts = self.facts(&api, &net, &roster)?;
@@ -249,7 +240,7 @@ impl Starting {
         let edges = tokio::spawn(serve_edges(node.clone(), api, admin, stop));
         watch_hardware(self.hardware, store.clone(), events.clone(), role);
         watch_invitations(node.clone());
-        keep(&node);
+        look_after_the_store(&node);
         stop_on_signal(events.clone());
         let driver = Driver {
             machine,
@@ -274,6 +265,32 @@ impl Starting {
         driver.run(inbox, network, stopped).await;
         let _ = tokio::time::timeout(GRACE, edges).await;
         Ok(())
+    }
+
+    /// The node as its edges see it.
+    fn node(
+        &self,
+        events: &Events,
+        store: &Option<Arc<Store>>,
+        registry: &Registry,
+        net: &NetHandle,
+        admission: &Admission,
+        peers: &Peers,
+    ) -> Result<Node, RunError> {
+        let me = self.identity.me;
+        let keeper = |store| Keeper::open(self.dir.clone(), store, peers.clone(), me);
+        Ok(Node {
+            me,
+            key: self.identity.key.clone(),
+            events: events.clone(),
+            store: store.clone(),
+            registry: registry.clone(),
+            net: net.clone(),
+            admission: admission.clone(),
+            pins: PinKeeper::open(self.dir.clone())?,
+            keeper: store.clone().map(keeper),
+            scrubber: store.clone().map(|store| Scrubber::new(store, self.options.scrub_days)),
+        })
     }
 
     /// Dials where members were last reachable, the inviter among them.
@@ -357,26 +374,4 @@ fn announce(facts: &Facts, role: Role, hardware: &Hardware) {
     for note in &hardware.notes {
         tracing::info!(note, "hardware");
     }
-}
-
-/// The tasks that look after what is stored.
-fn keep(node: &Node) {
-    watch_budget(node.clone());
-    if let Some(scrubber) = node.scrubber.clone() {
-        scrubber.start(node.clone());
-    }
-}
-
-/// What lies on the disk since before the start.
-async fn tell_what_is_stored(store: Option<&Store>, events: &Events, node: &Node) {
-    events.send(Event::Core(Input::Addresses(node.net.listen_addresses()))).await;
-    let Some(store) = store else { return };
-    for artifact in store.complete() {
-        events.send(Event::Core(Input::Stored(artifact))).await;
-    }
-    for (artifact, have) in store.partial() {
-        events.send(Event::Core(Input::Partial(artifact, have.count()))).await;
-    }
-    // Last: what is here already must not be asked for.
-    events.send(Event::Core(Input::Pins(node.pins.now()))).await;
 }

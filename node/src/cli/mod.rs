@@ -6,6 +6,7 @@ mod bench;
 mod chat;
 mod child;
 mod exit;
+mod gc;
 mod invite;
 mod parse;
 mod pin;
@@ -13,6 +14,7 @@ mod plan;
 mod publish;
 mod roster;
 mod run;
+mod scrub;
 mod sse;
 mod table;
 mod transfers;
@@ -86,6 +88,10 @@ enum Command {
     Transfers,
     /// Measure this machine
     Bench(bench::BenchArgs),
+    /// Show what may be deleted from this machine's disk and why the rest stays; with --yes, delete it
+    Gc(gc::GcArgs),
+    /// Show how the check of stored weights stands; with --now, check and repair at once
+    Scrub(scrub::ScrubArgs),
     /// The child process that runs one replica; started by the node
     #[command(hide = true)]
     Engine {
@@ -164,6 +170,11 @@ mod tests {
             "fednode --json plan --explain --inventory -",
             "fednode chat ULM:core hello --system brief --max-tokens 5 --temperature 0.5 --seed 1",
             "fednode transfers -v",
+            "fednode gc",
+            "fednode gc --yes --json",
+            "fednode scrub",
+            "fednode scrub --now ULM:core",
+            "fednode up --disk-budget 200GiB --scrub-days 0",
             "fednode engine --socket /run/socket",
             "fednode bench transfer --size 1GiB --sources 2 --runs 3 --dir /tmp --json",
         ];
@@ -179,6 +190,9 @@ mod tests {
             "fednode fly",
             "fednode up --listen here",
             "fednode up --memory lots",
+            "fednode up --disk-budget much",
+            "fednode gc --forget UCM",
+            "fednode scrub UCM",
             "fednode up --threads 0",
             "fednode bench",
             "fednode bench transfer --runs 0",
@@ -204,6 +218,8 @@ mod tests {
             listen: vec!["/ip4/0.0.0.0/tcp/7718".to_owned()],
             api: SocketAddr::from(([127, 0, 0, 1], 7717)),
             memory_bytes: None,
+            disk_budget_bytes: None,
+            scrub_days: 30,
             name: "desk".to_owned(),
             threads: None,
             priority: 0,

@@ -10,7 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, invite, parse, pin, plan, publish, roster, transfers, up, view,
+    Cli, Command, Global, admin, bench, chat, child, gc, invite, parse, pin, plan, publish, roster, scrub, transfers, up,
+    view,
 };
 
 /// Fewer would let one blocked task stop a node.
@@ -123,6 +124,8 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         Command::Pin(args) => pin::pin(out, &data_dir(global)?, args).await,
         Command::Unpin(args) => pin::unpin(out, &data_dir(global)?, args).await,
         Command::Roster { command } => roster::run(out, &data_dir(global)?, command).await,
+        Command::Gc(args) => gc::run(out, &data_dir(global)?, args).await,
+        Command::Scrub(args) => scrub::run(out, &data_dir(global)?, args).await,
         Command::Chat(args) => chat::run(out, &data_dir(global)?, args).await,
         Command::Status => {
             let (value, state) = admin::state(&data_dir(global)?).await?;

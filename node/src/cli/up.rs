@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::Failure;
 use super::parse;
+use crate::core::limits;
 use crate::core::roster::SlotRoster;
 
 pub(super) const ROSTER_BYTES_MAX: u64 = 1 << 20;
@@ -39,6 +40,12 @@ struct NodeArgs {
     /// RAM that fednode may use for managers, such as 20GiB; what is free, less a reserve, if not given
     #[arg(long, value_name = "BYTES", value_parser = parse::bytes)]
     memory: Option<u64>,
+    /// What all stored weights may take together, such as 200GiB; as much as the disk has if not given
+    #[arg(long, value_name = "BYTES", env = "FEDNODE_DISK_BUDGET", value_parser = parse::bytes)]
+    disk_budget: Option<u64>,
+    /// All stored weights are read and hashed again within so many days; 0: never
+    #[arg(long, value_name = "N", env = "FEDNODE_SCRUB_DAYS", default_value_t = limits::SCRUB_DAYS, value_parser = clap::value_parser!(u32).range(..=3650))]
+    scrub_days: u32,
     /// What people call this machine; the host name if not given
     #[arg(long, value_parser = parse::member_name)]
     name: Option<String>,
@@ -93,6 +100,10 @@ pub struct UpOptions {
     pub api: SocketAddr,
     /// RAM for managers, bytes.
     pub memory_bytes: Option<u64>,
+    /// What all stored weights may take together, bytes.
+    pub disk_budget_bytes: Option<u64>,
+    /// Days for a full scrub; 0: never.
+    pub scrub_days: u32,
     /// The node's name.
     pub name: String,
     /// Compute threads of all replicas together.
@@ -129,6 +140,8 @@ impl NodeArgs {
             listen: self.listen,
             api: self.api,
             memory_bytes: self.memory,
+            disk_budget_bytes: self.disk_budget,
+            scrub_days: self.scrub_days,
             name: self.name.unwrap_or_else(host_name),
             threads: self.threads,
             priority: self.priority,

@@ -1,9 +1,9 @@
 //! The node's view as text: `status`, `members`, `managers`. Pure: a `State` in, lines of at most 80 columns out.
 
 use super::table::{COLUMNS, table, wrap};
-use super::transfers;
+use super::{scrub, transfers};
 use crate::core::types::human_bytes;
-use crate::core::view::{DomainView, MemberView, PlanSummary, SlotView, State};
+use crate::core::view::{DomainView, MemberView, PlanSummary, SlotView, State, StoreView};
 
 /// Width of the words at the left of the first lines of `status`.
 const LABEL: usize = 13;
@@ -26,6 +26,9 @@ pub(super) fn status(state: &State) -> String {
     for sentence in state.plan.iter().flat_map(|plan| &plan.pending) {
         push_labelled(&mut out, "", &format!("- {sentence}"));
     }
+    for line in state.store.iter().flat_map(store_lines) {
+        push_labelled(&mut out, "disk", &line);
+    }
     let members: Vec<Vec<String>> = state.members.iter().map(member_row).collect();
     let slots: Vec<Vec<String>> = state.slots.iter().map(slot_row).collect();
     out.push('\n');
@@ -38,6 +41,20 @@ pub(super) fn status(state: &State) -> String {
         out.push_str(&transfers::transfers(&active));
     }
     out
+}
+
+/// What lies on this disk, and what is wrong with it.
+fn store_lines(store: &StoreView) -> Vec<String> {
+    let used = human_bytes(store.used_bytes);
+    let used = match store.budget_bytes {
+        Some(budget) if store.used_bytes > budget => {
+            format!("{used} stored, more than the budget of {}; `fednode gc` explains", human_bytes(budget))
+        }
+        Some(budget) => format!("{used} stored of a budget of {}", human_bytes(budget)),
+        None => format!("{used} stored"),
+    };
+    let damaged = store.damaged.iter().map(|damage| format!("{} is damaged: {}", damage.slot, damage.reason));
+    [format!("{used}; {}", scrub::line(&store.scrub))].into_iter().chain(damaged).collect()
 }
 
 /// `fednode members`.

@@ -229,3 +229,16 @@ pub const STOPS_MAX: usize = 4;
 pub const MAX_TOKENS_MAX: u32 = 1 << 20;
 /// Tokens generated when the client states none.
 pub const MAX_TOKENS_DEFAULT: u32 = 512;
+
+/// A hold promise lasts this long, seconds: asking, answering and deleting take milliseconds, a busy disk a minute.
+pub const HOLD_LIFE_S: u64 = 600;
+/// A promise is not relied on in the last part of its life: clocks of two machines drift, and a deletion takes time.
+pub const HOLD_MARGIN_S: u64 = 300;
+/// Promises given and not expired: every artifact of a full roster to a few members.
+pub const HOLD_PROMISES_MAX: usize = 4096;
+/// Artifacts that wait to be looked at because something was wrong with them; more are found by the scrub itself.
+pub const SUSPECTS_MAX: usize = 256;
+/// A full scrub takes at most this many days unless the owner says otherwise (DESIGN 10).
+pub const SCRUB_DAYS: u32 = 30;
+/// The slowest scrub, bytes per second: a small store is done in minutes rather than spread over a month, and no disk notices.
+pub const SCRUB_RATE_MIN: u64 = 1 << 20;

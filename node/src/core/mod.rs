@@ -4,6 +4,7 @@
 pub mod artifact;
 pub mod catalog;
 pub mod coordinator;
+pub mod keeping;
 pub mod limits;
 pub mod machine;
 pub mod membership;

@@ -21,6 +21,9 @@ pub struct State {
     /// What this node keeps on its disk whatever the plan says: slots and artifacts, as they were pinned.
     #[serde(default)]
     pub pins: Vec<String>,
+    /// This node's own store; `None` on a delegate.
+    #[serde(default)]
+    pub store: Option<StoreView>,
     /// Transfers into this node, current and finished since it started.
     pub transfers: Vec<TransferView>,
     /// Requests through this node since it started.
@@ -219,6 +222,53 @@ pub struct TransferView {
     pub sources: Vec<SourceView>,
     /// Why it is paused, or empty.
     pub reason: String,
+}
+
+/// This node's own store.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StoreView {
+    /// What all artifacts take, those under way with their whole size.
+    pub used_bytes: u64,
+    /// What the owner allows; `None`: as much as the disk has.
+    pub budget_bytes: Option<u64>,
+    /// What may still be stored.
+    pub free_bytes: u64,
+    /// Artifacts found damaged and not whole again.
+    pub damaged: Vec<DamageView>,
+    /// The background scrub.
+    pub scrub: ScrubView,
+}
+
+/// An artifact that was found damaged on this disk.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct DamageView {
+    /// Artifact, hex.
+    pub artifact: String,
+    /// `SLOT` or `SLOT:domain`.
+    pub slot: String,
+    /// repairing | unrepairable.
+    pub state: String,
+    /// What is happening, or what the owner can do.
+    pub reason: String,
+}
+
+/// The background scrub.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ScrubView {
+    /// off | idle | scrubbing | yielding (to a transfer or a load).
+    pub state: String,
+    /// A full pass takes at most so many days; 0: off.
+    pub days: u32,
+    /// Bytes looked at in this pass.
+    pub done_bytes: u64,
+    /// Bytes of all whole artifacts.
+    pub total_bytes: u64,
+    /// When this pass began, seconds since the Unix epoch; 0: none is under way.
+    pub since_unix_s: u64,
+    /// When the last full pass ended; 0: none did yet.
+    pub passed_unix_s: u64,
+    /// Damaged chunks found since the start of the process.
+    pub damaged_chunks: u64,
 }
 
 /// Requests through this node.

@@ -19,6 +19,7 @@ use crate::driver::clock::Clock;
 use crate::driver::membership::Registry;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
+use crate::driver::scrub::Scrubber;
 use crate::driver::sync::Admission;
 use crate::driver::view;
 use crate::driver::weights::Weights;
@@ -89,6 +90,7 @@ pub struct Driver {
     pub(super) events: Events,
     pub(super) plan_answers: VecDeque<oneshot::Sender<PlanAnswer>>,
     pub(super) facts: view::Facts,
+    pub(super) scrubber: Option<Scrubber>,
 }
 
 impl Driver {
@@ -178,7 +180,8 @@ impl Driver {
                 self.handle(Input::RequestEnded(request, false));
             }
             Event::View(answer) => {
-                let _ = answer.send(view::state(&self.machine, &self.facts));
+                let store = self.scrubber.as_ref().map(|scrubber| view::store(&self.machine, scrubber));
+                let _ = answer.send(State { store, ..view::state(&self.machine, &self.facts) });
             }
             Event::Read(read) => read(&self.machine),
             Event::Stop => {}

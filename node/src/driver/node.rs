@@ -13,6 +13,7 @@ use tonic::Status;
 use crate::core::artifact::Bitmap;
 use crate::core::catalog::{Entry, Key};
 use crate::core::coordinator::PlanRefusal;
+use crate::core::keeping::holds::HoldRefusal;
 use crate::core::machine::{Input, Machine};
 use crate::core::membership::roster::{Member, Role};
 use crate::core::placement::plan::Plan;
@@ -20,9 +21,11 @@ use crate::core::roster::SlotRoster;
 use crate::core::types::{Digest, NodeId};
 use crate::core::view::State;
 use crate::driver::event_loop::{Event, Events};
+use crate::driver::keeping::Keeper;
 use crate::driver::membership::Registry;
 use crate::driver::pins::PinKeeper;
 use crate::driver::requests::answer_channel;
+use crate::driver::scrub::Scrubber;
 use crate::driver::sync::{self, Admission};
 use crate::driver::view::{self, Facts};
 use crate::http::{ApiError, Backend, Generation, StartInfo};
@@ -48,6 +51,9 @@ pub struct Node {
     pub(super) net: NetHandle,
     pub(super) admission: Admission,
     pub(super) pins: PinKeeper,
+    /// `None` on a delegate, as the store.
+    pub(super) keeper: Option<Keeper>,
+    pub(super) scrubber: Option<Scrubber>,
 }
 
 impl Node {
@@ -144,6 +150,19 @@ impl PeerBackend for Node {
         partial.map(|(_, have)| have).or_else(whole)
     }
 
+    async fn promise_hold(&self, from: NodeId, artifact: Digest) -> Result<u64, String> {
+        let keeper = self.keeper.clone().ok_or_else(|| HoldRefusal::NotHeld.to_string())?;
+        let promised = tokio::task::spawn_blocking(move || keeper.promise(artifact, from)).await;
+        promised.map_err(|error| error.to_string())?
+    }
+
+    fn damage_reported(&self, from: NodeId, artifact: Digest, chunk: u32) {
+        tracing::warn!(%from, artifact = %artifact.short(), chunk, "a chunk that this node sent was corrupt; its disk is looked at");
+        if let Some(store) = &self.store {
+            store.suspect(artifact, Some(chunk));
+        }
+    }
+
     async fn generate(&self, request: v1::GenerateRequest) -> mpsc::Receiver<v1::GenerateEvent> {
         self.ask(request, true).await
     }
@@ -226,6 +245,14 @@ impl AdminBackend for Node {
 
     async fn pin(&self, request: v1::PinRequest) -> Result<Vec<u8>, Status> {
         super::pins::pin(self, request).await
+    }
+
+    async fn gc(&self, request: v1::GcRequest) -> Result<Vec<u8>, Status> {
+        super::gc::gc(self, request).await
+    }
+
+    async fn scrub(&self, request: v1::ScrubRequest, events: mpsc::Sender<Result<v1::ScrubEvent, Status>>) {
+        super::scrub_now::scrub(self, request, events).await;
     }
 
     async fn shutdown(&self) {

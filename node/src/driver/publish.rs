@@ -15,6 +15,7 @@ use crate::core::machine::Input;
 use crate::core::roster::SlotRoster;
 use crate::core::types::{DomainName, SlotName};
 use crate::driver::event_loop::Event;
+use crate::driver::gc;
 use crate::driver::node::Node;
 use crate::store::Store;
 use crate::store::import::{ImportOptions, Imported};
@@ -57,9 +58,20 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
     }
     let base = base.filter(|_| wants_adapter);
     let path = PathBuf::from(&request.path);
-    let source = blocking(move || open_checked(path, wants_adapter, floor, base.as_ref())).await?;
+    let open = |path: PathBuf, base: Option<Base>| blocking(move || open_checked(path, wants_adapter, floor, base.as_ref()));
+    let source = open(path.clone(), base.clone()).await?;
     let (name, options) = (source.name(), ImportOptions { link: request.link });
-    let imported = import(node, store, source, options, events).await?;
+    let imported = match import(node, store.clone(), source, options.clone(), events).await {
+        Err(refusal) => {
+            // For want of room? Then what may go makes room, and it is tried once more.
+            let short_bytes = store.take_shortage();
+            if short_bytes == 0 || gc::make_room(node, short_bytes, false).await < short_bytes {
+                return Err(refusal);
+            }
+            import(node, store, open(path, base).await?, options, events).await?
+        }
+        imported => imported?,
+    };
 
     let verified = &imported.manifest;
     let manifest = &verified.manifest;
@@ -109,6 +121,7 @@ fn target(roster: &SlotRoster, request: &v1::PublishRequest) -> Result<(SlotName
 }
 
 /// The model in the slot, for an adapter that goes on top of it.
+#[derive(Clone)]
 struct Base {
     name: String,
     shape: Shape,

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::core::machine::Input;
 use crate::core::membership::roster::Role;
 use crate::driver::event_loop::{Event, Events};
+use crate::driver::gc::watch_budget;
 use crate::driver::node::Node;
 use crate::driver::weights::StoreChunks;
 use crate::hardware::Hardware;
@@ -107,4 +108,26 @@ pub fn stop_on_signal(events: Events) {
         let _ = tokio::signal::ctrl_c().await;
         std::process::exit(130); // asked twice: now
     });
+}
+
+/// The tasks that look after what is stored.
+pub fn look_after_the_store(node: &Node) {
+    watch_budget(node.clone());
+    if let Some(scrubber) = node.scrubber.clone() {
+        scrubber.start(node.clone());
+    }
+}
+
+/// What lies on the disk since before the start.
+pub async fn tell_what_is_stored(store: Option<&Store>, events: &Events, node: &Node) {
+    events.send(Event::Core(Input::Addresses(node.net.listen_addresses()))).await;
+    let Some(store) = store else { return };
+    for artifact in store.complete() {
+        events.send(Event::Core(Input::Stored(artifact))).await;
+    }
+    for (artifact, have) in store.partial() {
+        events.send(Event::Core(Input::Partial(artifact, have.count()))).await;
+    }
+    // Last: what is here already must not be asked for.
+    events.send(Event::Core(Input::Pins(node.pins.now()))).await;
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::cli::up::{RoleChoice, UpOptions};
 use crate::core::catalog::{Catalog, Entry, Key};
-use crate::core::machine::{Config, Input, Machine};
+use crate::core::machine::{Config, Machine};
 use crate::core::membership::roster::{MemberRoster, Role};
 use crate::core::placement::plan::Strategy;
 use crate::core::roster::SlotRoster;
@@ -23,13 +23,18 @@ use crate::core::types::NodeId;
 use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
 use crate::driver::error::RunError;
-use crate::driver::event_loop::{Driver, Event, Events};
+use crate::driver::event_loop::{Driver, Events};
+use crate::driver::keeping::Keeper;
 use crate::driver::membership::Registry;
 use crate::driver::node::Node;
 use crate::driver::pins::PinKeeper;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
-use crate::driver::services::{serve_edges, serve_members, stop_on_signal, watch_hardware, watch_invitations};
+use crate::driver::scrub::Scrubber;
+use crate::driver::services::{
+    look_after_the_store, serve_edges, serve_members, stop_on_signal, tell_what_is_stored, watch_hardware,
+    watch_invitations,
+};
 use crate::driver::sync::Admission;
 use crate::driver::view::Facts;
 use crate::driver::weights::Weights;
@@ -205,7 +210,7 @@ impl Starting {
         // What the owner's roster says this machine is outweighs what it asked for.
         let role = roster.member(&me).map_or(self.role, |member| member.role);
         let store = match role {
-            Role::Full => Some(Arc::new(Store::open(&self.dir)?)),
+            Role::Full => Some(Arc::new(Store::open(&self.dir)?.with_budget(self.options.disk_budget_bytes))),
             Role::Delegate => None,
         };
         let others: BTreeSet<NodeId> = roster.members.iter().map(|m| m.node).filter(|node| *node != me).collect();
@@ -224,16 +229,7 @@ impl Starting {
             Writer::start().map_err(|error| RunError::Ended { what: "the writing thread", why: error.to_string() })?;
         let addresses = self.dial_known(&net, writer.clone()).await;
         let admission = Admission::new(me, registry.clone(), net.clone());
-        let node = Node {
-            me,
-            key: self.identity.key.clone(),
-            events: events.clone(),
-            store: store.clone(),
-            registry: registry.clone(),
-            net: net.clone(),
-            admission: admission.clone(),
-            pins: PinKeeper::open(self.dir.clone())?,
-        };
+        let node = self.node(&events, &store, &registry, &net, &admission, &peers)?;
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
         let facts = self.facts(&api, &net, &roster)?;
@@ -244,6 +240,7 @@ impl Starting {
         let edges = tokio::spawn(serve_edges(node.clone(), api, admin, stop));
         watch_hardware(self.hardware, store.clone(), events.clone(), role);
         watch_invitations(node.clone());
+        look_after_the_store(&node);
         stop_on_signal(events.clone());
         let driver = Driver {
             machine,
@@ -262,11 +259,38 @@ impl Starting {
             events: events.clone(),
             plan_answers: VecDeque::new(),
             facts,
+            scrubber: node.scrubber.clone(),
         };
         tell_what_is_stored(store.as_deref(), &events, &node).await;
         driver.run(inbox, network, stopped).await;
         let _ = tokio::time::timeout(GRACE, edges).await;
         Ok(())
+    }
+
+    /// The node as its edges see it.
+    fn node(
+        &self,
+        events: &Events,
+        store: &Option<Arc<Store>>,
+        registry: &Registry,
+        net: &NetHandle,
+        admission: &Admission,
+        peers: &Peers,
+    ) -> Result<Node, RunError> {
+        let me = self.identity.me;
+        let keeper = |store| Keeper::open(self.dir.clone(), store, peers.clone(), me);
+        Ok(Node {
+            me,
+            key: self.identity.key.clone(),
+            events: events.clone(),
+            store: store.clone(),
+            registry: registry.clone(),
+            net: net.clone(),
+            admission: admission.clone(),
+            pins: PinKeeper::open(self.dir.clone())?,
+            keeper: store.clone().map(keeper),
+            scrubber: store.clone().map(|store| Scrubber::new(store, self.options.scrub_days)),
+        })
     }
 
     /// Dials where members were last reachable, the inviter among them.
@@ -350,18 +374,4 @@ fn announce(facts: &Facts, role: Role, hardware: &Hardware) {
     for note in &hardware.notes {
         tracing::info!(note, "hardware");
     }
-}
-
-/// What lies on the disk since before the start.
-async fn tell_what_is_stored(store: Option<&Store>, events: &Events, node: &Node) {
-    events.send(Event::Core(Input::Addresses(node.net.listen_addresses()))).await;
-    let Some(store) = store else { return };
-    for artifact in store.complete() {
-        events.send(Event::Core(Input::Stored(artifact))).await;
-    }
-    for (artifact, have) in store.partial() {
-        events.send(Event::Core(Input::Partial(artifact, have.count()))).await;
-    }
-    // Last: what is here already must not be asked for.
-    events.send(Event::Core(Input::Pins(node.pins.now()))).await;
 }

@@ -13,9 +13,10 @@ use crate::core::roster::{RosterSlot, SlotPolicy};
 use crate::core::sizing::Tier;
 use crate::core::types::{Digest, NodeId, SlotName};
 use crate::core::view::{
-    CoordinatorView, DomainView, MemberView, NodeView, PlanSummary, ReplicaView, RequestsView, SlotDomainView,
-    SlotView, SourceView, State, TransferView,
+    CoordinatorView, DamageView, DomainView, MemberView, NodeView, PlanSummary, ReplicaView, RequestsView,
+    SlotDomainView, SlotView, SourceView, State, StoreView, TransferView,
 };
+use crate::driver::scrub::Scrubber;
 use crate::wire::ids::peer_id_text;
 
 /// What the view says that the core does not know.
@@ -67,6 +68,7 @@ pub fn state(machine: &Machine, facts: &Facts) -> State {
         members: members(machine, facts, &adverts),
         slots: slots(machine, facts, &adverts),
         pins: machine.pins().iter().map(ToString::to_string).collect(),
+        store: None,
         transfers: transfers(machine, facts),
         requests: RequestsView {
             in_flight: in_flight as u64,
@@ -74,6 +76,28 @@ pub fn state(machine: &Machine, facts: &Facts) -> State {
             failed: counts.failed,
             retried: counts.retried,
         },
+    }
+}
+
+/// This node's own store.
+pub fn store(machine: &Machine, scrubber: &Scrubber) -> StoreView {
+    let damaged = machine.damaged().iter().map(|artifact| {
+        let reason = machine.transfers().iter().find(|(known, _)| *known == artifact).map(|(_, t)| t.reason.as_str());
+        let holders = machine.table().alive().filter(|advert| advert.stores(artifact)).count();
+        let (state, reason) = match (holders, reason.unwrap_or_default()) {
+            (0, _) => ("unrepairable", "no reachable member has a sound copy; publish the same file again"),
+            (_, "") => ("repairing", "its damaged chunks are fetched from other members"),
+            (_, reason) => ("repairing", reason),
+        };
+        let slot = label(&machine.config().catalog, artifact);
+        DamageView { artifact: artifact.to_string(), slot, state: state.to_owned(), reason: reason.to_owned() }
+    });
+    StoreView {
+        used_bytes: scrubber.store.used_bytes(),
+        budget_bytes: scrubber.store.budget_bytes(),
+        free_bytes: machine.own_advert().disk_free_bytes,
+        damaged: damaged.collect(),
+        scrub: scrubber.view(),
     }
 }
 

@@ -150,6 +150,7 @@ impl Weights {
                         Ok(true) => ChunkOutcome::Stored,
                         Ok(false) => {
                             tracing::warn!(artifact = %artifact.short(), chunk, %from, "corrupt chunk refused");
+                            weights.report_damage(artifact, chunk, from);
                             ChunkOutcome::Corrupt
                         }
                         Err(error) => {
@@ -201,6 +202,16 @@ impl Weights {
     /// Stops fetching a chunk. One that has arrived already is written and told all the same.
     pub fn cancel(&self, artifact: Digest, chunk: u32, from: NodeId) {
         drop(lock(&self.fetching).remove(&(artifact, chunk, from)));
+    }
+
+    /// Tells a source that what it sent was corrupt: its disk may be at fault, and it can repair itself.
+    fn report_damage(&self, artifact: Digest, chunk: u32, from: NodeId) {
+        let peers = self.peers.clone();
+        tokio::spawn(async move {
+            if let Err(error) = peers.report_damage(from, artifact, chunk).await {
+                tracing::debug!(%from, %error, "damage not reported");
+            }
+        });
     }
 
     /// Verifies the whole and puts it in place.

@@ -31,6 +31,14 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn roster(&self, toml: String) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Adds or removes a pin, or only lists them: the pins as JSON.
     fn pin(&self, request: v1::PinRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Explains, or carries out, a garbage collection: its report as JSON.
+    fn gc(&self, request: v1::GcRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Scrubs now; progress goes to `events`, and so does the report.
+    fn scrub(
+        &self,
+        request: v1::ScrubRequest,
+        events: mpsc::Sender<Result<v1::ScrubEvent, Status>>,
+    ) -> impl Future<Output = ()> + Send;
     /// Ends the node.
     fn shutdown(&self) -> impl Future<Output = ()> + Send;
 }
@@ -106,6 +114,20 @@ impl<B: AdminBackend> Admin for Service<B> {
 
     async fn pin(&self, request: Request<v1::PinRequest>) -> Result<Response<v1::PinReply>, Status> {
         Ok(Response::new(v1::PinReply { json: self.backend.pin(request.into_inner()).await? }))
+    }
+
+    async fn gc(&self, request: Request<v1::GcRequest>) -> Result<Response<v1::GcReply>, Status> {
+        Ok(Response::new(v1::GcReply { json: self.backend.gc(request.into_inner()).await? }))
+    }
+
+    type ScrubStream = ReceiverStream<Result<v1::ScrubEvent, Status>>;
+
+    async fn scrub(&self, request: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
+        let (events, stream) = mpsc::channel(64);
+        let backend = Arc::clone(&self.backend);
+        // A task of its own: what was found is repaired also if nobody waits for the report.
+        tokio::spawn(async move { backend.scrub(request.into_inner(), events).await });
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 
     async fn shutdown(&self, _: Request<v1::ShutdownRequest>) -> Result<Response<v1::ShutdownReply>, Status> {

@@ -33,6 +33,10 @@ pub trait PeerBackend: Send + Sync + 'static {
     fn manifest(&self, artifact: &Digest) -> Option<Vec<u8>>;
     /// The verified chunks of an artifact held here.
     fn have(&self, artifact: &Digest) -> Option<Bitmap>;
+    /// `from` is about to delete its copy: until when this node holds its own for it, durably, or why it does not.
+    fn promise_hold(&self, from: NodeId, artifact: Digest) -> impl Future<Output = Result<u64, String>> + Send;
+    /// A chunk that this node sent to `from` did not have its hash.
+    fn damage_reported(&self, from: NodeId, artifact: Digest, chunk: u32);
     /// Answers with a replica of this node, or refuses; never passes the request on.
     fn generate(&self, request: v1::GenerateRequest) -> impl Future<Output = mpsc::Receiver<v1::GenerateEvent>> + Send;
 }
@@ -131,6 +135,23 @@ impl<B: PeerBackend> Peer for Service<B> {
         let artifact = digest(&request.get_ref().artifact)?;
         let have = self.backend.have(&artifact).ok_or_else(|| Status::not_found("no such artifact here"))?;
         Ok(Response::new(v1::HaveReply { bitmap: have.as_bytes().to_vec() }))
+    }
+
+    async fn promise_hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldReply>, Status> {
+        let from = caller(&request)?;
+        let artifact = digest(&request.get_ref().artifact)?;
+        let reply = match self.backend.promise_hold(from, artifact).await {
+            Ok(until_unix_s) => v1::HoldReply { promised: true, reason: String::new(), until_unix_s },
+            Err(reason) => v1::HoldReply { promised: false, reason, until_unix_s: 0 },
+        };
+        Ok(Response::new(reply))
+    }
+
+    async fn report_damage(&self, request: Request<v1::DamageReport>) -> Result<Response<v1::DamageAck>, Status> {
+        let from = caller(&request)?;
+        let artifact = digest(&request.get_ref().artifact)?;
+        self.backend.damage_reported(from, artifact, request.get_ref().chunk);
+        Ok(Response::new(v1::DamageAck {}))
     }
 
     type GenerateStream = Pin<Box<dyn Stream<Item = Result<v1::GenerateEvent, Status>> + Send>>;

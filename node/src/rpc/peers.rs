@@ -112,6 +112,20 @@ impl Peers {
         Ok(Bitmap::from_bytes(&reply.bitmap, chunks))
     }
 
+    /// Asks `node` to hold its copy while this node deletes its own: until when, by its clock, or why it does not.
+    pub async fn promise_hold(&self, node: NodeId, artifact: Digest) -> Result<Result<u64, String>, PeerError> {
+        let request = v1::HoldRequest { artifact: artifact.0.to_vec() };
+        let reply = self.client(node).promise_hold(timed(request)).await?.into_inner();
+        Ok(if reply.promised { Ok(reply.until_unix_s) } else { Err(reply.reason) })
+    }
+
+    /// Tells `node` that a chunk it sent was corrupt, so that it looks at its disk.
+    pub async fn report_damage(&self, node: NodeId, artifact: Digest, chunk: u32) -> Result<(), PeerError> {
+        let request = v1::DamageReport { artifact: artifact.0.to_vec(), chunk };
+        self.client(node).report_damage(timed(request)).await?;
+        Ok(())
+    }
+
     /// Has `node` answer `request` with its own replica.
     pub async fn generate(
         &self,

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::core::keeping::BudgetShort;
 use crate::core::types::{Digest, human_bytes};
 use crate::store::meta::MetaError;
 
@@ -29,6 +30,9 @@ pub enum StoreError {
         /// What there is.
         free_bytes: u64,
     },
+    /// The owner allows the store no more.
+    #[error("{0}; `fednode gc` shows what may go, --disk-budget allows more")]
+    BudgetShort(#[from] BudgetShort),
     /// The disk filled up on the way. What is there stays; the transfer resumes when there is room.
     #[error("the disk is full: cannot {what} {path}; free some space, the transfer then goes on", path = .path.display())]
     DiskFull {

@@ -180,6 +180,7 @@ impl Import<'_> {
 
     /// Reads, hashes and writes everything in one go.
     fn copy(self, feeds: &[&dyn Feed], progress: &mut dyn FnMut(u64, u64)) -> Result<Imported, ImportError> {
+        self.store.check_budget(self.bytes())?;
         disk::check_room(self.staging.path(), self.bytes())?;
         let mut targets = Vec::new();
         for (file, table) in self.source.files.iter().zip(&self.source.model.files) {
@@ -247,6 +248,11 @@ impl Import<'_> {
 
     /// Makes the staged artifact durable and gives it its place.
     fn adopt(self, verified: VerifiedManifest, placed_by: Placement) -> Result<Imported, ImportError> {
+        let shared = matches!(placed_by, Placement::Linked | Placement::Reflinked);
+        // Copies were checked before they were made; a partial one has its room already.
+        if shared && self.store.manifest(&verified.artifact).is_none() {
+            self.store.check_budget(self.bytes())?;
+        }
         for file in &self.source.files {
             let path = self.staged(&file.name);
             File::open(&path).and_then(|file| file.sync_all()).map_err(|e| StoreError::io("sync", &path, e))?;

@@ -12,15 +12,18 @@ pub mod error;
 pub mod feed;
 mod framed;
 pub mod gguf;
+pub mod holds;
 pub mod huggingface;
 pub mod identity;
 pub mod import;
+pub mod keeping;
 pub mod meta;
 mod partial;
 pub mod pins;
 mod resume;
 pub mod safetensors;
 mod scan;
+pub mod scrub;
 pub mod source;
 #[cfg(test)]
 mod tests;
@@ -59,6 +62,9 @@ pub struct Store {
     held: Mutex<BTreeMap<Digest, Held>>,
     /// Held while a folder is created, moved or removed: one change of structure at a time.
     structure: Mutex<()>,
+    /// What the owner allows the store to take.
+    budget_bytes: Option<u64>,
+    watch: Mutex<keeping::Watch>,
 }
 
 /// What the store has of one artifact.
@@ -90,7 +96,14 @@ impl Store {
         let meta = MetaStore::open(&root.join(META_FOLDER))?;
         scan::empty_folder(&root.join(INCOMING_FOLDER))?;
         let held = scan::scan(&root, &meta)?;
-        Ok(Store { root, meta, held: Mutex::new(held), structure: Mutex::new(()) })
+        Ok(Store {
+            root,
+            meta,
+            held: Mutex::new(held),
+            structure: Mutex::new(()),
+            budget_bytes: None,
+            watch: Mutex::default(),
+        })
     }
 
     /// The metadata store, for catalog records.
@@ -124,7 +137,7 @@ impl Store {
             Some(Held::Partial(partial)) => return Ok(partial.bitmap()),
             None => {}
         }
-        disk::check_room(&self.root, verified.manifest.bytes())?;
+        self.check_room(verified.manifest.bytes())?;
         let staging = self.staging()?;
         partial::lay_out(staging.path(), &verified)?;
         // Before the folder has its name: an old promise for the same name must never be believed.
@@ -143,10 +156,14 @@ impl Store {
             Held::Partial(partial) => partial.read(index),
             Held::Complete(verified) => {
                 let missing = StoreError::Missing { artifact: *artifact, chunk: index };
-                let (file, chunk) = verified.manifest.chunk(index).ok_or(missing)?;
+                let found = verified.manifest.chunk(index).filter(|_| !self.is_bad(artifact, index));
+                let (file, chunk) = found.ok_or(missing)?;
                 let path = self.file_path(&verified, file);
                 let read = File::open(&path).and_then(|file| read_chunk_of(&file, &chunk));
-                read.map_err(|e| StoreError::io("read", &path, e))
+                read.map_err(|e| {
+                    self.suspect(*artifact, Some(index));
+                    StoreError::io("read", &path, e)
+                })
             }
         }
     }
@@ -201,7 +218,8 @@ impl Store {
             }
             match self.read_chunk(&source, source_index) {
                 // A source that rotted on the disk is no reason to fail: the chunk is fetched instead.
-                Ok(bytes) => copied += u32::from(partial.write(index, &bytes, Digest::of(&bytes), &self.meta)?),
+                Ok(bytes) if partial.write(index, &bytes, Digest::of(&bytes), &self.meta)? => copied += 1,
+                Ok(_) => self.suspect(source, Some(source_index)),
                 Err(error) => warn!(source = %source.short(), %error, "a local chunk could not be read"),
             }
         }
@@ -269,15 +287,16 @@ impl Store {
 
     /// The first file of a complete artifact: what an engine loads.
     pub fn model_path(&self, artifact: &Digest) -> Option<PathBuf> {
-        match self.held().get(artifact)? {
-            Held::Complete(verified) => Some(self.file_path(verified, 0)),
-            Held::Partial(_) => None,
+        match self.lookup(artifact).ok()? {
+            Held::Complete(verified) if !self.is_damaged(artifact) => Some(self.file_path(&verified, 0)),
+            Held::Complete(_) | Held::Partial(_) => None,
         }
     }
 
-    /// Free disk under the store, bytes; zero when it cannot be measured.
+    /// What may still be stored here, bytes: the free disk, or what the budget leaves of it; zero when it cannot be measured.
     pub fn disk_free(&self) -> u64 {
-        disk::free_bytes(&self.root).unwrap_or(0)
+        let free = disk::free_bytes(&self.root).unwrap_or(0);
+        self.budget_bytes.map_or(free, |budget| free.min(budget.saturating_sub(self.used_bytes())))
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<Digest, Held>> {

@@ -1,5 +1,7 @@
 //! The store against real files: import on one machine, transfer by hand, finish on another.
 
+mod keeping;
+
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

@@ -66,6 +66,10 @@ pub enum Input {
     EpochPersisted(u64),
     /// An artifact is whole and verified on disk: imported, or there since before the start.
     Stored(Digest),
+    /// An artifact was deleted here.
+    Dropped(Digest),
+    /// Scrubbing found chunks of an artifact damaged; so many are still sound.
+    Damaged(Digest, u32),
     /// Chunks of an artifact are on disk since before the start.
     Partial(Digest, u32),
     /// A manifest arrived and its hash is the artifact's name; the lengths of its chunks.

@@ -65,6 +65,8 @@ pub struct Machine {
     planned: BTreeSet<Digest>,
     on_disk: BTreeSet<Digest>,
     partial: BTreeMap<Digest, u32>,
+    /// Found damaged and not whole again: fetched whether the plan wants it here or not.
+    damaged: BTreeSet<Digest>,
     disk_free_bytes: u64,
     on_battery: bool,
     addresses: Vec<String>,
@@ -93,6 +95,7 @@ impl Machine {
             planned: BTreeSet::new(),
             on_disk: BTreeSet::new(),
             partial: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             disk_free_bytes: 0,
             on_battery: false,
             addresses: Vec::new(),
@@ -215,6 +218,8 @@ impl Machine {
     fn take_work(&mut self, now: Time, input: Input) {
         match input {
             Input::Stored(artifact) => self.stored(now, artifact),
+            Input::Dropped(artifact) => self.dropped(now, &artifact),
+            Input::Damaged(artifact, sound) => self.found_damaged(now, artifact, sound),
             Input::Partial(artifact, chunks) => {
                 self.partial.insert(artifact, chunks);
             }

@@ -7,6 +7,7 @@ use crate::core::membership::advert::{Advert, ReplicaStatus};
 use crate::core::membership::table::Table;
 use crate::core::pins::Pins;
 use crate::core::placement::plan::Plan;
+use crate::core::residency;
 use crate::core::route::Counts;
 use crate::core::transfer::Transfers;
 use crate::core::types::{Digest, NodeId};
@@ -47,6 +48,28 @@ impl Machine {
     /// Requests not yet ended, and counters.
     pub fn requests(&self) -> (usize, Counts) {
         (self.router.open(), self.router.counts)
+    }
+    /// What the plan this node follows wants on its disk; `None` while it follows none that knows it.
+    pub fn planned_here(&self) -> Option<BTreeSet<Digest>> {
+        let me = self.config.me;
+        let plan = self.plan().filter(|plan| plan.roles.iter().any(|(node, _)| *node == me))?;
+        Some(plan.stored_on(me).chain(plan.replicas_of(me).flat_map(residency::artifacts)).collect())
+    }
+    /// What the replicas are made of that should be resident here.
+    pub fn needed_here(&self) -> BTreeSet<Digest> {
+        self.residency.artifacts_wanted()
+    }
+    /// Artifacts that replicas in this node's memory are made of.
+    pub fn resident_artifacts(&self) -> BTreeSet<Digest> {
+        self.residency.artifacts_held()
+    }
+    /// Found damaged on this disk and not whole again.
+    pub fn damaged(&self) -> &BTreeSet<Digest> {
+        &self.damaged
+    }
+    /// Does the disk have urgent work: a transfer, or a load?
+    pub fn disk_is_busy(&self) -> bool {
+        self.transfers.iter().any(|(_, transfer)| transfer.is_active()) || self.residency.is_loading()
     }
     /// What is kept here whatever the plan says.
     pub fn pins(&self) -> &Pins {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::artifact::Shape;
 use crate::core::catalog::{Entry, Publication, Record};
-use crate::core::membership::advert::{DomainKind, MemoryDomain};
+use crate::core::membership::advert::{DomainKind, MemoryDomain, ReplicaState};
 use crate::core::membership::roster::Member;
 use crate::core::pins::Pin;
 use crate::core::placement::plan::{PlannedReplica, Strategy};
@@ -325,4 +325,37 @@ fn a_replica_that_answers_outweighs_one_that_is_only_planned() {
         previous.iter().map(|replica| (replica.slot.as_str(), replica.node)).collect::<Vec<_>>(),
         [("C", id(1))]
     );
+}
+
+#[test]
+fn damaged_weights_take_their_replica_along_and_bring_it_back_once_repaired() {
+    let mut world = household();
+    let artifact = Digest::of(b"A");
+    world.log.clear();
+    world.tell(id(1), Input::Damaged(artifact, 1));
+    assert!(world.nodes[&id(1)].on_disk().contains(&artifact), "fetched again from the other machine");
+    assert!(world.nodes[&id(1)].damaged().is_empty());
+    let of_griffith: Vec<&str> =
+        world.log.iter().filter(|(node, _)| *node == id(1)).map(|(_, what)| what.as_str()).collect();
+    assert_eq!(of_griffith, ["unload A", "load A"]);
+
+    // Nobody else has it: it stays damaged, is not said to be whole, and is not loaded.
+    world.kill(id(2));
+    world.tell(id(1), Input::Damaged(artifact, 1));
+    world.run(20);
+    let griffith = &world.nodes[&id(1)];
+    assert!(griffith.damaged().contains(&artifact) && !griffith.own_advert().stores(&artifact));
+    let ready = |slot: &str| {
+        let replicas = griffith.own_advert().replicas;
+        replicas.iter().any(|replica| replica.slot.as_str() == slot && replica.state == ReplicaState::Ready)
+    };
+    assert!(!ready("A") && ready("B"));
+
+    // Published again, it is whole.
+    world.tell(id(1), Input::Stored(artifact));
+    world.run(5);
+    assert!(world.nodes[&id(1)].own_advert().stores(&artifact) && world.nodes[&id(1)].damaged().is_empty());
+    // What was deleted is no longer said to be here.
+    world.tell(id(1), Input::Dropped(Digest::of(b"B")));
+    assert!(!world.nodes[&id(1)].own_advert().stores(&Digest::of(b"B")));
 }

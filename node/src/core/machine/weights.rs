@@ -11,18 +11,36 @@ impl Machine {
     pub(super) fn stored(&mut self, now: Time, artifact: Digest) {
         self.on_disk.insert(artifact);
         self.partial.remove(&artifact);
+        self.damaged.remove(&artifact);
         self.want();
         self.plan_dirty(now);
     }
 
-    /// Wants what the plan and the pins want here and the disk lacks.
+    pub(super) fn dropped(&mut self, now: Time, artifact: &Digest) {
+        self.on_disk.remove(artifact);
+        self.partial.remove(artifact);
+        self.damaged.remove(artifact);
+        self.want();
+        self.plan_dirty(now);
+    }
+
+    /// It is no longer said to be whole, its replicas here go, and what it lacks comes again.
+    pub(super) fn found_damaged(&mut self, now: Time, artifact: Digest, sound: u32) {
+        self.on_disk.remove(&artifact);
+        self.partial.insert(artifact, sound);
+        self.damaged.insert(artifact);
+        self.want();
+        self.plan_dirty(now);
+    }
+
+    /// Wants what the plan and the pins want here and the disk lacks, and what is to be repaired.
     pub(super) fn want(&mut self) {
         if self.config.role != Role::Full {
             return; // no disk to keep anything on
         }
         let pinned = self.pins.artifacts(&self.config.catalog);
-        let missing = self.planned.union(&pinned).filter(|artifact| !self.on_disk.contains(artifact));
-        self.transfers.want(&missing.copied().collect());
+        let wanted = self.planned.iter().chain(&pinned).chain(&self.damaged);
+        self.transfers.want(&wanted.copied().filter(|artifact| !self.on_disk.contains(artifact)).collect());
     }
 
     pub(super) fn transfer(&mut self, now: Time, outbox: &mut Vec<Output>) {

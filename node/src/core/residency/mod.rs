@@ -129,7 +129,7 @@ impl Residency {
         on_disk: &BTreeSet<Digest>,
         in_flight: &BTreeMap<SlotName, u32>,
     ) -> Vec<Action> {
-        let mut actions = self.evict(now, in_flight);
+        let mut actions = self.evict(now, on_disk, in_flight);
         actions.extend(self.load(now, on_disk));
         actions
     }
@@ -138,14 +138,22 @@ impl Residency {
         self.desired.iter().any(|desired| same_replica(desired, order))
     }
 
-    fn evict(&mut self, now: Time, in_flight: &BTreeMap<SlotName, u32>) -> Vec<Action> {
+    fn evict(
+        &mut self,
+        now: Time,
+        on_disk: &BTreeSet<Digest>,
+        in_flight: &BTreeMap<SlotName, u32>,
+    ) -> Vec<Action> {
         let desired = self.desired.clone();
         let mut actions = Vec::new();
         for (slot, held) in &mut self.actual {
             let wanted = desired.iter().any(|order| same_replica(order, &held.order));
+            // Made of weights that turned out damaged: it goes at once, and comes back when they are repaired.
+            let damaged = artifacts(&held.order).any(|artifact| !on_disk.contains(&artifact));
             match held.state {
+                State::Ready if damaged => held.state = State::Draining,
                 State::Ready if !wanted && now.since(held.since) >= held.dwell => held.state = State::Draining,
-                State::Draining if wanted => held.state = State::Ready,
+                State::Draining if wanted && !damaged => held.state = State::Ready,
                 _ => {}
             }
             if held.state == State::Draining && in_flight.get(slot).copied().unwrap_or(0) == 0 {
@@ -259,6 +267,16 @@ impl Residency {
     /// Artifacts that must be on disk for what the plan wants resident here.
     pub fn artifacts_wanted(&self) -> BTreeSet<Digest> {
         self.desired.iter().flat_map(artifacts).collect()
+    }
+
+    /// Artifacts that what is in memory, or on its way in or out, is made of.
+    pub fn artifacts_held(&self) -> BTreeSet<Digest> {
+        self.actual.values().flat_map(|held| artifacts(&held.order)).collect()
+    }
+
+    /// Is weights' way from disk to memory in use?
+    pub fn is_loading(&self) -> bool {
+        self.actual.values().any(|held| held.state == State::Loading)
     }
 
     /// What to say of our replicas: those in memory, and those the plan wants that are on their way.

@@ -110,6 +110,16 @@ impl Transfer {
         self.done_bytes
     }
 
+    /// Wanted here and not here yet, whatever it waits for.
+    pub fn is_under_way(&self) -> bool {
+        self.wanted && self.stage != Stage::Done
+    }
+
+    /// Wanted here, and not waiting for something that may never come.
+    pub fn is_active(&self) -> bool {
+        self.wanted && matches!(self.stage, Stage::Beginning | Stage::Fetching | Stage::Finishing)
+    }
+
     /// Verified bytes per second that come now, or zero.
     pub fn bytes_per_s(&self) -> u64 {
         if self.outstanding.is_empty() { 0 } else { self.meter.bytes_per_s() }

@@ -3,6 +3,7 @@
 //! carries a version and a checksum, and each write is flushed before it is promised.
 
 mod catalog_copy;
+mod cursor;
 mod opening;
 
 use std::io;
@@ -16,6 +17,7 @@ use crate::core::types::Digest;
 use crate::store::framed;
 use crate::store::meta::opening::{Trees, open_or_recover};
 
+pub use cursor::ScrubCursor;
 pub use opening::Recovery;
 
 const RECORD_VERSION: u8 = 1;

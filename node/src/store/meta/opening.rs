@@ -37,6 +37,7 @@ pub(super) struct Trees {
     pub(super) bitmaps: sled::Tree,
     pub(super) catalog: sled::Tree,
     pub(super) provenance: sled::Tree,
+    pub(super) scrub: sled::Tree,
 }
 
 pub(super) fn open_or_recover(path: &Path) -> Result<(Trees, Recovery), MetaError> {
@@ -78,9 +79,9 @@ fn try_open(path: &Path) -> Result<Trees, Refusal> {
     let open = || {
         // No flush thread: everything is flushed where it is promised.
         let db = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?;
-        let (bitmaps, catalog, provenance) =
-            (db.open_tree("bitmaps")?, db.open_tree("catalog")?, db.open_tree("provenance")?);
-        Ok(Trees { db, bitmaps, catalog, provenance })
+        let (bitmaps, catalog) = (db.open_tree("bitmaps")?, db.open_tree("catalog")?);
+        let (provenance, scrub) = (db.open_tree("provenance")?, db.open_tree("scrub")?);
+        Ok(Trees { db, bitmaps, catalog, provenance, scrub })
     };
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(Ok(trees)) => Ok(trees),

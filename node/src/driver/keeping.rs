@@ -1,0 +1,178 @@
+//! What this node promised other members to hold and what it asks them to hold, on disk and over the wire; and the facts that
+//! `core::keeping` decides from. The decisions are carried out in `gc`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::core::keeping::holds::{AskRefusal, Holds};
+use crate::core::keeping::{Holder, OnDisk, Snapshot};
+use crate::core::limits;
+use crate::core::machine::Machine;
+use crate::core::pins::Pins;
+use crate::core::types::{Digest, NodeId};
+use crate::driver::node::Node;
+use crate::rpc::peers::Peers;
+use crate::store::datadir::DataDir;
+use crate::store::{Store, holds};
+
+/// Hold promises of one node, given and asked for. Cheap to clone.
+#[derive(Clone)]
+pub struct Keeper {
+    dir: Arc<DataDir>,
+    pub(super) store: Arc<Store>,
+    peers: Peers,
+    holds: Arc<Mutex<Holds>>,
+    /// Nothing is deleted before: promises that can no longer be read may be in force until then.
+    quiet_until_unix_s: u64,
+    /// One collection at a time.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A request to hold that a member granted: this node may delete until the request is over, which its end (`Drop`) says.
+pub(super) struct Granted {
+    keeper: Keeper,
+    artifact: Digest,
+    serial: u64,
+    /// Who holds it instead; `None` for what is forgotten.
+    pub by: Option<NodeId>,
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        self.keeper.holds().ended(&self.artifact, self.serial);
+    }
+}
+
+/// Why no promise was got.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoPromise {
+    /// This node may not even ask.
+    #[error(transparent)]
+    Ask(#[from] AskRefusal),
+    /// Promises may be in force that could not be read.
+    #[error("promises that this node gave could not be read after a crash; nothing is deleted for {0} s")]
+    Quiet(u64),
+    /// Nobody promised.
+    #[error("nobody promised to hold it: {0}")]
+    Nobody(String),
+    /// Another holder asked at the same moment and goes first.
+    #[error("another member is deleting its copy just now; this one stays")]
+    GivenUp,
+}
+
+impl Keeper {
+    /// With the promises in the data directory.
+    pub fn open(dir: Arc<DataDir>, store: Arc<Store>, peers: Peers, me: NodeId) -> Keeper {
+        let now = unix_now_s();
+        let (kept, quiet_until_unix_s) = match holds::read(dir.path()) {
+            Ok(kept) => (kept, 0),
+            Err(error) => {
+                tracing::error!(%error, "the hold promises of this node cannot be read; nothing is deleted until they have ended");
+                (Vec::new(), now.saturating_add(limits::HOLD_LIFE_S))
+            }
+        };
+        let holds = Arc::new(Mutex::new(Holds::new(me, kept, now)));
+        Keeper { dir, store, peers, holds, quiet_until_unix_s, turn: Arc::default() }
+    }
+
+    fn holds(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Promises `from` to hold `artifact`, durably before this returns. Called where blocking is allowed.
+    pub(super) fn promise(&self, artifact: Digest, from: NodeId) -> Result<u64, String> {
+        let held = self.store.is_sound(&artifact);
+        let mut holds = self.holds();
+        let promise = holds.promise(artifact, from, held, unix_now_s()).map_err(|refusal| refusal.to_string())?;
+        // Under the lock: this node may not begin to delete before the promise is on disk.
+        if let Err(error) = holds::write(self.dir.path(), holds.promises()) {
+            holds.take_back(&promise);
+            return Err(format!("its promise cannot be made durable: {error}"));
+        }
+        tracing::info!(artifact = %artifact.short(), to = %from, until_unix_s = promise.until_unix_s, "promised to hold");
+        Ok(promise.until_unix_s)
+    }
+
+    /// Asks `nodes`, one after another, to hold their copy of `artifact`; with none to ask (what is forgotten) only makes sure
+    /// that this node itself has not promised it.
+    pub(super) async fn ask(&self, artifact: Digest, nodes: &[NodeId]) -> Result<Granted, NoPromise> {
+        let now = unix_now_s();
+        if now < self.quiet_until_unix_s {
+            return Err(NoPromise::Quiet(self.quiet_until_unix_s - now));
+        }
+        let serial = self.holds().ask(artifact, now)?;
+        let mut granted = Granted { keeper: self.clone(), artifact, serial, by: None };
+        let mut refusals = Vec::new();
+        for node in nodes {
+            match self.peers.promise_hold(*node, artifact).await {
+                Ok(Ok(_)) => {
+                    granted.by = Some(*node);
+                    break;
+                }
+                Ok(Err(reason)) => refusals.push(reason),
+                Err(error) => refusals.push(error.to_string()),
+            }
+        }
+        if granted.by.is_none() && !nodes.is_empty() {
+            return Err(NoPromise::Nobody(refusals.join("; ")));
+        }
+        let relied_on = self.holds().granted(&artifact, serial, unix_now_s());
+        if relied_on { Ok(granted) } else { Err(NoPromise::GivenUp) }
+    }
+
+    fn promised(&self, artifacts: impl Iterator<Item = Digest>) -> BTreeMap<Digest, NodeId> {
+        let (now, mut holds) = (unix_now_s(), self.holds());
+        artifacts.filter_map(|artifact| Some((artifact, holds.promised_to(&artifact, now)?))).collect()
+    }
+
+    /// Everything a collection is decided from, as it is now; `None`: the node is ending.
+    pub(super) async fn snapshot(&self, node: &Node, forget: BTreeSet<Digest>) -> Option<Snapshot> {
+        let store = Arc::clone(&self.store);
+        let here = tokio::task::spawn_blocking(move || {
+            let on_disk = |stored: crate::store::keeping::Stored| OnDisk {
+                artifact: stored.verified.artifact,
+                bytes: stored.verified.manifest.bytes(),
+                complete: stored.complete,
+                idle_since: stored.since_unix_s,
+            };
+            store.inventory().into_iter().map(on_disk).collect::<Vec<_>>()
+        });
+        let here = here.await.ok()?;
+        // Read from the keeper of pins, not from the core: a pin is durable there before the core hears of it.
+        let pins = node.pins.now();
+        let artifacts: Vec<Digest> = here.iter().map(|held| held.artifact).collect();
+        let known = node.read(move |machine| known(machine, &pins, &artifacts)).await?;
+        let promised = self.promised(here.iter().map(|held| held.artifact));
+        let over_budget_bytes = self.store.over_budget_bytes();
+        Some(Snapshot { here, promised, forget, over_budget_bytes, ..known })
+    }
+}
+
+/// What the core knows.
+fn known(machine: &Machine, pins: &Pins, artifacts: &[Digest]) -> Snapshot {
+    let catalog = &machine.config().catalog;
+    let under_way = machine.transfers().iter().filter(|(_, transfer)| transfer.is_under_way());
+    let under_way = under_way.map(|(artifact, _)| *artifact).chain(machine.damaged().iter().copied());
+    let holders = |artifact: &Digest| {
+        let members = machine.table().iter().filter(|(node, _)| machine.config().members.member(node).is_some());
+        let holding = members.filter(|(_, entry)| entry.advert.as_ref().is_some_and(|advert| advert.stores(artifact)));
+        holding.map(|(node, entry)| Holder { node: *node, connected: entry.connected }).collect::<Vec<_>>()
+    };
+    let holders = artifacts.iter().map(|artifact| (*artifact, holders(artifact)));
+    Snapshot {
+        named: catalog.publications().map(|publication| publication.artifact).collect(),
+        pinned: pins.artifacts(catalog),
+        planned: machine.planned_here(),
+        needed: machine.needed_here(),
+        resident: machine.resident_artifacts(),
+        under_way: under_way.collect(),
+        holders: holders.filter(|(_, nodes)| !nodes.is_empty()).collect(),
+        ..Snapshot::default()
+    }
+}
+
+/// The wall clock: it goes on while the machine sleeps, and over restarts.
+pub(super) fn unix_now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -15,6 +15,7 @@ pub mod gguf;
 pub mod huggingface;
 pub mod identity;
 pub mod import;
+mod linked;
 pub mod meta;
 mod partial;
 pub mod pins;
@@ -144,8 +145,13 @@ impl Store {
                 let missing = StoreError::Missing { artifact: *artifact, chunk: index };
                 let (file, chunk) = verified.manifest.chunk(index).ok_or(missing)?;
                 let path = self.file_path(&verified, file);
-                let read = File::open(&path).and_then(|file| read_chunk_of(&file, &chunk));
-                read.map_err(|e| StoreError::io("read", &path, e))
+                let read =
+                    File::open(&path).and_then(|file| Ok((read_chunk_of(&file, &chunk)?, linked::is_linked(&file)?)));
+                let (bytes, is_linked) = read.map_err(|e| StoreError::io("read", &path, e))?;
+                if is_linked && Digest::of(&bytes) != chunk.digest {
+                    return Err(StoreError::LinkChanged(path));
+                }
+                Ok(bytes)
             }
         }
     }
@@ -243,6 +249,20 @@ impl Store {
             Held::Complete(verified) => Some(self.file_path(verified, 0)),
             Held::Partial(_) => None,
         }
+    }
+
+    /// The same, refused if the file is its owner's as well (`--link`) and was written to since it was imported.
+    pub fn path_to_load(&self, artifact: &Digest) -> Result<PathBuf, StoreError> {
+        let Held::Complete(verified) = self.lookup(artifact)? else { return Err(StoreError::Unknown(*artifact)) };
+        let manifest = self.complete_folder(artifact).join(MANIFEST_FILE);
+        for index in 0..verified.manifest.files.len() {
+            let path = self.file_path(&verified, index);
+            let changed = linked::was_changed(&path, &manifest);
+            if changed.map_err(|e| StoreError::io("look at", &path, e))? {
+                return Err(StoreError::LinkChanged(path));
+            }
+        }
+        Ok(self.file_path(&verified, 0))
     }
 
     /// Free disk under the store, bytes; zero when it cannot be measured.

@@ -16,7 +16,12 @@ use crate::core::types::{DomainName, SlotName, human_bytes};
 /// `fednode publish`.
 #[derive(Args, Debug)]
 pub(super) struct PublishArgs {
-    /// The model: a GGUF file
+    /// A GGUF file, one part of a split one, or a folder from Hugging Face (model or LoRA adapter)
+    #[arg(
+        long_help = "The model or adapter: a GGUF file; any part of a split GGUF model, the others then are beside it; \
+        or a folder from Hugging Face with safetensors files, of a llama model or of a PEFT LoRA adapter, which is converted to \
+        GGUF without quantising"
+    )]
     path: PathBuf,
     /// The slot to publish into, such as UCM
     #[arg(long = "as", value_name = "SLOT", value_parser = parse::slot_name)]
@@ -34,9 +39,11 @@ pub(super) struct PublishArgs {
 }
 
 pub(super) async fn run(out: Out, data_dir: &Path, args: PublishArgs) -> Result<(), Failure> {
-    // The node works in another directory than this command.
-    let path = std::fs::canonicalize(&args.path);
-    let path = path.map_err(|error| Failure::failed(format!("cannot read {}: {error}", args.path.display())))?;
+    // The node works in another directory than this command. Links are left as they are: a part of a split model is known
+    // by its own name, not by that of the file it leads to.
+    let unreadable = |error| Failure::failed(format!("cannot read {}: {error}", args.path.display()));
+    std::fs::metadata(&args.path).map_err(unreadable)?;
+    let path = std::path::absolute(&args.path).map_err(unreadable)?;
     let Some(path) = path.to_str() else {
         return Err(Failure::refused(format!("{} is not valid UTF-8; rename it", path.display())));
     };
@@ -67,7 +74,8 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: PublishArgs) -> Result<
     bar.finish_and_clear();
     let document = json!({
         "slot": args.slot, "domain": domain, "version": args.version, "artifact": done.artifact, "bytes": done.bytes,
-        "chunks": done.chunks, "precision": done.precision, "placed_by": done.placed_by,
+        "chunks": done.chunks, "files": done.files, "name": done.name, "precision": done.precision,
+        "placed_by": done.placed_by,
     });
     out.either(&document, || explain(&args.slot, domain, &done));
     Ok(())
@@ -87,7 +95,15 @@ fn explain(slot: &SlotName, domain: &str, done: &v1::PublishDone) -> String {
     let name = if domain.is_empty() { slot.to_string() } else { format!("{slot}:{domain}") };
     let artifact: String = done.artifact.chars().take(8).collect();
     let (size, chunks, precision) = (human_bytes(done.bytes), done.chunks, &done.precision);
-    format!("{name} is artifact {artifact}: {size}, {precision}, {chunks} chunks, {}\n", done.placed_by)
+    let files = if done.files > 1 { format!(" in {} files", done.files) } else { String::new() };
+    let how = match done.placed_by.as_str() {
+        "linked" => "linked: the file is now read-only and must never be changed in place",
+        "reflinked" => "reflinked: it takes no room until the file is changed",
+        "converted" => "converted to GGUF",
+        "already stored" => "already stored: nothing was written",
+        other => other,
+    };
+    format!("{name} is artifact {artifact}: {size}{files}, {precision}, {chunks} chunks, {how}\n")
 }
 
 #[cfg(test)]
@@ -96,18 +112,22 @@ mod tests {
 
     #[test]
     fn a_publication_is_one_line() {
-        let done = v1::PublishDone {
-            artifact: "0123456789abcdef".repeat(4),
-            bytes: 13_481_025_536,
-            chunks: 3300,
-            precision: "F16".to_owned(),
-            placed_by: "linked".to_owned(),
-            files: 1,
-            name: "tuned".to_owned(),
+        let check = |files: u32, placed_by: &str, expected: &str| {
+            let done = v1::PublishDone {
+                artifact: "0123456789abcdef".repeat(4),
+                bytes: 13_481_025_536,
+                chunks: 3300,
+                precision: "F16".to_owned(),
+                placed_by: placed_by.to_owned(),
+                files,
+                name: "tuned".to_owned(),
+            };
+            let slot = SlotName::new("ULM").expect("a name");
+            assert_eq!(explain(&slot, "core", &done), format!("ULM:core is artifact 01234567: {expected}\n"));
         };
-        let slot = SlotName::new("ULM").expect("a name");
-        let expect = "ULM:core is artifact 01234567: 12.6 GiB, F16, 3300 chunks, linked\n";
-        assert_eq!(explain(&slot, "core", &done), expect);
+        check(1, "converted", "12.6 GiB, F16, 3300 chunks, converted to GGUF");
+        check(3, "already stored", "12.6 GiB in 3 files, F16, 3300 chunks, already stored: nothing was written");
+        check(1, "reflinked", "12.6 GiB, F16, 3300 chunks, reflinked: it takes no room until the file is changed");
     }
 
     #[test]

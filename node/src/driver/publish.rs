@@ -144,8 +144,14 @@ fn open_checked(path: PathBuf, wants_adapter: bool, floor_f16: bool, base: Optio
         _ => {}
     }
     if let Some(base) = base.filter(|base| !parsed.base_name.is_empty() && parsed.base_name != base.name) {
+        // What PEFT writes down is where the base lay when the adapter was trained: its owner may know better.
+        let hint = if path.is_dir() {
+            format!(", or, if it was trained on this one, write {} into its adapter_config.json", base.name)
+        } else {
+            String::new()
+        };
         return Err(format!(
-            "{} is an adapter of {}, but the slot holds {}; publish it into the slot of its base",
+            "{} is an adapter of {}, but the slot holds {}; publish it into the slot of its base{hint}",
             path.display(),
             parsed.base_name,
             base.name

@@ -72,9 +72,7 @@ impl Replicas {
 
     async fn start(&self, order: &PlannedReplica, floor_f16: bool) -> Result<(Replica, u64), String> {
         let store = self.store.clone().ok_or("this node stores nothing")?;
-        let path_of = |artifact: &Digest| {
-            store.model_path(artifact).ok_or_else(|| format!("artifact {} is not on this disk", artifact.short()))
-        };
+        let path_of = |artifact: &Digest| store.path_to_load(artifact).map_err(|error| error.to_string());
         let path = path_of(&order.artifact)?;
         let adapters = order
             .adapters

@@ -52,6 +52,9 @@ pub enum StoreError {
         /// Which chunk.
         chunk: u32,
     },
+    /// A file that was imported with `--link` is not what it was.
+    #[error("{path} was changed after it was imported with --link; put the old file back under that name, or publish the new one", path = .0.display())]
+    LinkChanged(PathBuf),
     /// Finished too early.
     #[error("artifact {artifact} still lacks {missing} chunks", artifact = .artifact.short())]
     Incomplete {

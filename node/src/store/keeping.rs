@@ -17,8 +17,9 @@ use crate::core::types::Digest;
 use crate::store::datadir::sync_folder;
 use crate::store::error::StoreError;
 use crate::store::partial::Partial;
+use crate::store::reading::read_chunk_of;
 use crate::store::weightfile::WeightFile;
-use crate::store::{Held, PARTIAL_FOLDER, Store, disk, move_folder, read_chunk_of};
+use crate::store::{Held, PARTIAL_FOLDER, Store, disk, move_folder};
 use crate::wire::manifest::VerifiedManifest;
 
 /// What is not to be trusted.

@@ -17,9 +17,11 @@ pub mod huggingface;
 pub mod identity;
 pub mod import;
 pub mod keeping;
+mod linked;
 pub mod meta;
 mod partial;
 pub mod pins;
+mod reading;
 mod resume;
 pub mod safetensors;
 mod scan;
@@ -31,14 +33,12 @@ pub mod weightfile;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
 
-use crate::core::artifact::{Bitmap, Chunk};
+use crate::core::artifact::Bitmap;
 use crate::core::types::Digest;
 use crate::store::datadir::{DataDir, sync_folder};
 use crate::store::meta::MetaStore;
@@ -150,39 +150,6 @@ impl Store {
         Ok(Bitmap::empty(chunks))
     }
 
-    /// The bytes of a chunk that is here and verified. Whoever receives them hashes them.
-    pub fn read_chunk(&self, artifact: &Digest, index: u32) -> Result<Vec<u8>, StoreError> {
-        match self.lookup(artifact)? {
-            Held::Partial(partial) => partial.read(index),
-            Held::Complete(verified) => {
-                let missing = StoreError::Missing { artifact: *artifact, chunk: index };
-                let found = verified.manifest.chunk(index).filter(|_| !self.is_bad(artifact, index));
-                let (file, chunk) = found.ok_or(missing)?;
-                let path = self.file_path(&verified, file);
-                let read = File::open(&path).and_then(|file| read_chunk_of(&file, &chunk));
-                read.map_err(|e| {
-                    self.suspect(*artifact, Some(index));
-                    StoreError::io("read", &path, e)
-                })
-            }
-        }
-    }
-
-    /// A piece of a chunk that is here and verified, from its byte `from` on: fills `piece`, or shortens it to what is left.
-    /// Says how long the chunk is.
-    pub fn read_piece(&self, artifact: &Digest, index: u32, from: u32, piece: &mut Vec<u8>) -> Result<u32, StoreError> {
-        match self.lookup(artifact)? {
-            Held::Partial(partial) => partial.read_piece(index, from, piece),
-            Held::Complete(verified) => {
-                let missing = StoreError::Missing { artifact: *artifact, chunk: index };
-                let (file, chunk) = verified.manifest.chunk(index).ok_or(missing)?;
-                let path = self.file_path(&verified, file);
-                let read = File::open(&path).and_then(|file| read_piece_of(&file, &chunk, from, piece));
-                read.map_err(|e| StoreError::io("read", &path, e))
-            }
-        }
-    }
-
     /// Verifies and writes one chunk of an artifact that was begun. False: the bytes are corrupt, nothing was written.
     pub fn write_chunk(&self, artifact: &Digest, index: u32, bytes: &[u8]) -> Result<bool, StoreError> {
         match self.lookup(artifact)? {
@@ -285,14 +252,6 @@ impl Store {
         Ok(())
     }
 
-    /// The first file of a complete artifact: what an engine loads.
-    pub fn model_path(&self, artifact: &Digest) -> Option<PathBuf> {
-        match self.lookup(artifact).ok()? {
-            Held::Complete(verified) if !self.is_damaged(artifact) => Some(self.file_path(&verified, 0)),
-            Held::Complete(_) | Held::Partial(_) => None,
-        }
-    }
-
     /// What may still be stored here, bytes: the free disk, or what the budget leaves of it; zero when it cannot be measured.
     pub fn disk_free(&self) -> u64 {
         let free = disk::free_bytes(&self.root).unwrap_or(0);
@@ -379,13 +338,6 @@ fn move_folder(from: &Path, to: &Path) -> Result<(), StoreError> {
     parents.into_iter().try_for_each(|path| sync_folder(path).map_err(|e| StoreError::io("sync", path, e)))
 }
 
-/// The bytes of `chunk`, all of them or an error.
-fn read_chunk_of(file: &File, chunk: &Chunk) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; chunk.bytes as usize];
-    file.read_exact_at(&mut bytes, chunk.offset)?;
-    Ok(bytes)
-}
-
 /// See `fuzzing`.
 #[cfg(fuzzing)]
 pub(crate) fn fuzz_stored(bytes: &[u8]) {
@@ -395,11 +347,4 @@ pub(crate) fn fuzz_stored(bytes: &[u8]) {
     assert_eq!(framed::unwrap(1, &framed::wrap(1, bytes)), Ok(bytes));
     let stored = <identity::StoredMembership as prost::Message>::decode(bytes);
     let _ = stored.map(identity::StoredMembership::into_membership);
-}
-
-/// A piece of `chunk`; see [`Store::read_piece`].
-fn read_piece_of(file: &File, chunk: &Chunk, from: u32, piece: &mut Vec<u8>) -> io::Result<u32> {
-    piece.truncate(chunk.bytes.saturating_sub(from) as usize);
-    file.read_exact_at(piece, chunk.offset + u64::from(from))?;
-    Ok(chunk.bytes)
 }

@@ -16,9 +16,10 @@ use crate::store::chunks;
 use crate::store::datadir::sync_folder;
 use crate::store::error::StoreError;
 use crate::store::meta::MetaStore;
+use crate::store::reading::{read_chunk_of, read_piece_of};
 use crate::store::resume;
 use crate::store::weightfile::WeightFile;
-use crate::store::{FILES_FOLDER, MANIFEST_FILE, read_chunk_of, read_piece_of};
+use crate::store::{FILES_FOLDER, MANIFEST_FILE};
 use crate::wire::manifest::VerifiedManifest;
 
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use tracing::warn;
 use crate::core::types::Digest;
 use crate::store::datadir::read_small;
 use crate::store::error::StoreError;
+use crate::store::linked;
 use crate::store::meta::MetaStore;
 use crate::store::partial::Partial;
 use crate::store::{ARTIFACTS_FOLDER, FILES_FOLDER, Held, INCOMING_FOLDER, MANIFEST_FILE, PARTIAL_FOLDER, move_folder};
@@ -65,6 +66,7 @@ pub(super) fn empty_folder(folder: &Path) -> Result<(), StoreError> {
 fn resume(folder: &Path, verified: VerifiedManifest, meta: &MetaStore) -> Result<Partial, StoreError> {
     for file in &verified.manifest.files {
         let path = folder.join(FILES_FOLDER).join(&file.name);
+        linked::unshare(&path).map_err(|e| StoreError::io("copy", &path, e))?;
         let opened = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         // As long as it should be, whatever happened to it: chunks that are not sound are found by their hashes.
         opened.and_then(|opened| opened.set_len(file.bytes)).map_err(|e| StoreError::io("restore", &path, e))?;

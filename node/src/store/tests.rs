@@ -288,18 +288,37 @@ fn an_import_ends_a_transfer_of_the_same_artifact() {
 
 #[test]
 fn linking_is_done_only_when_asked_for() {
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let machine = Machine::new();
     let path = machine.folder.path().join("linked.gguf");
     fs::write(&path, big().bytes()).unwrap();
     let options = ImportOptions { link: true };
     let imported = machine.try_import(&path, &options).unwrap();
-    if imported.placed_by == Placement::Linked {
-        let placed = machine.store().model_path(&imported.manifest.artifact).unwrap();
-        assert_eq!(fs::metadata(placed).unwrap().ino(), fs::metadata(path).unwrap().ino());
-    } else {
-        assert_eq!(imported.placed_by, Placement::Reflinked);
+    if imported.placed_by == Placement::Reflinked {
+        return; // where blocks are shared nothing else is
     }
+    assert_eq!(imported.placed_by, Placement::Linked);
+    let (store, artifact) = (machine.store(), imported.manifest.artifact);
+    let placed = store.path_to_load(&artifact).unwrap();
+    let metadata = fs::metadata(&path).unwrap();
+    assert_eq!(fs::metadata(placed).unwrap().ino(), metadata.ino());
+    assert_eq!(metadata.mode() & 0o222, 0);
+    // Its owner makes it writable and writes to it after all: what was changed is neither served nor loaded.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let (_, chunk) = imported.manifest.manifest.chunk(2).unwrap();
+    file.write_all_at(b"edited", chunk.offset).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 32)).unwrap();
+    assert!(matches!(store.read_chunk(&artifact, 2), Err(StoreError::LinkChanged(_))));
+    assert!(store.read_chunk(&artifact, 3).is_ok());
+    assert!(matches!(store.path_to_load(&artifact), Err(StoreError::LinkChanged(_))));
+    // Cut short, it is completed again in the store, and not in the owner's file.
+    file.set_len(1000).unwrap();
+    let mut machine = machine;
+    machine.restart();
+    assert_eq!(machine.store().partial().len(), 1);
+    let metadata = fs::metadata(&path).unwrap();
+    assert_eq!((metadata.len(), metadata.nlink()), (1000, 1));
 }
 
 #[test]

@@ -21,6 +21,7 @@ const ROSTER: &str = include_str!("../../../node/rosters/reference.toml");
 
 fn main() -> std::io::Result<()> {
     models()?;
+    folders()?;
     records()?;
     messages()?;
     texts()
@@ -38,9 +39,24 @@ fn models() -> std::io::Result<()> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../managers");
         let bytes = fs::read(folder.join(format!("{name}.gguf")))?;
         let model = fednode::store::gguf::parse(&bytes[..], bytes.len() as u64).map_err(std::io::Error::other)?;
-        save("gguf", name, &bytes[..model.data_start as usize])?;
+        save("gguf", name, &bytes[..model.files[0].data_start as usize])?;
     }
     Ok(())
+}
+
+/// A model's folder: the header of its weights with their bytes, the index, the settings, the tokenizer.
+fn folders() -> std::io::Result<()> {
+    let header = r#"{"a.weight":{"dtype":"F16","shape":[2,3],"data_offsets":[0,12]},"b":{"dtype":"BF16","shape":[],"data_offsets":[12,14]}}"#;
+    save("safetensors", "two", &[&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 14]].concat())?;
+    save("safetensors", "index", br#"{"metadata":{"total_size":14},"weight_map":{"a.weight":"m-1.safetensors"}}"#)?;
+    let config = r#"{"architectures":["LlamaForCausalLM"],"_name_or_path":"a/b","hidden_size":64,"intermediate_size":96,
+        "num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"max_position_embeddings":512,"vocab_size":9,
+        "rms_norm_eps":1e-6,"rope_theta":100000,"rope_scaling":{"type":"linear","factor":4.0},"eos_token_id":[1,2]}"#;
+    save("hugging_face", "config", config.as_bytes())?;
+    let tokenizer = r#"{"added_tokens":[{"id":0,"content":"<s>","special":true}],"normalizer":null,
+        "pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"ByteLevel","add_prefix_space":false}]},
+        "model":{"type":"BPE","vocab":{"a":1,"b":2,"ab":3},"merges":["a b",["a","b"]]}}"#;
+    save("hugging_face", "tokenizer", tokenizer.as_bytes())
 }
 
 fn slot() -> SlotName {

@@ -15,6 +15,9 @@ mod pre;
 mod shards;
 mod tokenizer;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io;
 use std::path::Path;

@@ -59,6 +59,8 @@ pub(super) async fn transfer(args: &TransferArgs, folder: &Path, nodes: &mut Nod
     nodes.start(folder, &source(1), &["up"]).await?;
     let published = nodes.get(&source(1)).command(&["publish", &payload.to_string_lossy(), "--as", SLOT]).await?;
     let artifact = published["artifact"].as_str().unwrap_or_default().to_owned();
+    nodes.get(&source(1)).pin(&artifact, false).await?;
+    replace(folder, nodes).await?;
     let mut bench = Bench { folder, nodes, artifact, bytes, sources: args.sources };
     for n in 2..=args.sources {
         tell(&format!("bringing it to source {n}"));
@@ -82,6 +84,17 @@ pub(super) async fn transfer(args: &TransferArgs, folder: &Path, nodes: &mut Nod
     tell("");
     let dir = folder.parent().unwrap_or(folder).display().to_string();
     Ok(Report { bytes, sources: args.sources, dir, cipher: crate::net::preferred_cipher(), runs })
+}
+
+/// Publishes a small model over the payload: what a slot held before is no longer planned onto every disk with room for it,
+/// so that it moves when a receiver pins it and not before.
+async fn replace(folder: &Path, nodes: &mut Nodes) -> Result<(), Failure> {
+    let small = folder.join("small.gguf");
+    let made = small.clone();
+    let made = tokio::task::spawn_blocking(move || payload::make(payload::BYTES_MIN, &made)).await;
+    made.map_err(|error| Failure::failed(error.to_string()))??;
+    let publish = ["publish", &small.to_string_lossy(), "--as", SLOT];
+    nodes.get(&source(1)).command(&publish).await.map(|_| ())
 }
 
 /// The payload, its copies at the other sources, and one at the receiver with the margin that a node keeps.

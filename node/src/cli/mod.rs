@@ -2,6 +2,7 @@
 //! `chat`, over its HTTP API) and prints; it decides nothing. `main.rs` calls [`main`].
 
 mod admin;
+mod bench;
 mod chat;
 mod child;
 mod exit;
@@ -15,6 +16,7 @@ mod run;
 mod sse;
 mod table;
 mod transfers;
+mod transfers_watch;
 pub mod up;
 mod view;
 
@@ -82,7 +84,9 @@ enum Command {
     /// Talk to a manager
     Chat(chat::ChatArgs),
     /// List the transfers of weights into this node
-    Transfers,
+    Transfers(transfers_watch::TransfersArgs),
+    /// Measure this machine
+    Bench(bench::BenchArgs),
     /// The child process that runs one replica; started by the node
     #[command(hide = true)]
     Engine {
@@ -162,6 +166,7 @@ mod tests {
             "fednode chat ULM:core hello --system brief --max-tokens 5 --temperature 0.5 --seed 1",
             "fednode transfers -v",
             "fednode engine --socket /run/socket",
+            "fednode bench transfer --size 1GiB --sources 2 --runs 3 --dir /tmp --json",
         ];
         for line in lines {
             assert!(parse(line).is_ok(), "{line}");
@@ -176,6 +181,8 @@ mod tests {
             "fednode up --listen here",
             "fednode up --memory lots",
             "fednode up --threads 0",
+            "fednode bench",
+            "fednode bench transfer --runs 0",
             "fednode up --name \u{7}",
             "fednode join ticket --roster r.toml",
             "fednode invite --role admin",
@@ -201,6 +208,8 @@ mod tests {
             name: "desk".to_owned(),
             threads: None,
             priority: 0,
+            limit_up: None,
+            limit_down: None,
             roster: None,
             ticket: None,
         };

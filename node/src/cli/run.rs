@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
-use super::{Cli, Command, Global, admin, chat, child, invite, parse, pin, plan, publish, roster, transfers, up, view};
+use super::{
+    Cli, Command, Global, admin, bench, chat, child, invite, parse, pin, plan, publish, roster, transfers_watch, up,
+    view,
+};
 
 /// Fewer would let one blocked task stop a node.
 const WORKERS_MIN: usize = 2;
@@ -95,6 +98,7 @@ fn carry_out(global: Global, command: Command) -> Result<(), Failure> {
     match command {
         Command::Engine { socket } => child::engine(socket),
         Command::Dev(args) => child::dev(args),
+        Command::Bench(args) if let Some(done) = bench::without_runtime(&args) => done,
         command => {
             let cores = std::thread::available_parallelism().map_or(WORKERS_MIN, |cores| cores.get());
             let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -136,11 +140,8 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
             out.either(&json!({"slots": value["slots"]}), || view::managers(&state));
             Ok(())
         }
-        Command::Transfers => {
-            let (value, state) = admin::state(&data_dir(global)?).await?;
-            out.either(&json!({"transfers": value["transfers"]}), || transfers::transfers(&state.transfers));
-            Ok(())
-        }
+        Command::Transfers(args) => transfers_watch::run(out, &data_dir(global)?, args).await,
+        Command::Bench(args) => bench::run(out, args).await,
         Command::Engine { .. } | Command::Dev(_) => unreachable!("carried out without a runtime"),
     }
 }

@@ -82,6 +82,15 @@ pub const REDIAL_FIRST: Duration = Duration::from_secs(1);
 pub const REDIAL_LONGEST: Duration = Duration::from_secs(15);
 /// A connection that ended sooner was refused by the other side: dialling again at once would spin.
 pub const CONNECTION_LIVED: Duration = Duration::from_secs(1);
+/// Streams of one connection, both ways: a dozen are in use, and the peer is not trusted to keep to that.
+pub const STREAMS_PER_CONNECTION_MAX: usize = 256;
+/// What the receive windows of one connection may grow beyond their first 256 KiB each, in all: twice what is under way on a
+/// gigabit line of 60 ms. A peer may make us hold this much.
+pub const CONNECTION_WINDOW_BYTES: usize = 16 << 20;
+/// Largest frame we send (DESIGN 16): large ones cost less, and nothing urgent waits longer behind one than 2 ms at a gigabit.
+pub const FRAME_BYTES: usize = 256 << 10;
+/// Read from a busy socket at once (DESIGN 16).
+pub const SOCKET_READ_BYTES: usize = 256 << 10;
 /// Accepted streams of one protocol that wait to be served; more are reset.
 pub const STREAMS_WAITING_MAX: usize = 256;
 /// Streams being opened on one connection; more answer Busy.
@@ -94,9 +103,13 @@ pub const NET_EVENTS_MAX: usize = 256;
 pub const NET_EVENTS_HELD_MAX: usize = 4096;
 /// Each step of joining.
 pub const JOIN_STEP: Duration = Duration::from_secs(10);
-/// One chunk, from request to last byte: 4 MiB over a megabit line.
+/// One chunk, from when it is its turn to its last byte: 4 MiB over a line of little more than a megabit.
 pub const CHUNK_WAIT: Duration = Duration::from_secs(30);
-/// Chunks read and sent at once: bounds a sender's memory to 32 × 4 MiB; more answer Busy.
+/// Read from the disk and handed to the connection at once: the processor's cache still holds it when it is encrypted.
+pub const CHUNK_PIECE_BYTES: usize = 1 << 20;
+/// The lowest rate limit that may be set: a chunk comes in half of `CHUNK_WAIT`.
+pub const RATE_LIMIT_MIN: u64 = 256 << 10;
+/// Chunks read and sent at once: bounds a sender's memory to 32 × 1 MiB beside the windows; more answer Busy.
 pub const CHUNKS_SERVED_MAX: usize = 32;
 /// Open streams of the weight data plane that are served: the full depth for 128 members; more are closed.
 pub const CHUNK_STREAMS_MAX: usize = 1024;

@@ -2,6 +2,7 @@
 //! happened back as inputs. It logs both. All rooms meet here and nowhere else.
 
 mod address_book;
+mod buffers;
 mod clock;
 mod effects;
 mod error;
@@ -15,6 +16,7 @@ mod requests;
 mod services;
 mod start;
 mod sync;
+mod throttle;
 mod view;
 mod weights;
 mod writer;

@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use crate::core::limits;
 use crate::core::machine::Input;
 use crate::core::transfer::ChunkOutcome;
 use crate::core::types::{Digest, NodeId};
+use crate::driver::buffers::{Buffer, Buffers};
 use crate::driver::event_loop::{Event, Events};
+use crate::driver::throttle::Throttle;
 use crate::net::weights::{ChunkMissing, ChunkSource, FetchError, WeightsClient};
 use crate::rpc::peers::Peers;
 use crate::store::Store;
@@ -18,11 +21,20 @@ use crate::store::error::StoreError;
 use crate::wire::manifest::VerifiedManifest;
 
 /// What other members read from this node's store.
-pub struct StoreChunks(pub Arc<Store>);
+pub struct StoreChunks {
+    /// Where they are.
+    pub store: Arc<Store>,
+    /// How fast they may leave.
+    pub up: Throttle,
+}
 
 impl ChunkSource for StoreChunks {
-    fn read(&self, artifact: &Digest, chunk: u32) -> Result<Vec<u8>, ChunkMissing> {
-        self.0.read_chunk(artifact, chunk).map_err(|error| {
+    fn read(&self, artifact: &Digest, chunk: u32, from: u32, piece: &mut Vec<u8>) -> Result<u32, ChunkMissing> {
+        let read = self.store.read_piece(artifact, chunk, from, piece);
+        if read.is_ok() {
+            self.up.pass_blocking(piece.len() as u64);
+        }
+        read.map_err(|error| {
             tracing::debug!(%error, artifact = %artifact.short(), chunk, "chunk not served");
             ChunkMissing
         })
@@ -39,6 +51,9 @@ pub struct Weights {
     /// Chunks being fetched, as many as the core asks for at once: dropping the sender calls one off.
     fetching: Arc<Mutex<BTreeMap<Fetching, Running>>>,
     fetches: Arc<AtomicU64>,
+    buffers: Buffers,
+    /// How fast chunks may come.
+    down: Throttle,
     events: Events,
 }
 
@@ -50,7 +65,13 @@ type Running = (u64, oneshot::Sender<()>);
 
 impl Weights {
     /// Over `client` and `peers` into `store`.
-    pub fn new(store: Option<Arc<Store>>, client: WeightsClient, peers: Peers, events: Events) -> Weights {
+    pub fn new(
+        store: Option<Arc<Store>>,
+        client: WeightsClient,
+        peers: Peers,
+        down: Throttle,
+        events: Events,
+    ) -> Weights {
         Weights {
             store,
             client,
@@ -58,6 +79,8 @@ impl Weights {
             manifests: Arc::default(),
             fetching: Arc::default(),
             fetches: Arc::default(),
+            buffers: Buffers::default(),
+            down,
             events,
         }
     }
@@ -135,24 +158,26 @@ impl Weights {
         lock(&self.fetching).insert((artifact, chunk, from), (number, running));
         tokio::spawn(async move {
             let fetched = tokio::select! {
-                fetched = weights.client.fetch(from, artifact, chunk, bytes) => fetched,
+                fetched = weights.fetch_chunk(artifact, chunk, bytes, from) => fetched,
                 // Ends the stream, and with it what is still on its way; the core has given up this request.
                 _ = called_off => return,
             };
             weights.fetched(&(artifact, chunk, from), number);
             let outcome = match (fetched, weights.store.clone()) {
-                (Ok(bytes), Some(store)) => match blocking(move || store.write_chunk(&artifact, chunk, &bytes)).await {
-                    Ok(true) => ChunkOutcome::Stored,
-                    Ok(false) => {
-                        tracing::warn!(artifact = %artifact.short(), chunk, %from, "corrupt chunk refused");
-                        ChunkOutcome::Corrupt
+                (Ok((buffer, digest)), Some(store)) => {
+                    match blocking(move || store.write_hashed(&artifact, chunk, buffer.bytes(), digest)).await {
+                        Ok(true) => ChunkOutcome::Stored,
+                        Ok(false) => {
+                            tracing::warn!(artifact = %artifact.short(), chunk, %from, "corrupt chunk refused");
+                            ChunkOutcome::Corrupt
+                        }
+                        Err(error) => {
+                            tracing::warn!(artifact = %artifact.short(), chunk, %error, "chunk not written");
+                            weights.input(Input::TransferPaused(artifact, error.to_string())).await;
+                            return;
+                        }
                     }
-                    Err(error) => {
-                        tracing::warn!(artifact = %artifact.short(), chunk, %error, "chunk not written");
-                        weights.input(Input::TransferPaused(artifact, error.to_string())).await;
-                        return;
-                    }
-                },
+                }
                 (Err(FetchError::Missing), _) => ChunkOutcome::Missing,
                 (Err(error), _) => {
                     tracing::debug!(artifact = %artifact.short(), chunk, %from, %error, "chunk not fetched");
@@ -176,6 +201,28 @@ impl Weights {
         drop(lock(&self.fetching).remove(&(artifact, chunk, from)));
     }
 
+    /// Gets one chunk into memory, hashed as it came.
+    async fn fetch_chunk(
+        &self,
+        artifact: Digest,
+        chunk: u32,
+        bytes: u32,
+        from: NodeId,
+    ) -> Result<(Buffer, Digest), FetchError> {
+        self.down.pass(u64::from(bytes)).await;
+        let manifest = self.store.as_ref().and_then(|store| store.manifest(&artifact));
+        let place = manifest.and_then(|verified| verified.manifest.chunk(chunk));
+        let offset = place.map_or(0, |(_, chunk)| chunk.offset);
+        let mut buffer = self.buffers.take(bytes.min(limits::CHUNK_BYTES_MAX), offset);
+        let mut hasher = blake3::Hasher::new();
+        let mut seen = |piece: &[u8]| {
+            hasher.update(piece);
+        };
+        let length = self.client.fetch(from, artifact, chunk, buffer.bytes_mut(), &mut seen).await?;
+        buffer.shorten(length);
+        Ok((buffer, Digest(*hasher.finalize().as_bytes())))
+    }
+
     /// Verifies the whole and puts it in place.
     pub fn finish(&self, artifact: Digest) {
         let weights = self.clone();
@@ -184,6 +231,7 @@ impl Weights {
                 Some(store) => blocking(move || store.finish(&artifact)).await.map_err(|error| error.to_string()),
                 None => Err("this node stores nothing".to_owned()),
             };
+            weights.buffers.release();
             match &finished {
                 Ok(()) => tracing::info!(artifact = %artifact.short(), "artifact verified and in place"),
                 Err(why) => tracing::warn!(artifact = %artifact.short(), why, "artifact not finished"),

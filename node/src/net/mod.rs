@@ -299,3 +299,16 @@ pub(crate) async fn fuzz_frames(bytes: &[u8]) {
     let _ = frame::read::<v1::ChunkRequest, _>(&mut &bytes[..], header).await;
     let _ = frame::read::<v1::ChunkReply, _>(&mut &bytes[..], header).await;
 }
+
+/// The TLS of a node whose identity is `keypair`, for the side that is dialled and the side that dials. For `fednode bench`,
+/// which measures it without the rest.
+pub(crate) fn tls_configs(
+    keypair: &libp2p::identity::Keypair,
+) -> Result<(Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>), NetError> {
+    transport::tls_configs(keypair)
+}
+
+/// The cipher that this machine prefers.
+pub(crate) fn preferred_cipher() -> &'static str {
+    transport::preferred_cipher()
+}

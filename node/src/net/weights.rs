@@ -1,5 +1,6 @@
 //! The weight data plane: chunks asked for and sent on streams of their own, several in flight per member. Bytes are not
-//! judged here: the caller hashes what it gets (DESIGN 10).
+//! judged here: the caller hashes what it gets (DESIGN 10), piece by piece while it still lies in the processor's cache.
+//! Whoever sends never has a whole chunk in memory, whoever receives has it once, where the caller wants it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,9 @@ pub enum FetchError {
     Timeout,
 }
 
+/// Is shown each piece of a chunk as it comes.
+pub type Seen<'a> = dyn FnMut(&[u8]) + Send + 'a;
+
 /// Asks members for chunks. Cheap to clone; clones share their streams.
 #[derive(Clone)]
 pub struct WeightsClient {
@@ -55,17 +59,21 @@ impl WeightsClient {
         WeightsClient { net, lanes: Arc::default() }
     }
 
-    /// Fetches chunk number `chunk` of `artifact`: at most `expected_bytes` bytes, unverified.
+    /// Fetches chunk number `chunk` of `artifact` into `into`, unverified; says how many bytes came, which is never more
+    /// than there is room for. Each piece is shown to `seen` as it comes, in order and once.
     pub async fn fetch(
         &self,
         node: NodeId,
         artifact: Digest,
         chunk: u32,
-        expected_bytes: u32,
-    ) -> Result<Vec<u8>, FetchError> {
+        into: &mut [u8],
+        seen: &mut Seen<'_>,
+    ) -> Result<usize, FetchError> {
         let lanes = self.lanes_to(node);
         let request = v1::ChunkRequest { artifact: artifact.0.to_vec(), chunk };
-        let fetching = self.fetch_on(&lanes, node, &request, expected_bytes);
+        let _permit = lanes.in_flight.acquire().await.map_err(|_| FetchError::Disconnected)?;
+        // From here on: what waits for its turn on a slow line is not late.
+        let fetching = self.fetch_on(&lanes, node, &request, into, seen);
         tokio::time::timeout(std_duration(limits::CHUNK_WAIT), fetching).await.unwrap_or(Err(FetchError::Timeout))
     }
 
@@ -85,9 +93,9 @@ impl WeightsClient {
         lanes: &Lanes,
         node: NodeId,
         request: &v1::ChunkRequest,
-        bytes_max: u32,
-    ) -> Result<Vec<u8>, FetchError> {
-        let _permit = lanes.in_flight.acquire().await.map_err(|_| FetchError::Disconnected)?;
+        into: &mut [u8],
+        seen: &mut Seen<'_>,
+    ) -> Result<usize, FetchError> {
         loop {
             let idle = lanes.take_idle();
             let was_idle = idle.is_some();
@@ -95,15 +103,19 @@ impl WeightsClient {
                 Some(stream) => stream,
                 None => self.net.open_stream(node, Protocol::Weights).await.map_err(open_error)?,
             };
-            match exchange(&mut stream, request, bytes_max).await {
-                Ok(outcome) => {
+            let length = match ask(&mut stream, request, into.len()).await {
+                Ok(Ok(length)) => length,
+                Ok(Err(error)) => {
                     lanes.put_idle(stream);
-                    return outcome;
+                    return Err(error);
                 }
                 // A stream that lay idle may have died with its connection; each try uses one up, and a new one is final.
-                Err(FetchError::Disconnected) if was_idle => {}
+                Err(FetchError::Disconnected) if was_idle => continue,
                 Err(error) => return Err(error),
-            }
+            };
+            receive(&mut stream, &mut into[..length], seen).await?;
+            lanes.put_idle(stream);
+            return Ok(length);
         }
     }
 }
@@ -127,12 +139,12 @@ fn open_error(error: NetError) -> FetchError {
     }
 }
 
-/// One question and its answer. The outer error ends the stream; the inner one leaves it usable.
-async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+/// One question, and how long the chunk is that follows. The outer error ends the stream; the inner one leaves it usable.
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     request: &v1::ChunkRequest,
-    bytes_max: u32,
-) -> Result<Result<Vec<u8>, FetchError>, FetchError> {
+    bytes_max: usize,
+) -> Result<Result<usize, FetchError>, FetchError> {
     frame::write(stream, request).await.map_err(frame_error)?;
     let reply: v1::ChunkReply = frame::read(stream, limits::CHUNK_HEADER_BYTES_MAX).await.map_err(frame_error)?;
     match Status::try_from(reply.status) {
@@ -141,12 +153,24 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(Status::Busy) => return Ok(Err(FetchError::Busy)),
         Ok(Status::Unspecified) | Err(_) => return Err(FetchError::TooLong),
     }
-    if reply.bytes > bytes_max.min(limits::CHUNK_BYTES_MAX) {
-        return Err(FetchError::TooLong);
+    let length = reply.bytes as usize;
+    if length > bytes_max { Err(FetchError::TooLong) } else { Ok(Ok(length)) }
+}
+
+/// Fills `into`, showing each piece as it comes.
+async fn receive<S: AsyncRead + Unpin>(stream: &mut S, into: &mut [u8], seen: &mut Seen<'_>) -> Result<(), FetchError> {
+    let mut end = 0;
+    while end < into.len() {
+        match stream.read(&mut into[end..]).await {
+            Ok(0) => return Err(FetchError::Disconnected),
+            Ok(read) => {
+                seen(&into[end..end + read]);
+                end += read;
+            }
+            Err(error) => return Err(frame_error(error.into())),
+        }
     }
-    let mut bytes = vec![0; reply.bytes as usize];
-    stream.read_exact(&mut bytes).await.map_err(|error| frame_error(error.into()))?;
-    Ok(Ok(bytes))
+    Ok(())
 }
 
 fn frame_error(error: FrameError) -> FetchError {
@@ -164,8 +188,9 @@ pub struct ChunkMissing;
 
 /// Whoever has weights on disk. Called where blocking is allowed.
 pub trait ChunkSource: Send + Sync + 'static {
-    /// Reads one chunk: at most `limits::CHUNK_BYTES_MAX` bytes.
-    fn read(&self, artifact: &Digest, chunk: u32) -> Result<Vec<u8>, ChunkMissing>;
+    /// Reads a piece of one chunk, from its byte `from` on: fills `piece`, or shortens it to what is left. Says how long the
+    /// whole chunk is.
+    fn read(&self, artifact: &Digest, chunk: u32, from: u32, piece: &mut Vec<u8>) -> Result<u32, ChunkMissing>;
 }
 
 /// Serves chunks to members, a bounded number at once whoever asks.
@@ -228,23 +253,45 @@ impl WeightsServer {
         let Ok(artifact) = wire::array32("artifact", &request.artifact).map(Digest) else {
             return Err(FrameError::Encoding);
         };
-        // Held until the last byte is out: the chunk is in memory that long.
+        // Held until the last byte is out: a piece of the chunk is in memory that long.
         let Ok(_permit) = self.serving.try_acquire() else {
             return frame::write(stream, &header(Status::Busy, 0)).await;
         };
-        let (source, chunk) = (Arc::clone(&self.source), request.chunk);
-        let read = tokio::task::spawn_blocking(move || source.read(&artifact, chunk)).await;
-        let Ok(Ok(bytes)) = read else {
+        let Ok((length, mut piece)) = self.read(artifact, request.chunk, 0, Vec::new()).await else {
             return frame::write(stream, &header(Status::Missing, 0)).await;
         };
-        let length = u32::try_from(bytes.len()).ok().filter(|&length| length <= limits::CHUNK_BYTES_MAX);
-        let Some(length) = length else {
-            tracing::error!(bytes = bytes.len(), "a chunk longer than any chunk may be was not sent");
+        if length > limits::CHUNK_BYTES_MAX {
+            tracing::error!(bytes = length, "a chunk longer than any chunk may be was not sent");
             return frame::write(stream, &header(Status::Missing, 0)).await;
-        };
+        }
         stream.write_all(&header(Status::Ok, length).encode_length_delimited_to_vec()).await?;
-        stream.write_all(&bytes).await?;
-        Ok(stream.flush().await?)
+        let mut sent = 0;
+        loop {
+            stream.write_all(&piece).await?;
+            sent += piece.len() as u32; // at most `length`
+            if sent >= length || piece.is_empty() {
+                return Ok(stream.flush().await?);
+            }
+            // The peer was promised more: the stream ends when it cannot be had.
+            let read = self.read(artifact, request.chunk, sent, piece).await;
+            (_, piece) = read.map_err(|ChunkMissing| FrameError::Ended)?;
+        }
+    }
+
+    /// Reads one piece where blocking is allowed.
+    async fn read(
+        &self,
+        artifact: Digest,
+        chunk: u32,
+        from: u32,
+        mut piece: Vec<u8>,
+    ) -> Result<(u32, Vec<u8>), ChunkMissing> {
+        let source = Arc::clone(&self.source);
+        let read = tokio::task::spawn_blocking(move || {
+            piece.resize(limits::CHUNK_PIECE_BYTES, 0);
+            source.read(&artifact, chunk, from, &mut piece).map(|length| (length, piece))
+        });
+        read.await.unwrap_or(Err(ChunkMissing))
     }
 }
 

@@ -20,7 +20,7 @@ mod resume;
 mod scan;
 #[cfg(test)]
 mod tests;
-mod weightfile;
+pub mod weightfile;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -147,10 +147,39 @@ impl Store {
         }
     }
 
+    /// A piece of a chunk that is here and verified, from its byte `from` on: fills `piece`, or shortens it to what is left.
+    /// Says how long the chunk is.
+    pub fn read_piece(&self, artifact: &Digest, index: u32, from: u32, piece: &mut Vec<u8>) -> Result<u32, StoreError> {
+        match self.lookup(artifact)? {
+            Held::Partial(partial) => partial.read_piece(index, from, piece),
+            Held::Complete(verified) => {
+                let missing = StoreError::Missing { artifact: *artifact, chunk: index };
+                let (file, chunk) = verified.manifest.chunk(index).ok_or(missing)?;
+                let path = self.file_path(&verified, file);
+                let read = File::open(&path).and_then(|file| read_piece_of(&file, &chunk, from, piece));
+                read.map_err(|e| StoreError::io("read", &path, e))
+            }
+        }
+    }
+
     /// Verifies and writes one chunk of an artifact that was begun. False: the bytes are corrupt, nothing was written.
     pub fn write_chunk(&self, artifact: &Digest, index: u32, bytes: &[u8]) -> Result<bool, StoreError> {
         match self.lookup(artifact)? {
-            Held::Partial(partial) => partial.write(index, bytes, &self.meta),
+            Held::Partial(partial) => partial.write(index, bytes, Digest::of(bytes), &self.meta),
+            Held::Complete(_) => Ok(true),
+        }
+    }
+
+    /// The same for bytes that were hashed already, on their way here: `digest` must be theirs.
+    pub fn write_hashed(
+        &self,
+        artifact: &Digest,
+        index: u32,
+        bytes: &[u8],
+        digest: Digest,
+    ) -> Result<bool, StoreError> {
+        match self.lookup(artifact)? {
+            Held::Partial(partial) => partial.write(index, bytes, digest, &self.meta),
             Held::Complete(_) => Ok(true),
         }
     }
@@ -168,7 +197,7 @@ impl Store {
             }
             match self.read_chunk(&source, source_index) {
                 // A source that rotted on the disk is no reason to fail: the chunk is fetched instead.
-                Ok(bytes) => copied += u32::from(partial.write(index, &bytes, &self.meta)?),
+                Ok(bytes) => copied += u32::from(partial.write(index, &bytes, Digest::of(&bytes), &self.meta)?),
                 Err(error) => warn!(source = %source.short(), %error, "a local chunk could not be read"),
             }
         }
@@ -343,4 +372,11 @@ pub(crate) fn fuzz_stored(bytes: &[u8]) {
     assert_eq!(framed::unwrap(1, &framed::wrap(1, bytes)), Ok(bytes));
     let stored = <identity::StoredMembership as prost::Message>::decode(bytes);
     let _ = stored.map(identity::StoredMembership::into_membership);
+}
+
+/// A piece of `chunk`; see [`Store::read_piece`].
+fn read_piece_of(file: &File, chunk: &Chunk, from: u32, piece: &mut Vec<u8>) -> io::Result<u32> {
+    piece.truncate(chunk.bytes.saturating_sub(from) as usize);
+    file.read_exact_at(piece, chunk.offset + u64::from(from))?;
+    Ok(chunk.bytes)
 }

@@ -129,8 +129,32 @@ fn corrupt_and_unknown_chunks_are_not_written() {
     let beyond = manifest.manifest.chunk_count();
     assert!(matches!(theirs.store().write_chunk(&artifact, beyond, &good), Err(StoreError::Missing { .. })));
     assert!(matches!(theirs.store().write_chunk(&Digest([1; 32]), 0, &good), Err(StoreError::Unknown(_))));
-    assert!(theirs.store().write_chunk(&artifact, 3, &good).unwrap());
+    assert!(!theirs.store().write_hashed(&artifact, 3, &flipped, Digest::of(&flipped)).unwrap());
+    assert!(theirs.store().write_hashed(&artifact, 3, &good, Digest::of(&good)).unwrap());
     assert_eq!(theirs.store().read_chunk(&artifact, 3).unwrap(), good);
+}
+
+#[test]
+fn pieces_make_the_chunk_whether_the_artifact_is_whole_or_not() {
+    let (ours, theirs) = (Machine::new(), Machine::new());
+    let manifest = ours.import(&big()).manifest;
+    let artifact = manifest.artifact;
+    theirs.store().begin((*manifest).clone()).unwrap();
+    send(ours.store(), theirs.store(), &artifact, |index| index == 3);
+    for store in [ours.store(), theirs.store()] {
+        let whole = store.read_chunk(&artifact, 3).unwrap();
+        let (mut joined, mut piece) = (Vec::new(), Vec::new());
+        while joined.len() < whole.len() {
+            piece.resize(1000, 0);
+            let length = store.read_piece(&artifact, 3, joined.len() as u32, &mut piece).unwrap();
+            assert_eq!(length as usize, whole.len());
+            joined.extend_from_slice(&piece);
+        }
+        assert_eq!(joined, whole);
+        assert_eq!(store.read_piece(&artifact, 3, u32::MAX, &mut piece).unwrap() as usize, whole.len());
+        assert!(piece.is_empty());
+    }
+    assert!(theirs.store().read_piece(&artifact, 4, 0, &mut Vec::new()).is_err());
 }
 
 #[test]
@@ -169,12 +193,15 @@ fn lost_metadata_is_rebuilt_from_the_files() {
 }
 
 #[test]
-fn damage_on_this_disk_is_found_at_the_end_and_costs_only_its_chunks() {
-    let (ours, theirs) = (Machine::new(), Machine::new());
+fn damage_between_two_lives_is_found_at_the_end_and_costs_only_its_chunks() {
+    let (ours, mut theirs) = (Machine::new(), Machine::new());
     let manifest = ours.import(&big()).manifest;
     let artifact = manifest.artifact;
     theirs.store().begin((*manifest).clone()).unwrap();
-    send(ours.store(), theirs.store(), &artifact, |_| true);
+    send(ours.store(), theirs.store(), &artifact, |index| index != 7);
+    theirs.store().checkpoint(&artifact).unwrap();
+    theirs.restart();
+    send(ours.store(), theirs.store(), &artifact, |index| index == 7);
     let path = theirs.path().join(PARTIAL_FOLDER).join(artifact.to_string()).join("files/model.gguf");
     let file = fs::OpenOptions::new().write(true).open(path).unwrap();
     let (_, chunk) = manifest.manifest.chunk(5).unwrap();
@@ -189,7 +216,7 @@ fn damage_on_this_disk_is_found_at_the_end_and_costs_only_its_chunks() {
 
 #[test]
 fn a_manifest_that_contradicts_itself_is_dropped() {
-    let machine = Machine::new();
+    let mut machine = Machine::new();
     let chunk = Chunk { offset: 0, bytes: 3, digest: Digest::of(b"abc") };
     let file = ArtifactFile { name: "m.gguf".into(), bytes: 3, digest: Digest::of(b"lie"), chunks: vec![chunk] };
     let shape = Shape::default();
@@ -199,6 +226,8 @@ fn a_manifest_that_contradicts_itself_is_dropped() {
     let artifact = verified.artifact;
     machine.store().begin(verified).unwrap();
     assert!(machine.store().write_chunk(&artifact, 0, b"abc").unwrap());
+    machine.store().checkpoint(&artifact).unwrap();
+    machine.restart();
     assert!(matches!(machine.store().finish(&artifact), Err(StoreError::Inconsistent { .. })));
     assert!(machine.store().manifest(&artifact).is_none());
     machine.assert_tidy();

@@ -23,6 +23,7 @@ mod error;
 mod federation;
 mod http;
 pub mod managers;
+pub mod model;
 mod node;
 mod ports;
 mod process;

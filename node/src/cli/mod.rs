@@ -18,6 +18,7 @@ mod scrub;
 mod sse;
 mod table;
 mod transfers;
+mod transfers_watch;
 pub mod up;
 mod view;
 
@@ -85,7 +86,7 @@ enum Command {
     /// Talk to a manager
     Chat(chat::ChatArgs),
     /// List the transfers of weights into this node
-    Transfers,
+    Transfers(transfers_watch::TransfersArgs),
     /// Measure this machine
     Bench(bench::BenchArgs),
     /// Show what may be deleted from this machine's disk and why the rest stays; with --yes, delete it
@@ -223,6 +224,8 @@ mod tests {
             name: "desk".to_owned(),
             threads: None,
             priority: 0,
+            limit_up: None,
+            limit_down: None,
             roster: None,
             ticket: None,
         };

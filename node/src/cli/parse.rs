@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::core::types::SlotName;
+use crate::core::limits;
+use crate::core::types::{SlotName, human_bytes};
 
 const MEMBER_NAME_CHARS_MAX: usize = 64;
 
@@ -34,6 +35,17 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     scale
         .and_then(|scale| scaled(number, scale))
         .ok_or_else(|| "expected a size such as 20GiB, 64MB or 1.5g".to_owned())
+}
+
+/// `50MB/s`, `50MB` or bytes per second; enough for a chunk to come before it counts as lost.
+pub(super) fn rate(text: &str) -> Result<u64, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let size = lower.strip_suffix("/s").unwrap_or(&lower);
+    let rate = bytes(size).map_err(|_| "expected a rate such as 50MB/s or 2MiB/s".to_owned())?;
+    match rate >= limits::RATE_LIMIT_MIN {
+        true => Ok(rate),
+        false => Err(format!("a rate is at least {}/s", human_bytes(limits::RATE_LIMIT_MIN))),
+    }
 }
 
 /// `number` (digits, perhaps with a fraction) times `scale`, without rounding errors of floating point.

@@ -10,7 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, gc, invite, parse, pin, plan, publish, roster, scrub, transfers, up,
+    Cli, Command, Global, admin, bench, chat, child, gc, invite, parse, pin, plan, publish, roster, scrub,
+    transfers_watch, up,
     view,
 };
 
@@ -142,11 +143,7 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
             out.either(&json!({"slots": value["slots"]}), || view::managers(&state));
             Ok(())
         }
-        Command::Transfers => {
-            let (value, state) = admin::state(&data_dir(global)?).await?;
-            out.either(&json!({"transfers": value["transfers"]}), || transfers::transfers(&state.transfers));
-            Ok(())
-        }
+        Command::Transfers(args) => transfers_watch::run(out, &data_dir(global)?, args).await,
         Command::Bench(args) => bench::run(out, args).await,
         Command::Engine { .. } | Command::Dev(_) => unreachable!("carried out without a runtime"),
     }

@@ -55,6 +55,12 @@ struct NodeArgs {
     /// Wish for the coordinator's seat; higher first
     #[arg(long, default_value_t = 0)]
     priority: u32,
+    /// Weights leave this machine at most this fast, such as 50MB/s; as fast as it goes if not given
+    #[arg(long, value_name = "RATE", env = "FEDNODE_LIMIT_UP", value_parser = parse::rate)]
+    limit_up: Option<u64>,
+    /// Weights come to this machine at most this fast
+    #[arg(long, value_name = "RATE", env = "FEDNODE_LIMIT_DOWN", value_parser = parse::rate)]
+    limit_down: Option<u64>,
 }
 
 /// `fednode up`.
@@ -110,6 +116,10 @@ pub struct UpOptions {
     pub threads: Option<u32>,
     /// Wish for the coordinator's seat; higher first.
     pub priority: u32,
+    /// Weights sent, bytes per second at most.
+    pub limit_up: Option<u64>,
+    /// Weights received, bytes per second at most.
+    pub limit_down: Option<u64>,
     /// Checked; only for a federation that is created now.
     pub roster: Option<SlotRoster>,
     /// `join`: enrol with this ticket, then run.
@@ -145,6 +155,8 @@ impl NodeArgs {
             name: self.name.unwrap_or_else(host_name),
             threads: self.threads,
             priority: self.priority,
+            limit_up: self.limit_up,
+            limit_down: self.limit_down,
             roster: None,
             ticket: None,
         }

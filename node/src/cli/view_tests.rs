@@ -65,8 +65,8 @@ fn some_transfers() -> Vec<TransferView> {
         chunks_done: 1419,
         chunks_local: 12,
         sources: vec![
-            SourceView { node: text("griffith"), bytes: 4 << 30, chunks: 1024, strikes: 0 },
-            SourceView { node: text("laptop"), bytes: 1 << 30, chunks: 256, strikes: 1 },
+            SourceView { node: text("griffith"), bytes: 4 << 30, chunks: 1024, ..SourceView::default() },
+            SourceView { node: text("laptop"), bytes: 1 << 30, chunks: 256, strikes: 1, ..SourceView::default() },
         ],
         ..TransferView::default()
     };

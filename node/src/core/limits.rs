@@ -113,6 +113,8 @@ pub const JOIN_STEP: Duration = Duration::from_secs(10);
 pub const CHUNK_WAIT: Duration = Duration::from_secs(30);
 /// Read from the disk and handed to the connection at once: the processor's cache still holds it when it is encrypted.
 pub const CHUNK_PIECE_BYTES: usize = 1 << 20;
+/// The lowest rate limit that may be set: a chunk comes in half of `CHUNK_WAIT`.
+pub const RATE_LIMIT_MIN: u64 = 256 << 10;
 /// Chunks read and sent at once: bounds a sender's memory to 32 × 1 MiB beside the windows; more answer Busy.
 pub const CHUNKS_SERVED_MAX: usize = 32;
 /// Open streams of the weight data plane that are served: the full depth for 128 members; more are closed.

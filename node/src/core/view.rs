@@ -26,6 +26,9 @@ pub struct State {
     pub store: Option<StoreView>,
     /// Transfers into this node, current and finished since it started.
     pub transfers: Vec<TransferView>,
+    /// Weights to and from this node since it started.
+    #[serde(default)]
+    pub traffic: TrafficView,
     /// Requests through this node since it started.
     pub requests: RequestsView,
 }
@@ -193,6 +196,9 @@ pub struct SourceView {
     pub chunks: u32,
     /// Corrupt chunks from it.
     pub strikes: u32,
+    /// What comes from it now, all transfers together.
+    #[serde(default)]
+    pub bytes_per_s: u64,
 }
 
 /// One artifact on its way to this node, or arrived.
@@ -220,6 +226,15 @@ pub struct TransferView {
     pub verified: bool,
     /// Who gave what.
     pub sources: Vec<SourceView>,
+    /// Bytes that came corrupt, or were asked for a second time near the end.
+    #[serde(default)]
+    pub wasted_bytes: u64,
+    /// Verified bytes per second that come now.
+    #[serde(default)]
+    pub bytes_per_s: u64,
+    /// At that rate it takes so many seconds more.
+    #[serde(default)]
+    pub eta_s: Option<u64>,
     /// Why it is paused, or empty.
     pub reason: String,
 }
@@ -269,6 +284,19 @@ pub struct ScrubView {
     pub passed_unix_s: u64,
     /// Damaged chunks found since the start of the process.
     pub damaged_chunks: u64,
+}
+
+/// Weights that went over this node's lines, and how fast they may.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TrafficView {
+    /// Bytes of chunks sent to members.
+    pub served_bytes: u64,
+    /// Bytes of chunks asked of members.
+    pub asked_bytes: u64,
+    /// What `--limit-up` says.
+    pub limit_up_bytes_per_s: Option<u64>,
+    /// What `--limit-down` says.
+    pub limit_down_bytes_per_s: Option<u64>,
 }
 
 /// Requests through this node.

@@ -20,6 +20,7 @@ mod scrub_now;
 mod services;
 mod start;
 mod sync;
+mod throttle;
 mod view;
 mod weights;
 mod writer;

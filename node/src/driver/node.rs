@@ -27,6 +27,7 @@ use crate::driver::pins::PinKeeper;
 use crate::driver::requests::answer_channel;
 use crate::driver::scrub::Scrubber;
 use crate::driver::sync::{self, Admission};
+use crate::driver::throttle::Throttle;
 use crate::driver::view::{self, Facts};
 use crate::http::{ApiError, Backend, Generation, StartInfo};
 use crate::net::NetHandle;
@@ -80,7 +81,9 @@ impl Node {
     }
 
     async fn names(&self) -> Facts {
-        let mut facts = Facts { api: String::new(), listen: Vec::new(), names: Default::default() };
+        let unlimited = || Throttle::new(None);
+        let (api, listen, names) = (String::new(), Vec::new(), Default::default());
+        let mut facts = Facts { api, listen, names, up: unlimited(), down: unlimited() };
         facts.members_changed(&self.registry.roster());
         facts
     }

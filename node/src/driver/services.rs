@@ -12,6 +12,7 @@ use crate::core::membership::roster::Role;
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::gc::watch_budget;
 use crate::driver::node::Node;
+use crate::driver::throttle::Throttle;
 use crate::driver::weights::StoreChunks;
 use crate::hardware::Hardware;
 use crate::http;
@@ -25,7 +26,7 @@ use crate::store::Store;
 const HARDWARE_PERIOD: Duration = Duration::from_secs(2);
 
 /// Serves the streams that members open.
-pub fn serve_members(node: &Node, store: Option<Arc<Store>>, incoming: IncomingStreams) {
+pub fn serve_members(node: &Node, store: Option<Arc<Store>>, up: Throttle, incoming: IncomingStreams) {
     let rpc = tokio_stream::wrappers::ReceiverStream::new(incoming.rpc);
     let rpc = tokio_stream::StreamExt::map(rpc, |(caller, stream)| (caller, Duplex::new(caller, stream)));
     let backend = Arc::new(node.clone());
@@ -35,7 +36,7 @@ pub fn serve_members(node: &Node, store: Option<Arc<Store>>, incoming: IncomingS
         }
     });
     if let Some(store) = store {
-        tokio::spawn(WeightsServer::new(Arc::new(StoreChunks(store))).run(incoming.weights));
+        tokio::spawn(WeightsServer::new(Arc::new(StoreChunks { store, up })).run(incoming.weights));
     }
     let (node, mut joiners) = (node.clone(), incoming.join);
     tokio::spawn(async move {

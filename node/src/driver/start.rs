@@ -36,6 +36,7 @@ use crate::driver::services::{
     watch_invitations,
 };
 use crate::driver::sync::Admission;
+use crate::driver::throttle::Throttle;
 use crate::driver::view::Facts;
 use crate::driver::weights::Weights;
 use crate::driver::writer::Writer;
@@ -221,7 +222,9 @@ impl Starting {
 
         let (events, inbox) = Events::channel();
         let peers = Peers::new(opener(&net));
-        let weights = Weights::new(store.clone(), WeightsClient::new(net.clone()), peers.clone(), events.clone());
+        let (up, down) = (Throttle::new(self.options.limit_up), Throttle::new(self.options.limit_down));
+        let client = WeightsClient::new(net.clone());
+        let weights = Weights::new(store.clone(), client, peers.clone(), down.clone(), events.clone());
         let threads = self.options.threads.unwrap_or(self.hardware.cores).max(1);
         let replicas = Replicas::new(self.dir.path().join("run"), threads, store.clone());
         let requests = Requests::new(me, replicas.clone(), peers.clone(), events.clone());
@@ -232,11 +235,11 @@ impl Starting {
         let node = self.node(&events, &store, &registry, &net, &admission, &peers)?;
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
-        let facts = self.facts(&api, &net, &roster)?;
+        let facts = self.facts(&api, &net, &roster, (up.clone(), down))?;
         announce(&facts, role, &self.hardware);
 
         let (stopped, stop) = watch::channel(false);
-        serve_members(&node, store.clone(), incoming);
+        serve_members(&node, store.clone(), up, incoming);
         let edges = tokio::spawn(serve_edges(node.clone(), api, admin, stop));
         watch_hardware(self.hardware, store.clone(), events.clone(), role);
         watch_invitations(node.clone());
@@ -305,10 +308,16 @@ impl Starting {
         addresses
     }
 
-    fn facts(&self, api: &TcpListener, net: &NetHandle, roster: &MemberRoster) -> Result<Facts, RunError> {
+    fn facts(
+        &self,
+        api: &TcpListener,
+        net: &NetHandle,
+        roster: &MemberRoster,
+        (up, down): (Throttle, Throttle),
+    ) -> Result<Facts, RunError> {
         let address = api.local_addr().map_err(|source| RunError::Api { addr: self.options.api, source })?;
         let listen = net.listen_addresses();
-        let mut facts = Facts { api: format!("http://{address}"), listen, names: Default::default() };
+        let mut facts = Facts { api: format!("http://{address}"), listen, names: Default::default(), up, down };
         facts.members_changed(roster);
         Ok(facts)
     }

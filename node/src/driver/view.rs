@@ -14,9 +14,10 @@ use crate::core::sizing::Tier;
 use crate::core::types::{Digest, NodeId, SlotName};
 use crate::core::view::{
     CoordinatorView, DamageView, DomainView, MemberView, NodeView, PlanSummary, ReplicaView, RequestsView,
-    SlotDomainView, SlotView, SourceView, State, StoreView, TransferView,
+    SlotDomainView, SlotView, SourceView, State, StoreView, TrafficView, TransferView,
 };
 use crate::driver::scrub::Scrubber;
+use crate::driver::throttle::Throttle;
 use crate::wire::ids::peer_id_text;
 
 /// What the view says that the core does not know.
@@ -28,6 +29,10 @@ pub struct Facts {
     pub listen: Vec<String>,
     /// Members' names.
     pub names: BTreeMap<NodeId, String>,
+    /// Weights that leave.
+    pub up: Throttle,
+    /// Weights that come.
+    pub down: Throttle,
 }
 
 impl Facts {
@@ -70,6 +75,12 @@ pub fn state(machine: &Machine, facts: &Facts) -> State {
         pins: machine.pins().iter().map(ToString::to_string).collect(),
         store: None,
         transfers: transfers(machine, facts),
+        traffic: TrafficView {
+            served_bytes: facts.up.passed_bytes(),
+            asked_bytes: facts.down.passed_bytes(),
+            limit_up_bytes_per_s: facts.up.bytes_per_s(),
+            limit_down_bytes_per_s: facts.down.bytes_per_s(),
+        },
         requests: RequestsView {
             in_flight: in_flight as u64,
             done: counts.done,
@@ -316,15 +327,24 @@ fn transfers(machine: &Machine, facts: &Facts) -> Vec<TransferView> {
             .sources
             .iter()
             .filter(|(_, source)| source.chunks + source.strikes > 0)
-            .map(source(facts))
+            .map(source(machine, facts))
             .collect(),
+        wasted_bytes: transfer.wasted_bytes,
+        bytes_per_s: transfer.bytes_per_s(),
+        eta_s: Some(transfer.bytes_per_s())
+            .filter(|&rate| rate > 0)
+            .map(|rate| (transfer.total_bytes() - transfer.done_bytes()).div_ceil(rate)),
         reason: transfer.reason.clone(),
     });
     views.collect()
 }
 
-fn source(facts: &Facts) -> impl Fn((&NodeId, &crate::core::transfer::Source)) -> SourceView + '_ {
+fn source<'a>(
+    machine: &'a Machine,
+    facts: &'a Facts,
+) -> impl Fn((&NodeId, &crate::core::transfer::Source)) -> SourceView + 'a {
     |(node, source)| SourceView {
+        bytes_per_s: machine.transfers().bytes_per_s(node),
         node: facts.name(node),
         bytes: source.bytes,
         chunks: source.chunks,

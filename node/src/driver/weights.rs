@@ -13,6 +13,7 @@ use crate::core::transfer::ChunkOutcome;
 use crate::core::types::{Digest, NodeId};
 use crate::driver::buffers::{Buffer, Buffers};
 use crate::driver::event_loop::{Event, Events};
+use crate::driver::throttle::Throttle;
 use crate::net::weights::{ChunkMissing, ChunkSource, FetchError, WeightsClient};
 use crate::rpc::peers::Peers;
 use crate::store::Store;
@@ -20,11 +21,20 @@ use crate::store::error::StoreError;
 use crate::wire::manifest::VerifiedManifest;
 
 /// What other members read from this node's store.
-pub struct StoreChunks(pub Arc<Store>);
+pub struct StoreChunks {
+    /// Where they are.
+    pub store: Arc<Store>,
+    /// How fast they may leave.
+    pub up: Throttle,
+}
 
 impl ChunkSource for StoreChunks {
     fn read(&self, artifact: &Digest, chunk: u32, from: u32, piece: &mut Vec<u8>) -> Result<u32, ChunkMissing> {
-        self.0.read_piece(artifact, chunk, from, piece).map_err(|error| {
+        let read = self.store.read_piece(artifact, chunk, from, piece);
+        if read.is_ok() {
+            self.up.pass_blocking(piece.len() as u64);
+        }
+        read.map_err(|error| {
             tracing::debug!(%error, artifact = %artifact.short(), chunk, "chunk not served");
             ChunkMissing
         })
@@ -38,10 +48,12 @@ pub struct Weights {
     client: WeightsClient,
     peers: Peers,
     manifests: Arc<Mutex<BTreeMap<Digest, VerifiedManifest>>>,
-    buffers: Buffers,
     /// Chunks being fetched, as many as the core asks for at once: dropping the sender calls one off.
     fetching: Arc<Mutex<BTreeMap<Fetching, Running>>>,
     fetches: Arc<AtomicU64>,
+    buffers: Buffers,
+    /// How fast chunks may come.
+    down: Throttle,
     events: Events,
 }
 
@@ -53,15 +65,22 @@ type Running = (u64, oneshot::Sender<()>);
 
 impl Weights {
     /// Over `client` and `peers` into `store`.
-    pub fn new(store: Option<Arc<Store>>, client: WeightsClient, peers: Peers, events: Events) -> Weights {
+    pub fn new(
+        store: Option<Arc<Store>>,
+        client: WeightsClient,
+        peers: Peers,
+        down: Throttle,
+        events: Events,
+    ) -> Weights {
         Weights {
             store,
             client,
             peers,
             manifests: Arc::default(),
-            buffers: Buffers::default(),
             fetching: Arc::default(),
             fetches: Arc::default(),
+            buffers: Buffers::default(),
+            down,
             events,
         }
     }
@@ -179,6 +198,7 @@ impl Weights {
         bytes: u32,
         from: NodeId,
     ) -> Result<(Buffer, Digest), FetchError> {
+        self.down.pass(u64::from(bytes)).await;
         let manifest = self.store.as_ref().and_then(|store| store.manifest(&artifact));
         let place = manifest.and_then(|verified| verified.manifest.chunk(chunk));
         let offset = place.map_or(0, |(_, chunk)| chunk.offset);

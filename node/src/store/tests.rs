@@ -12,7 +12,7 @@ use super::gguf::sample::Sample;
 use super::import::{ImportError, ImportOptions, Imported, Placement};
 use super::source::{Source, SourceError};
 use super::*;
-use crate::core::artifact::{ArtifactFile, ArtifactKind, Manifest, Shape};
+use crate::core::artifact::{ArtifactFile, ArtifactKind, Chunk, Manifest, Shape};
 use crate::core::limits;
 use crate::wire::manifest::seal;
 

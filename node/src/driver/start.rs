@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::cli::up::{RoleChoice, UpOptions};
 use crate::core::catalog::{Catalog, Entry, Key};
-use crate::core::machine::{Config, Input, Machine};
+use crate::core::machine::{Config, Machine};
 use crate::core::membership::roster::{MemberRoster, Role};
 use crate::core::placement::plan::Strategy;
 use crate::core::roster::SlotRoster;
@@ -23,7 +23,7 @@ use crate::core::types::NodeId;
 use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
 use crate::driver::error::RunError;
-use crate::driver::event_loop::{Driver, Event, Events};
+use crate::driver::event_loop::{Driver, Events};
 use crate::driver::keeping::Keeper;
 use crate::driver::membership::Registry;
 use crate::driver::node::Node;

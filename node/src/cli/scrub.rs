@@ -98,8 +98,8 @@ fn text(report: &Report) -> String {
     let row = |entry: &Entry| {
         let found = match (entry.damaged.len(), entry.reason.as_str()) {
             (0, _) => String::new(),
-            (count, "") => format!("{count} damaged chunks"),
-            (count, reason) => format!("{count} damaged chunks; {reason}"),
+            (count, "") => chunks(count),
+            (count, reason) => format!("{}; {reason}", chunks(count)),
         };
         let size = human_bytes(entry.bytes);
         vec![short(&entry.artifact).to_owned(), entry.name.clone(), size, entry.state.clone(), found]
@@ -108,9 +108,13 @@ fn text(report: &Report) -> String {
     let sum = format!("{} read and hashed in {:.1} s", human_bytes(report.bytes), report.seconds);
     let damaged = match report.damaged_chunks {
         0 => "all sound".to_owned(),
-        count => format!("{count} damaged chunks"),
+        count => chunks(count),
     };
     format!("{}\n{sum}: {damaged}\n", table(&["ARTIFACT", "NAME", "SIZE", "STATE", "FOUND"], &rows))
+}
+
+fn chunks(count: usize) -> String {
+    if count == 1 { "1 damaged chunk".to_owned() } else { format!("{count} damaged chunks") }
 }
 
 fn stands(store: &StoreView) -> String {
@@ -155,7 +159,7 @@ mod tests {
         let text = text(&Report { bytes: 3 << 20, seconds: 0.25, damaged_chunks: 3, artifacts });
         for expect in [
             "sound",
-            "repaired  1 damaged chunks",
+            "repaired  1 damaged chunk\n",
             "2 damaged chunks; nobody has it",
             "3.0 MiB read",
             "3 damaged chunks",

@@ -40,7 +40,8 @@ struct NodeArgs {
     /// RAM that fednode may use for managers, such as 20GiB; what is free, less a reserve, if not given
     #[arg(long, value_name = "BYTES", value_parser = parse::bytes)]
     memory: Option<u64>,
-    /// What all stored weights may take together, such as 200GiB; as much as the disk has if not given
+    /// What all stored weights may take together, such as 200GiB; as much as the disk has if not given. As on a disk, the plan
+    /// leaves 2 GiB of it free
     #[arg(long, value_name = "BYTES", env = "FEDNODE_DISK_BUDGET", value_parser = parse::bytes)]
     disk_budget: Option<u64>,
     /// All stored weights are read and hashed again within so many days; 0: never

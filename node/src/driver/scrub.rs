@@ -247,8 +247,8 @@ impl Whole {
         let from_here = self.artifacts.range(cursor.artifact..);
         let mut chunks = from_here.flat_map(|(artifact, lengths)| {
             let first = if *artifact == cursor.artifact { cursor.chunk } else { 0 };
-            let chunks = (0..).zip(lengths).skip(first as usize);
-            chunks.map(|(chunk, bytes)| (*artifact, chunk, *bytes))
+            // A manifest has at most CHUNKS_PER_ARTIFACT_MAX chunks.
+            (0..).zip(lengths).skip(first as usize).map(|(chunk, bytes)| (*artifact, chunk, *bytes))
         });
         chunks.next()
     }

@@ -55,8 +55,8 @@ fn judge(snapshot: &Snapshot, held: &OnDisk) -> Result<(Why, Vec<NodeId>), Keep>
     let ask: Vec<NodeId> = holders.iter().filter(|holder| holder.connected).map(|holder| holder.node).collect();
     let forget = !named && snapshot.forget.contains(artifact);
     match (ask.is_empty(), holders.is_empty()) {
-        (true, _) if forget => Ok((Why::Forgotten, ask)),
         (true, _) if planned => Err(Keep::Planned),
+        (true, _) if forget => Ok((Why::Forgotten, ask)),
         (true, true) => Err(Keep::LastCopy),
         (true, false) => Err(Keep::HoldersAway(holders.iter().map(|holder| holder.node).collect())),
         (false, _) if planned => Ok((Why::Spare, ask)),

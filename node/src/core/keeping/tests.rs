@@ -176,6 +176,9 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
 }
 
 proptest! {
+    // Rare combinations matter here, and a case costs microseconds.
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
     #[test]
     fn nothing_that_must_stay_is_deleted(snapshot in snapshots(), need in prop::option::of(0u64..400)) {
         let need = need.map_or(Need::All, Need::Bytes);

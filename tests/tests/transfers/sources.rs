@@ -4,21 +4,32 @@ use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use fednode_tests::model::{self, Model};
+use fednode_tests::until;
 
 use crate::{
-    CHUNK_BYTES, CHUNKS_IN_FLIGHT, federation, fetched, file_of, number, pin, shelf, source, transfer, wait_percent,
-    wait_whole,
+    CHUNK_BYTES, CHUNKS_IN_FLIGHT, LIMIT, federation, fetched, file_of, number, pin, shelf, source, transfer,
+    wait_percent, wait_whole,
 };
 
 #[test]
 fn a_half_complete_node_serves_what_it_has() {
     let mut federation = federation(shelf("seed").flag("--limit-up", "12MB/s"), vec![shelf("half"), shelf("late")]);
+    until("late knowing half", LIMIT, || {
+        let state = federation.node("late").state().unwrap_or_default();
+        let members = state["members"].as_array().cloned().unwrap_or_default();
+        let there = members.iter().any(|member| member["name"] == "half" && member["state"] == "alive");
+        if there { Ok(()) } else { Err(state["members"].to_string()) }
+    })
+    .expect("they meet");
+    // The plan stores copies by itself: who is to come later is away until then.
+    federation.node_mut("late").kill9();
     let model = crate::model(&federation);
     let artifact = model::publish(federation.node("seed"), &model.path, "UCM").expect("published");
     pin(&federation, "half");
     wait_percent(&federation, "half", &artifact, 40);
     federation.node_mut("seed").kill9();
     let had = number(&wait_percent(&federation, "half", &artifact, 40), "done_bytes");
+    federation.node_mut("late").up().expect("up");
     pin(&federation, "late");
     let seen = wait_percent(&federation, "late", &artifact, had * 100 / number_total(&federation, &artifact));
     assert_eq!(fetched(&seen), number(source(&seen, "half"), "bytes"), "{seen}");
@@ -36,10 +47,12 @@ fn number_total(federation: &fednode_tests::Federation, artifact: &str) -> u64 {
 fn others_take_over_from_a_source_that_dies() {
     let slow = |name: &str| shelf(name).flag("--limit-up", "10MB/s");
     let mut federation = federation(slow("seed"), vec![slow("second"), shelf("desk")]);
+    federation.node_mut("desk").kill9();
     let model = crate::model(&federation);
     let artifact = model::publish(federation.node("seed"), &model.path, "UCM").expect("published");
     pin(&federation, "second");
     wait_whole(&federation, "second", &artifact, &model);
+    federation.node_mut("desk").up().expect("up");
     pin(&federation, "desk");
     wait_percent(&federation, "desk", &artifact, 30);
     federation.node_mut("second").kill9();
@@ -51,7 +64,8 @@ fn others_take_over_from_a_source_that_dies() {
 fn a_liar_is_out_after_three_strikes_and_costs_less_than_a_hundredth() {
     // The honest ones are slow, so that most is asked of the liar.
     let slow = |name: &str| shelf(name).flag("--limit-up", "12MB/s");
-    let federation = federation(slow("seed"), vec![slow("honest"), shelf("liar"), shelf("desk")]);
+    let mut federation = federation(slow("seed"), vec![slow("honest"), shelf("liar"), shelf("desk")]);
+    federation.node_mut("desk").kill9();
     // 1353 chunks, of which 14 will be damaged.
     let path = federation.folder().join("model.gguf");
     let model = Model::make(federation.node("seed"), path, 150, 128, 352).expect("a model");
@@ -66,6 +80,7 @@ fn a_liar_is_out_after_three_strikes_and_costs_less_than_a_hundredth() {
     for layer in (5..150).step_by(11) {
         file.write_all_at(b"a lie", model.ffn_offset(bytes, layer)).expect("damaged");
     }
+    federation.node_mut("desk").up().expect("up");
     pin(&federation, "desk");
     let seen = wait_whole(&federation, "desk", &artifact, &model);
     assert_eq!(number(source(&seen, "liar"), "strikes"), 3, "{seen}");
@@ -76,20 +91,22 @@ fn a_liar_is_out_after_three_strikes_and_costs_less_than_a_hundredth() {
 
 #[test]
 fn rate_limits_hold_over_all_members_together() {
-    let federation = federation(
+    let mut federation = federation(
         shelf("seed").flag("--limit-up", "20MB/s"),
         vec![shelf("one").flag("--limit-down", "8MB/s"), shelf("two")],
     );
+    federation.node_mut("one").kill9();
     let model = crate::model(&federation);
     let bytes = model.bytes().expect("the model").len() as u64;
-    let artifact = model::publish(federation.node("seed"), &model.path, "UCM").expect("published");
     let begin = Instant::now();
+    let artifact = model::publish(federation.node("seed"), &model.path, "UCM").expect("published");
     pin(&federation, "two");
     wait_whole(&federation, "two", &artifact, &model);
     // Generous: a machine that is busy with other things is only slower, and that is no fault of the limit.
     let least = bytes / 20_000_000;
     assert!(begin.elapsed().as_secs() + 1 >= least, "{bytes} bytes in {:?} at 20 MB/s", begin.elapsed());
     let begin = Instant::now();
+    federation.node_mut("one").up().expect("up");
     pin(&federation, "one");
     wait_whole(&federation, "one", &artifact, &model);
     let slack = CHUNKS_IN_FLIGHT * CHUNK_BYTES / 8_000_000 + 1;

@@ -32,12 +32,29 @@ pub fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
     if bytes == 0 {
         return Ok(());
     }
+    if claims_by_zeroing(file) {
+        return file.set_len(bytes);
+    }
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
         Ok(()) => Ok(()),
         // Some file systems cannot claim blocks ahead; a sparse file then has to do.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => file.set_len(bytes),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Would claiming cost as much as writing? In memory there are no blocks to mark as claimed, only pages to fill with zeros;
+/// a full one then shows when it is full, as ENOSPC, and pauses the transfer.
+#[cfg(target_os = "linux")]
+fn claims_by_zeroing(file: &File) -> bool {
+    /// From linux/magic.h.
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    rustix::fs::fstatfs(file).is_ok_and(|fs| i64::from(fs.f_type) == TMPFS_MAGIC)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn claims_by_zeroing(_file: &File) -> bool {
+    false
 }
 
 #[cfg(test)]

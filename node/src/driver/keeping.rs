@@ -82,8 +82,8 @@ impl Keeper {
 
     /// Promises `from` to hold `artifact`, durably before this returns. Called where blocking is allowed.
     pub(super) fn promise(&self, artifact: Digest, from: NodeId) -> Result<u64, String> {
-        let held = self.store.is_sound(&artifact);
         let mut holds = self.holds();
+        let held = self.store.is_sound(&artifact);
         let promise = holds.promise(artifact, from, held, unix_now_s()).map_err(|refusal| refusal.to_string())?;
         // Under the lock: this node may not begin to delete before the promise is on disk.
         if let Err(error) = holds::write(self.dir.path(), holds.promises()) {

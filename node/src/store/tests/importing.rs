@@ -81,7 +81,7 @@ fn a_split_model_is_one_artifact_whatever_its_files_are_called() {
             fs::write(path, part.bytes()).unwrap();
         }
         imported.push(machine.try_import(&paths[0], &ImportOptions::default()).unwrap());
-        let model = machine.store().model_path(&imported[0].manifest.artifact).unwrap();
+        let model = machine.store().path_to_load(&imported[0].manifest.artifact).unwrap();
         assert!(model.ends_with("model-00001-of-00003.gguf"), "{}", model.display());
         for (number, part) in parts.iter().enumerate() {
             let name = gguf::split::part_name("model", number + 1, 3);

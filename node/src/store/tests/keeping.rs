@@ -36,7 +36,7 @@ fn a_flipped_bit_is_found_no_longer_served_and_repaired() {
     let verified = ours.import(&sample).manifest;
     let artifact = verified.artifact;
     let mut theirs = copy_of(&ours, &verified);
-    let path = theirs.store().model_path(&artifact).unwrap();
+    let path = theirs.store().path_to_load(&artifact).unwrap();
     assert!(verdicts(theirs.store(), &artifact).is_empty());
     let (file, chunk) = verified.manifest.chunk(7).unwrap();
     assert_eq!(file, 0);
@@ -47,7 +47,7 @@ fn a_flipped_bit_is_found_no_longer_served_and_repaired() {
     let left = theirs.store().demote(&artifact, &[7]).unwrap();
     assert_eq!((left.count(), left.has(7)), (left.len() - 1, false));
     assert_eq!(theirs.store().complete(), []);
-    assert_eq!(theirs.store().model_path(&artifact), None);
+    assert!(theirs.store().path_to_load(&artifact).is_err());
     assert!(matches!(theirs.store().read_chunk(&artifact, 7), Err(StoreError::Missing { .. })));
     assert!(theirs.store().read_chunk(&artifact, 8).is_ok(), "sound chunks are served on");
     assert_eq!(theirs.store().verify_chunk(&artifact, 7, &mut ScrubBuffer::default()).unwrap(), Verdict::Gone);
@@ -56,7 +56,7 @@ fn a_flipped_bit_is_found_no_longer_served_and_repaired() {
 
     send(ours.store(), theirs.store(), &artifact, |index| index == 7);
     theirs.store().finish(&artifact).unwrap();
-    assert_eq!(fs::read(theirs.store().model_path(&artifact).unwrap()).unwrap(), sample.bytes());
+    assert_eq!(fs::read(theirs.store().path_to_load(&artifact).unwrap()).unwrap(), sample.bytes());
     theirs.assert_tidy();
 }
 
@@ -80,7 +80,7 @@ fn repairing_a_linked_file_leaves_the_owners_alone() {
     let bytes = &whole[chunk.offset as usize..][..chunk.bytes as usize];
     assert!(ours.store().write_chunk(&artifact, damaged[0], bytes).unwrap());
     ours.store().finish(&artifact).unwrap();
-    assert_eq!(fs::read(ours.store().model_path(&artifact).unwrap()).unwrap(), whole);
+    assert_eq!(fs::read(ours.store().path_to_load(&artifact).unwrap()).unwrap(), whole);
     assert_eq!(fs::read(&path).unwrap(), rotten, "his file is his");
 }
 
@@ -92,7 +92,7 @@ fn a_file_that_is_short_or_gone_is_damage_and_repaired_too() {
     let artifact = verified.artifact;
     for vanish in [false, true] {
         let theirs = copy_of(&ours, &verified);
-        let path = theirs.store().model_path(&artifact).unwrap();
+        let path = theirs.store().path_to_load(&artifact).unwrap();
         match vanish {
             true => fs::remove_file(&path).unwrap(),
             false => fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(100_000).unwrap(),
@@ -104,7 +104,7 @@ fn a_file_that_is_short_or_gone_is_damage_and_repaired_too() {
         assert_eq!(left.count() == 0, vanish);
         send(ours.store(), theirs.store(), &artifact, |index| !left.has(index));
         theirs.store().finish(&artifact).unwrap();
-        assert_eq!(fs::read(theirs.store().model_path(&artifact).unwrap()).unwrap(), sample.bytes());
+        assert_eq!(fs::read(theirs.store().path_to_load(&artifact).unwrap()).unwrap(), sample.bytes());
     }
 }
 
@@ -113,7 +113,7 @@ fn what_cannot_be_read_or_copied_locally_becomes_a_suspect() {
     let ours = Machine::new();
     let verified = ours.import(&big()).manifest;
     let artifact = verified.artifact;
-    let path = ours.store().model_path(&artifact).unwrap();
+    let path = ours.store().path_to_load(&artifact).unwrap();
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(10).unwrap();
     assert!(ours.store().read_chunk(&artifact, 3).is_err());
     assert_eq!(ours.store().take_suspect(), Some((artifact, Some(3))));
@@ -218,10 +218,122 @@ fn a_disk_that_fills_up_in_the_middle_of_a_transfer_costs_only_time() {
     fs::remove_file(small.filler()).unwrap();
     send(ours.store(), &store, &artifact, |_| true);
     store.finish(&artifact).unwrap();
-    assert_eq!(fs::read(store.model_path(&artifact).unwrap()).unwrap(), sample.bytes());
+    assert_eq!(fs::read(store.path_to_load(&artifact).unwrap()).unwrap(), sample.bytes());
     drop(store);
     let store = Store::open(&dir).unwrap();
     assert_eq!((store.complete(), store.partial().len()), (vec![artifact], 0));
     assert_eq!(store.meta().recovery(), meta::Recovery::Intact);
     drop((store, dir));
+}
+
+#[test]
+fn a_chunk_that_only_the_page_cache_still_has_is_written_again() {
+    let ours = Machine::new();
+    let verified = ours.import(&big()).manifest;
+    let artifact = verified.artifact;
+    let mut theirs = copy_of(&ours, &verified);
+    // The disk lost chunk 7; whoever reads through the cache still finds it whole.
+    theirs.store().demote(&artifact, &[7]).unwrap();
+    for _ in 0..2 {
+        let (_, bitmap) = theirs.store().partial().remove(0);
+        assert_eq!((bitmap.count(), bitmap.has(7)), (bitmap.len() - 1, false));
+        assert_eq!(theirs.store().under_repair(), [artifact], "after a restart too");
+        theirs.restart();
+    }
+    send(ours.store(), theirs.store(), &artifact, |index| index == 7);
+    theirs.store().finish(&artifact).unwrap();
+    assert!(theirs.store().under_repair().is_empty());
+    let folder = theirs.store().complete_folder(&artifact);
+    assert!(!folder.join(REPAIR_FILE).exists());
+    // What was short when the node started is under repair as well.
+    let path = theirs.store().path_to_load(&artifact).unwrap();
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(10).unwrap();
+    theirs.restart();
+    assert_eq!(theirs.store().under_repair(), [artifact]);
+}
+
+#[test]
+fn a_linked_file_that_only_the_store_has_any_more_is_repaired() {
+    use std::os::unix::fs::PermissionsExt;
+    for restart in [false, true] {
+        let mut ours = Machine::new();
+        let sample = big();
+        let path = ours.folder.path().join("owners.gguf");
+        fs::write(&path, sample.bytes()).unwrap();
+        let imported = ours.try_import(&path, &ImportOptions { link: true }).unwrap();
+        let artifact = imported.manifest.artifact;
+        let placed = ours.store().path_to_load(&artifact).unwrap();
+        fs::remove_file(&path).unwrap();
+        if restart {
+            fs::set_permissions(&placed, fs::Permissions::from_mode(0o600)).unwrap();
+            fs::OpenOptions::new().write(true).open(&placed).unwrap().set_len(5_000_000).unwrap();
+            fs::set_permissions(&placed, fs::Permissions::from_mode(0o444)).unwrap();
+            ours.restart();
+        } else {
+            ours.store().demote(&artifact, &[3]).unwrap();
+        }
+        let placed = ours.path().join(PARTIAL_FOLDER).join(artifact.to_string()).join("files/model.gguf");
+        assert_eq!(fs::metadata(placed).unwrap().mode() & 0o777, 0o600, "else only root may write to it");
+        let left = ours.store().partial().remove(0).1;
+        assert!(left.count() > 0 && !left.is_full());
+    }
+}
+
+/// Marks a chunk as bad without putting its artifact back, as a repair that has no room does.
+fn mark_bad(store: &Store, artifact: &Digest, chunk: u32) {
+    store.watch().mark_bad(*artifact, chunk);
+}
+
+#[test]
+fn what_is_known_to_be_bad_is_neither_loaded_nor_promised_and_forgotten_with_its_bytes() {
+    let ours = Machine::new();
+    let sample = big();
+    let verified = ours.import(&sample).manifest;
+    let artifact = verified.artifact;
+    let theirs = copy_of(&ours, &verified);
+    let store = theirs.store();
+    let refused = || {
+        mark_bad(store, &artifact, 4);
+        assert!(!store.is_sound(&artifact));
+        assert!(matches!(store.path_to_load(&artifact), Err(StoreError::Damaged { chunks, .. }) if chunks == [4]));
+        assert!(store.read_chunk(&artifact, 4).is_err());
+    };
+    // Read from the disk again and found sound.
+    refused();
+    assert!(verdicts(store, &artifact).is_empty());
+    assert!(store.is_sound(&artifact));
+    // Deleted and fetched again.
+    refused();
+    store.discard(&artifact).unwrap();
+    store.begin((*verified).clone()).unwrap();
+    send(ours.store(), store, &artifact, |_| true);
+    store.finish(&artifact).unwrap();
+    assert!(store.is_sound(&artifact) && store.path_to_load(&artifact).is_ok());
+    // Published again: the bytes in the store are replaced.
+    refused();
+    let inode = || fs::metadata(store.complete_folder(&artifact).join("files/model.gguf")).unwrap().ino();
+    let before = inode();
+    assert_ne!(theirs.import(&sample).placed_by, Placement::AlreadyStored);
+    assert!(store.is_sound(&artifact) && store.path_to_load(&artifact).is_ok());
+    assert_ne!(inode(), before);
+    assert_eq!(theirs.import(&sample).placed_by, Placement::AlreadyStored);
+    theirs.assert_tidy();
+}
+
+#[test]
+fn what_was_begun_anew_meanwhile_is_not_taken_for_what_was_verified() {
+    let ours = Machine::new();
+    let verified = ours.import(&big()).manifest;
+    let artifact = verified.artifact;
+    let theirs = Machine::new();
+    let store = theirs.store();
+    store.begin((*verified).clone()).unwrap();
+    send(ours.store(), store, &artifact, |_| true);
+    let Held::Partial(old) = store.lookup(&artifact).unwrap() else { panic!("it is not whole yet") };
+    store.discard(&artifact).unwrap();
+    store.begin((*verified).clone()).unwrap();
+    assert!(matches!(store.accept(&old), Err(StoreError::Unknown(_))));
+    assert!(store.complete().is_empty());
+    send(ours.store(), store, &artifact, |_| true);
+    store.finish(&artifact).unwrap();
 }

@@ -38,6 +38,13 @@ pub(super) struct Granted {
     pub by: Option<NodeId>,
 }
 
+impl Granted {
+    /// May this node still rely on it, by the wall clock?
+    pub(super) fn is_in_force(&self) -> bool {
+        self.keeper.holds().granted(&self.artifact, self.serial, unix_now_s())
+    }
+}
+
 impl Drop for Granted {
     fn drop(&mut self) {
         self.keeper.holds().ended(&self.artifact, self.serial);

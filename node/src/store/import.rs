@@ -112,6 +112,16 @@ pub enum ImportError {
     Store(#[from] StoreError),
 }
 
+impl ImportError {
+    /// How much had to go for the import to have room; 0 if it was refused for another reason.
+    pub fn shortage_bytes(&self) -> u64 {
+        match self {
+            ImportError::Store(error) => error.shortage_bytes(),
+            _ => 0,
+        }
+    }
+}
+
 /// One import under way.
 struct Import<'a> {
     store: &'a Store,

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use tracing::warn;
 
@@ -20,7 +21,7 @@ use crate::store::error::StoreError;
 use crate::store::partial::Partial;
 use crate::store::reading::read_chunk_of;
 use crate::store::weightfile::WeightFile;
-use crate::store::{Held, PARTIAL_FOLDER, Store, disk, linked, move_folder, partial};
+use crate::store::{FILES_FOLDER, Held, MANIFEST_FILE, PARTIAL_FOLDER, Store, disk, linked, move_folder, partial};
 use crate::wire::manifest::VerifiedManifest;
 
 /// What is not to be trusted.
@@ -143,8 +144,23 @@ impl Store {
         good && self.bad_chunks(artifact).is_empty()
     }
 
+    /// When a file of a complete artifact was last written to or touched; `None`: it is not here, or does not say.
+    pub fn newest_change(&self, artifact: &Digest) -> Option<SystemTime> {
+        let Some(Held::Complete(verified)) = self.held().get(artifact).cloned() else { return None };
+        linked::newest_change(&self.complete_folder(artifact).join(FILES_FOLDER), &verified).ok()
+    }
+
+    /// All of it was read from the disk and is sound, as it was changed last at `seen`, before the reading began: what was
+    /// changed until then was a mere touch.
+    pub fn vouch(&self, artifact: &Digest, seen: SystemTime) -> Result<(), StoreError> {
+        let _structure = self.structure();
+        let Some(Held::Complete(_)) = self.held().get(artifact) else { return Ok(()) };
+        let manifest = self.complete_folder(artifact).join(MANIFEST_FILE);
+        linked::vouch(&manifest, seen).map_err(|e| StoreError::io("stamp", &manifest, e))
+    }
+
     /// Chunks of it that are known to be damaged while it still counts as complete.
-    pub(super) fn bad_chunks(&self, artifact: &Digest) -> Vec<u32> {
+    pub fn bad_chunks(&self, artifact: &Digest) -> Vec<u32> {
         self.watch().bad.range((*artifact, 0)..=(*artifact, u32::MAX)).map(|(_, chunk)| *chunk).collect()
     }
 

@@ -5,18 +5,32 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::store::datadir::sync_folder;
+use crate::wire::manifest::VerifiedManifest;
 
 /// Has the file another name, outside the store?
 pub(super) fn is_linked(file: &File) -> io::Result<bool> {
     Ok(file.metadata()?.nlink() > 1)
 }
 
-/// Was the shared file at `path` written to after `manifest`, which was written when the file had been hashed?
+/// Was the shared file at `path` written to after `manifest`, whose time says when the file was hashed?
 pub(super) fn was_changed(path: &Path, manifest: &Path) -> io::Result<bool> {
     let file = fs::metadata(path)?;
     Ok(file.nlink() > 1 && file.modified()? > fs::metadata(manifest)?.modified()?)
+}
+
+/// When a file of `verified` in the folder `files` was last written to or touched.
+pub(super) fn newest_change(files: &Path, verified: &VerifiedManifest) -> io::Result<SystemTime> {
+    let mut times = verified.manifest.files.iter().map(|file| fs::metadata(files.join(&file.name))?.modified());
+    times.try_fold(SystemTime::UNIX_EPOCH, |newest, time| Ok(newest.max(time?)))
+}
+
+/// What was written or touched until `seen` was hashed since: gives `manifest` the time that [`was_changed`] compares with.
+pub(super) fn vouch(manifest: &Path, seen: SystemTime) -> io::Result<()> {
+    let file = File::open(manifest)?;
+    if file.metadata()?.modified()? < seen { file.set_modified(seen) } else { Ok(()) }
 }
 
 /// Gives the store a file of its own with the same bytes, before anything is written to the one at `path`.

@@ -241,6 +241,12 @@ impl Store {
             // Discarded and begun again meanwhile: nobody has looked at what lies there now.
             Held::Partial(_) => return Err(StoreError::Unknown(*artifact)),
         }
+        // The manifest came before the bytes, which a later hard link to them must not make suspicious.
+        let seen = linked::newest_change(&partial.folder().join(FILES_FOLDER), &partial.verified);
+        let vouched = seen.and_then(|seen| linked::vouch(&partial.folder().join(MANIFEST_FILE), seen));
+        if let Err(error) = vouched {
+            warn!(artifact = %artifact.short(), %error, "when it was verified was not kept");
+        }
         let folder = self.complete_folder(artifact);
         move_folder(partial.folder(), &folder)?;
         self.held().insert(*artifact, Held::Complete(partial.verified.clone()));

@@ -175,11 +175,11 @@ impl SmallDisk {
         self.0.path().join("filler")
     }
 
-    /// To the last byte.
-    fn fill(&self) {
+    /// Up to the last `left` bytes.
+    fn fill(&self, left: u64) {
         let file = File::create(self.filler()).unwrap();
         let free = disk::free_bytes(self.0.path()).unwrap();
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free).unwrap();
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free - left).unwrap();
     }
 }
 
@@ -204,7 +204,7 @@ fn a_disk_that_fills_up_in_the_middle_of_a_transfer_costs_only_time() {
     send(ours.store(), &store, &artifact, |index| index < chunks / 2);
     store.checkpoint(&artifact).unwrap();
 
-    small.fill();
+    small.fill(0);
     // The files have their room; what fails sooner or later is the database behind the bitmap.
     let bitmap = Bitmap::full(80_000);
     let full = (0..1000u32).find_map(|n| store.meta().put_bitmap(&Digest::of(&n.to_le_bytes()), &bitmap).err());
@@ -336,4 +336,71 @@ fn what_was_begun_anew_meanwhile_is_not_taken_for_what_was_verified() {
     assert!(store.complete().is_empty());
     send(ours.store(), store, &artifact, |_| true);
     store.finish(&artifact).unwrap();
+}
+
+#[test]
+fn a_touch_or_a_second_name_is_no_change_once_the_bytes_were_looked_at() {
+    let ours = Machine::new();
+    let sample = big();
+    let path = ours.folder.path().join("owners.gguf");
+    fs::write(&path, sample.bytes()).unwrap();
+    let imported = ours.try_import(&path, &ImportOptions { link: true }).unwrap();
+    let (store, artifact) = (ours.store(), imported.manifest.artifact);
+    if imported.placed_by == Placement::Linked {
+        let later = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 32);
+        File::open(&path).unwrap().set_modified(later).unwrap();
+        assert!(!store.is_sound(&artifact), "not served, so not promised either");
+        assert_eq!(store.take_suspect(), Some((artifact, None)), "and looked at");
+        assert!(matches!(store.path_to_load(&artifact), Err(StoreError::LinkChanged(_))));
+        let seen = store.newest_change(&artifact).unwrap();
+        assert!(verdicts(store, &artifact).is_empty());
+        store.vouch(&artifact, seen).unwrap();
+        assert!(store.is_sound(&artifact) && store.path_to_load(&artifact).is_ok());
+        File::open(&path).unwrap().set_modified(later + std::time::Duration::from_secs(1)).unwrap();
+        assert!(!store.is_sound(&artifact), "each change is looked at anew");
+    }
+    // One that was transferred has a manifest older than its bytes; a backup links to them.
+    let theirs = Machine::new();
+    let verified = ours.import(&Sample::model()).manifest;
+    theirs.store().begin((*verified).clone()).unwrap();
+    let manifest = theirs.path().join(PARTIAL_FOLDER).join(verified.artifact.to_string()).join(MANIFEST_FILE);
+    File::open(manifest).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    send(ours.store(), theirs.store(), &verified.artifact, |_| true);
+    theirs.store().finish(&verified.artifact).unwrap();
+    let path = theirs.store().path_to_load(&verified.artifact).unwrap();
+    fs::hard_link(path, theirs.folder.path().join("backup")).unwrap();
+    assert!(theirs.store().is_sound(&verified.artifact));
+}
+
+#[test]
+fn a_full_disk_is_told_with_what_it_lacks_and_damages_nothing() {
+    let Some(small) = SmallDisk::mount() else { return };
+    let ours = Machine::new();
+    let sample = big();
+    let verified = ours.import(&sample).manifest;
+    let artifact = verified.artifact;
+    let dir = DataDir::open(&small.0.path().join("data")).unwrap();
+    let store = Store::open(&dir).unwrap();
+    store.begin((*verified).clone()).unwrap();
+    send(ours.store(), &store, &artifact, |index| index < 3);
+    store.checkpoint(&artifact).unwrap();
+    let partial = dir.path().join(PARTIAL_FOLDER).join(artifact.to_string());
+    fs::hard_link(partial.join("files/model.gguf"), small.0.path().join("backup")).unwrap();
+    small.fill(2 << 20); // for the metadata, and not for a copy
+    let path = ours.folder.path().join("other.gguf");
+    fs::write(&path, Sample::model().bytes()).unwrap();
+    let source = Source::open(&path, None).unwrap();
+    let refusal = store.import(&source, &ImportOptions::default(), &keypair(), &mut |_, _| {}).unwrap_err();
+    assert!(matches!(refusal, ImportError::Store(StoreError::DiskShort { .. })), "{refusal}");
+    assert!(refusal.shortage_bytes() > 0);
+    assert_eq!(store.take_shortage(), refusal.shortage_bytes(), "the garbage collection hears of it too");
+    drop(store);
+    // The file has two names and no room for a copy: it waits for the next start.
+    let store = Store::open(&dir).unwrap();
+    assert!(store.partial().is_empty() && !dir.path().join("damaged").exists());
+    assert!(!partial.join("files/model.unshared").exists());
+    drop(store);
+    fs::remove_file(small.filler()).unwrap();
+    let store = Store::open(&dir).unwrap();
+    assert_eq!(store.partial()[0].1.count(), 3);
 }

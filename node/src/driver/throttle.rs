@@ -2,7 +2,7 @@
 //! They live at the edge: the core only sees that chunks take longer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes that pass at a steady rate; what was not used for a moment may be caught up with.
@@ -36,21 +36,13 @@ struct Shared {
     bucket: Mutex<Bucket>,
     start: Instant,
     passed: AtomicU64,
-    /// Held by the first of those who wait in [`Throttle::pass`].
-    turn: tokio::sync::Mutex<()>,
 }
 
 impl Throttle {
     /// At most `bytes_per_s`; `None`: as fast as it goes.
     pub fn new(bytes_per_s: Option<u64>) -> Throttle {
         let bucket = Mutex::new(Bucket { bytes_per_s: bytes_per_s.unwrap_or(u64::MAX), full_until: 0 });
-        Throttle(Arc::new(Shared {
-            bytes_per_s,
-            bucket,
-            start: Instant::now(),
-            passed: AtomicU64::new(0),
-            turn: Default::default(),
-        }))
+        Throttle(Arc::new(Shared { bytes_per_s, bucket, start: Instant::now(), passed: AtomicU64::new(0) }))
     }
 
     /// The limit.
@@ -63,20 +55,12 @@ impl Throttle {
         self.0.passed.load(Ordering::Relaxed)
     }
 
-    /// Waits until `bytes` more may pass. They count from then on: who gives up waiting has taken nothing from the others.
+    /// Waits until `bytes` more may pass.
     pub async fn pass(&self, bytes: u64) {
-        let _turn = match self.0.bytes_per_s {
-            Some(_) => Some(self.0.turn.lock().await), // first come, first served
-            None => None,
-        };
-        loop {
-            let wait = self.backlog();
-            if wait.is_zero() {
-                break;
-            }
+        let wait = self.admit(bytes);
+        if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        self.admit(bytes);
     }
 
     /// The same on a thread that may block.
@@ -92,22 +76,8 @@ impl Throttle {
         if self.0.bytes_per_s.is_none() {
             return Duration::ZERO;
         }
-        let now = self.now();
-        Duration::from_nanos(self.bucket().admit(now, bytes))
-    }
-
-    /// How long until everything that was admitted has passed.
-    fn backlog(&self) -> Duration {
-        let now = self.now();
-        Duration::from_nanos(self.bucket().full_until.saturating_sub(now))
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.0.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    fn bucket(&self) -> MutexGuard<'_, Bucket> {
-        self.0.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+        let now = u64::try_from(self.0.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.0.bucket.lock().unwrap_or_else(PoisonError::into_inner).admit(now, bytes))
     }
 }
 
@@ -137,18 +107,6 @@ mod tests {
         assert_eq!(bucket.admit(later, 100_000), 0);
         assert_eq!(bucket.admit(later, 100_000), 0);
         assert_eq!(bucket.admit(later, 100_000), 100 * MS);
-    }
-
-    #[tokio::test]
-    async fn who_gives_up_waiting_has_taken_nothing() {
-        let throttle = Throttle::new(Some(1));
-        throttle.pass(1_000_000).await;
-        let full_until = throttle.bucket().full_until;
-        for _ in 0..3 {
-            let pass = tokio::time::timeout(Duration::ZERO, throttle.pass(7)).await;
-            assert!(pass.is_err(), "there are days to wait");
-        }
-        assert_eq!((throttle.passed_bytes(), throttle.bucket().full_until), (1_000_000, full_until));
     }
 
     #[test]

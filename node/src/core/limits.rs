@@ -117,6 +117,8 @@ pub const CHUNK_PIECE_BYTES: usize = 1 << 20;
 pub const RATE_LIMIT_MIN: u64 = 256 << 10;
 /// Chunks read and sent at once: bounds a sender's memory to 32 × 1 MiB beside the windows; more answer Busy.
 pub const CHUNKS_SERVED_MAX: usize = 32;
+/// Of these to one member: twice what it asks for at once, for what it gave up may still be on its way.
+pub const CHUNKS_SERVED_PER_MEMBER_MAX: usize = 2 * CHUNKS_IN_FLIGHT_PER_SOURCE;
 /// Open streams of the weight data plane that are served: the full depth for 128 members; more are closed.
 pub const CHUNK_STREAMS_MAX: usize = 1024;
 /// A weight stream on which nothing was asked for this long is closed; the asker opens another.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::core::limits;
@@ -30,16 +32,27 @@ pub struct StoreChunks {
 
 impl ChunkSource for StoreChunks {
     fn read(&self, artifact: &Digest, chunk: u32, from: u32, piece: &mut Vec<u8>) -> Result<u32, ChunkMissing> {
-        let read = self.store.read_piece(artifact, chunk, from, piece);
-        if read.is_ok() {
-            self.up.pass_blocking(piece.len() as u64);
-        }
-        read.map_err(|error| {
+        self.store.read_piece(artifact, chunk, from, piece).map_err(|error| {
             tracing::debug!(%error, artifact = %artifact.short(), chunk, "chunk not served");
             ChunkMissing
         })
     }
+
+    fn pass(&self, bytes: usize) -> BoxFuture<'_, ()> {
+        self.up.pass(bytes as u64).boxed()
+    }
+
+    fn served_max(&self) -> usize {
+        // As many as come within half the time that one piece may take.
+        let limit =
+            self.up.bytes_per_s().map(|rate| rate.saturating_mul(SERVED_SPAN_S) / u64::from(limits::CHUNK_BYTES_MAX));
+        limit.map_or(limits::CHUNKS_SERVED_MAX, |served| served.clamp(1, limits::CHUNKS_SERVED_MAX as u64) as usize)
+    }
 }
+
+/// Under `--limit-up` so many seconds' worth of chunks are served at once, and whoever else asks is told to come again: all of
+/// them together would be late.
+const SERVED_SPAN_S: u64 = 15;
 
 /// Carries out what `core::transfer` wants.
 #[derive(Clone)]
@@ -207,7 +220,8 @@ impl Weights {
         let mut seen = |piece: &[u8]| {
             hasher.update(piece);
         };
-        let length = self.client.fetch(from, artifact, chunk, buffer.bytes_mut(), &mut seen).await?;
+        let fetched = self.client.fetch(from, artifact, chunk, buffer.bytes_mut(), &mut seen).await;
+        let length = fetched.inspect_err(|_| self.down.give_back(u64::from(bytes)))?;
         buffer.shorten(length);
         Ok((buffer, Digest(*hasher.finalize().as_bytes())))
     }

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fednode_proto::v1;
 use fednode_proto::v1::chunk_reply::Status;
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use futures::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use prost::Message;
 use tokio::sync::{Semaphore, mpsc};
@@ -72,9 +74,7 @@ impl WeightsClient {
         let lanes = self.lanes_to(node);
         let request = v1::ChunkRequest { artifact: artifact.0.to_vec(), chunk };
         let _permit = lanes.in_flight.acquire().await.map_err(|_| FetchError::Disconnected)?;
-        // From here on: what waits for its turn on a slow line is not late.
-        let fetching = self.fetch_on(&lanes, node, &request, into, seen);
-        tokio::time::timeout(std_duration(limits::CHUNK_WAIT), fetching).await.unwrap_or(Err(FetchError::Timeout))
+        self.fetch_on(&lanes, node, &request, into, seen).await
     }
 
     /// Forgets the streams to a member that is no longer connected.
@@ -103,7 +103,7 @@ impl WeightsClient {
                 Some(stream) => stream,
                 None => self.net.open_stream(node, Protocol::Weights).await.map_err(open_error)?,
             };
-            let length = match ask(&mut stream, request, into.len()).await {
+            let length = match in_time(ask(&mut stream, request, into.len())).await {
                 Ok(Ok(length)) => length,
                 Ok(Err(error)) => {
                     lanes.put_idle(stream);
@@ -161,6 +161,20 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
 async fn receive<S: AsyncRead + Unpin>(stream: &mut S, into: &mut [u8], seen: &mut Seen<'_>) -> Result<(), FetchError> {
     let mut end = 0;
     while end < into.len() {
+        let stop = into.len().min(end + limits::CHUNK_PIECE_BYTES);
+        in_time(receive_piece(stream, &mut into[end..stop], seen)).await?;
+        end = stop;
+    }
+    Ok(())
+}
+
+async fn receive_piece<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    into: &mut [u8],
+    seen: &mut Seen<'_>,
+) -> Result<(), FetchError> {
+    let mut end = 0;
+    while end < into.len() {
         match stream.read(&mut into[end..]).await {
             Ok(0) => return Err(FetchError::Disconnected),
             Ok(read) => {
@@ -171,6 +185,12 @@ async fn receive<S: AsyncRead + Unpin>(stream: &mut S, into: &mut [u8], seen: &m
         }
     }
     Ok(())
+}
+
+/// Each step of a chunk has its own limit: a slow line carries many chunks at once, and none of them is late as long as each
+/// goes on. How long a source may take in all is the core's to judge.
+async fn in_time<T>(step: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
+    tokio::time::timeout(std_duration(limits::CHUNK_WAIT), step).await.unwrap_or(Err(FetchError::Timeout))
 }
 
 fn frame_error(error: FrameError) -> FetchError {
@@ -191,6 +211,16 @@ pub trait ChunkSource: Send + Sync + 'static {
     /// Reads a piece of one chunk, from its byte `from` on: fills `piece`, or shortens it to what is left. Says how long the
     /// whole chunk is.
     fn read(&self, artifact: &Digest, chunk: u32, from: u32, piece: &mut Vec<u8>) -> Result<u32, ChunkMissing>;
+
+    /// Waits until `bytes` more may leave this machine.
+    fn pass(&self, _bytes: usize) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
+    }
+
+    /// Chunks that are served at once.
+    fn served_max(&self) -> usize {
+        limits::CHUNKS_SERVED_MAX
+    }
 }
 
 /// Serves chunks to members, a bounded number at once whoever asks.
@@ -198,6 +228,8 @@ pub trait ChunkSource: Send + Sync + 'static {
 pub struct WeightsServer {
     source: Arc<dyn ChunkSource>,
     serving: Arc<Semaphore>,
+    /// Chunks being served, by member.
+    members: Arc<Mutex<BTreeMap<NodeId, usize>>>,
     streams: Arc<Semaphore>,
 }
 
@@ -205,8 +237,9 @@ impl WeightsServer {
     /// Serves what `source` holds.
     pub fn new(source: Arc<dyn ChunkSource>) -> WeightsServer {
         WeightsServer {
+            serving: Arc::new(Semaphore::new(source.served_max())),
+            members: Arc::default(),
             source,
-            serving: Arc::new(Semaphore::new(limits::CHUNKS_SERVED_MAX)),
             streams: Arc::new(Semaphore::new(limits::CHUNK_STREAMS_MAX)),
         }
     }
@@ -236,11 +269,8 @@ impl WeightsServer {
                     Ok(Err(FrameError::Ended)) | Err(_) => return,
                     Ok(Err(error)) => return tracing::debug!(%node, %error, "weight stream ended"),
                 };
-            let answering = tokio::time::timeout(std_duration(limits::CHUNK_WAIT), self.answer(&mut stream, &request));
-            match answering.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return tracing::debug!(%node, %error, "chunk not sent"),
-                Err(_) => return tracing::debug!(%node, "chunk not sent: the peer reads too slowly"),
+            if let Err(error) = self.answer(&mut stream, node, &request).await {
+                return tracing::debug!(%node, %error, "chunk not sent");
             }
         }
     }
@@ -248,13 +278,14 @@ impl WeightsServer {
     async fn answer<S: AsyncWrite + Unpin>(
         &self,
         stream: &mut S,
+        node: NodeId,
         request: &v1::ChunkRequest,
     ) -> Result<(), FrameError> {
         let Ok(artifact) = wire::array32("artifact", &request.artifact).map(Digest) else {
             return Err(FrameError::Encoding);
         };
         // Held until the last byte is out: a piece of the chunk is in memory that long.
-        let Ok(_permit) = self.serving.try_acquire() else {
+        let (Some(_share), Ok(_permit)) = (Share::take(&self.members, node), self.serving.try_acquire()) else {
             return frame::write(stream, &header(Status::Busy, 0)).await;
         };
         let Ok((length, mut piece)) = self.read(artifact, request.chunk, 0, Vec::new()).await else {
@@ -267,7 +298,9 @@ impl WeightsServer {
         stream.write_all(&header(Status::Ok, length).encode_length_delimited_to_vec()).await?;
         let mut sent = 0;
         loop {
-            stream.write_all(&piece).await?;
+            self.source.pass(piece.len()).await;
+            let writing = tokio::time::timeout(std_duration(limits::CHUNK_WAIT), stream.write_all(&piece));
+            writing.await.map_err(|_| FrameError::TimedOut)??;
             sent += piece.len() as u32; // at most `length`
             if sent >= length || piece.is_empty() {
                 return Ok(stream.flush().await?);
@@ -292,6 +325,36 @@ impl WeightsServer {
             source.read(&artifact, chunk, from, &mut piece).map(|length| (length, piece))
         });
         read.await.unwrap_or(Err(ChunkMissing))
+    }
+}
+
+/// One member's place among the chunks being served: no member can take them all by asking and not reading.
+struct Share {
+    members: Arc<Mutex<BTreeMap<NodeId, usize>>>,
+    node: NodeId,
+}
+
+impl Share {
+    fn take(members: &Arc<Mutex<BTreeMap<NodeId, usize>>>, node: NodeId) -> Option<Share> {
+        let mut counts = members.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(node).or_default();
+        if *count >= limits::CHUNKS_SERVED_PER_MEMBER_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Share { members: Arc::clone(members), node })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut counts = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = counts.get(&self.node).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            counts.remove(&self.node);
+        } else {
+            counts.insert(self.node, left);
+        }
     }
 }
 

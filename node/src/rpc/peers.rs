@@ -83,7 +83,7 @@ impl Peers {
 
     /// Tells `node` what we have and hears what it has.
     pub async fn sync(&self, node: NodeId, request: v1::SyncRequest) -> Result<v1::SyncReply, PeerError> {
-        Ok(self.client(node).sync(timed(request)).await?.into_inner())
+        Ok(in_time(self.client(node).sync(timed(request))).await?.into_inner())
     }
 
     /// Brings `plan` to `node`; its answer, and the highest epoch it has seen.
@@ -100,7 +100,7 @@ impl Peers {
     /// The manifest named `artifact`, verified.
     pub async fn manifest(&self, node: NodeId, artifact: Digest) -> Result<VerifiedManifest, PeerError> {
         let request = v1::ManifestRequest { artifact: artifact.0.to_vec() };
-        let signed = self.client(node).get_manifest(timed(request)).await?.into_inner();
+        let signed = in_time(self.client(node).get_manifest(timed(request))).await?.into_inner();
         let verified = manifest::open(&prost::Message::encode_to_vec(&signed))?;
         if verified.artifact == artifact { Ok(verified) } else { Err(PeerError::OtherArtifact) }
     }
@@ -108,7 +108,7 @@ impl Peers {
     /// Which of the `chunks` chunks of `artifact` the member has.
     pub async fn have(&self, node: NodeId, artifact: Digest, chunks: u32) -> Result<Option<Bitmap>, PeerError> {
         let request = v1::HaveRequest { artifact: artifact.0.to_vec() };
-        let reply = self.client(node).have(timed(request)).await?.into_inner();
+        let reply = in_time(self.client(node).have(timed(request))).await?.into_inner();
         Ok(Bitmap::from_bytes(&reply.bitmap, chunks))
     }
 
@@ -134,6 +134,12 @@ impl Peers {
     ) -> Result<Streaming<v1::GenerateEvent>, PeerError> {
         Ok(self.client(node).generate(request).await?.into_inner())
     }
+}
+
+/// The answer's body included, which tonic's own limit leaves out.
+async fn in_time<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let late = || Status::deadline_exceeded("the member did not answer in time");
+    tokio::time::timeout(CALL_WAIT, call).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn timed<T>(message: T) -> tonic::Request<T> {

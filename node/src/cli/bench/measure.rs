@@ -202,6 +202,7 @@ impl Bench<'_> {
         let side = |name: &str, side: &limit::Side| Side {
             name: name.to_owned(),
             cpu_seconds: side.cpu_seconds,
+            peak_bytes: None,
             memory_bytes: None,
         };
         Ok(Transfer {
@@ -250,6 +251,6 @@ impl Watched {
         let cpu_seconds = proc::cpu_seconds(self.pid).zip(self.cpu_seconds).map(|(end, start)| end - start);
         let peak = proc::memory(self.pid).map(|memory| memory.peak_bytes);
         let memory_bytes = peak.zip(self.resident_bytes).map(|(peak, idle)| peak.saturating_sub(idle));
-        Side { name: self.name, cpu_seconds, memory_bytes }
+        Side { name: self.name, cpu_seconds, peak_bytes: peak, memory_bytes }
     }
 }

@@ -11,6 +11,8 @@ pub(super) struct Side {
     pub(super) name: String,
     /// Processor time.
     pub(super) cpu_seconds: Option<f64>,
+    /// The peak of its memory.
+    pub(super) peak_bytes: Option<u64>,
     /// The peak of its memory above what it used before.
     pub(super) memory_bytes: Option<u64>,
 }
@@ -43,6 +45,10 @@ pub(super) struct Report {
 impl Transfer {
     fn sender_cpu(&self) -> Option<f64> {
         self.senders.iter().map(|side| side.cpu_seconds).sum()
+    }
+
+    fn sender_peak(&self) -> Option<u64> {
+        self.senders.iter().filter_map(|side| side.peak_bytes).max()
     }
 
     /// The hungriest of them.
@@ -93,17 +99,25 @@ impl Report {
         };
         let run =
             |run: &Run| json!({"ratio": self.ratio(run), "nodes": transfer(&run.nodes), "limit": transfer(&run.limit)});
+        let rss = |bytes: Option<f64>| bytes.map(|bytes| bytes as u64);
         json!({
+            "seconds": self.over_runs(|run| Some(run.nodes.seconds)),
+            "gb_per_s": self.over_runs(|run| Some(self.rate(&run.nodes))),
+            "limit_gb_per_s": self.over_runs(|run| Some(self.rate(&run.limit))),
+            "ratio": self.over_runs(|run| Some(self.ratio(run))),
+            "cpu_s_per_gb": {
+                "sender": self.over_runs(|run| per_gb(run.nodes.sender_cpu())),
+                "receiver": self.over_runs(|run| per_gb(run.nodes.receiver.cpu_seconds)),
+            },
+            "rss_bytes": {
+                "sender": rss(self.over_runs(|run| run.nodes.sender_peak().map(|b| b as f64))),
+                "receiver": rss(self.over_runs(|run| run.nodes.receiver.peak_bytes.map(|b| b as f64))),
+            },
             "bytes": self.bytes, "sources": self.sources, "dir": self.dir, "cipher": self.cipher,
             "runs": self.runs.iter().map(run).collect::<Vec<_>>(),
-            "median": {
-                "ratio": self.over_runs(|run| Some(self.ratio(run))),
-                "nodes_gb_per_s": self.over_runs(|run| Some(self.rate(&run.nodes))),
-                "limit_gb_per_s": self.over_runs(|run| Some(self.rate(&run.limit))),
-                "receiver_cpu_seconds_per_gb": self.over_runs(|run| per_gb(run.nodes.receiver.cpu_seconds)),
-                "senders_cpu_seconds_per_gb": self.over_runs(|run| per_gb(run.nodes.sender_cpu())),
-                "receiver_memory_above_idle_bytes": self.over_runs(|run| run.nodes.receiver.memory_bytes.map(|b| b as f64)),
-                "sender_memory_above_idle_bytes": self.over_runs(|run| run.nodes.sender_memory().map(|b| b as f64)),
+            "above_idle_bytes": {
+                "sender": rss(self.over_runs(|run| run.nodes.sender_memory().map(|b| b as f64))),
+                "receiver": rss(self.over_runs(|run| run.nodes.receiver.memory_bytes.map(|b| b as f64))),
             },
         })
     }

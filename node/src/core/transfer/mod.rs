@@ -302,10 +302,16 @@ impl Transfers {
         if asked {
             lane.ended(bytes);
         }
+        let known = transfer.has_chunk(chunk);
         let Some(source) = transfer.sources.get_mut(&from) else { return };
         match outcome {
             ChunkOutcome::Stored => {
                 lane.came(now, bytes, transfer.chunk_bytes_max);
+                if known {
+                    // Asked of two sources, and both brought it.
+                    transfer.wasted_bytes += u64::from(bytes);
+                    return;
+                }
                 source.chunks += 1;
                 source.bytes += u64::from(bytes);
                 transfer.came(now, chunk);
@@ -330,7 +336,10 @@ impl Transfers {
             }
             ChunkOutcome::Missing => {
                 source.rests_until = now.after(limits::SOURCE_REST);
-                if !source.complete {
+                if source.complete {
+                    // It cannot read this one; it may have all others.
+                    transfer.refuse(&from, chunk);
+                } else {
                     transfer.forget_map(&from);
                 }
             }

@@ -58,7 +58,9 @@ impl Round<'_> {
         }
         let mut open = self.open_sources(transfer);
         // Others fetch it too: what falls to them is asked of a whole holder one chunk at a time, for they ask for it soon.
-        let shared = transfer.sources.values().any(|source| source.used && !source.complete && !source.is_out());
+        // One whose map no longer grows, a paused one say, shares nothing out.
+        let fetches = |source: &Source| !source.complete && source.map_rest < limits::HAVE_REST;
+        let shared = transfer.sources.values().any(|source| source.used && !source.is_out() && fetches(source));
         while self.budget > 0 && !transfer.free().is_empty() && !open.is_empty() {
             let emptiest = (0..open.len()).min_by_key(|&index| self.preference(&open[index]));
             let Some(index) = emptiest else { break };
@@ -158,7 +160,6 @@ impl Round<'_> {
             let best = sooner.filter_map(|(node, _)| Some((takes(node)?, *node))).min();
             others |= best.is_some();
             if let Some((_, node)) = best.filter(|(takes, _)| takes.times(2) < left) {
-                transfer.wasted_bytes += u64::from(bytes);
                 self.ask(artifact, transfer, chunk, node);
             }
         }

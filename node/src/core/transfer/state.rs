@@ -130,6 +130,10 @@ impl Transfer {
         self.outstanding.values().map(Vec::len).sum()
     }
 
+    pub(super) fn has_chunk(&self, chunk: u32) -> bool {
+        self.have.has(chunk)
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.have.is_full()
     }

@@ -149,7 +149,10 @@ impl Keeper {
         // Read from the keeper of pins, not from the core: a pin is durable there before the core hears of it.
         let pins = node.pins.now();
         let artifacts: Vec<Digest> = here.iter().map(|held| held.artifact).collect();
-        let known = node.read(move |machine| known(machine, &pins, &artifacts)).await?;
+        let mut known = node.read(move |machine| known(machine, &pins, &artifacts)).await?;
+        // A repair without an end, because nobody else has the artifact any more, must not keep its owner from giving it up.
+        let repaired = self.store.under_repair();
+        known.under_way.retain(|artifact| !(forget.contains(artifact) && repaired.contains(artifact)));
         let promised = self.promised(here.iter().map(|held| held.artifact));
         let over_budget_bytes = self.store.over_budget_bytes();
         Some(Snapshot { here, promised, forget, over_budget_bytes, ..known })

@@ -25,7 +25,7 @@ use crate::store::gguf::{self, FileTable};
 use crate::store::import::share::Shared;
 use crate::store::source::{Origin, Source, SourceError};
 use crate::store::weightfile::WeightFile;
-use crate::store::{FILES_FOLDER, Held, PARTIAL_FOLDER, Store, move_folder, partial, place};
+use crate::store::{FILES_FOLDER, Held, MANIFEST_FILE, PARTIAL_FOLDER, Store, linked, move_folder, partial, place};
 use crate::wire::WireError;
 use crate::wire::manifest::{self, VerifiedManifest};
 
@@ -262,12 +262,12 @@ impl Import<'_> {
         Ok(alike.contains(&Digest::of(&bytes)))
     }
 
-    /// Makes the staged artifact durable and gives it its place. `linked` are the owner's files, if they are staged.
+    /// Makes the staged artifact durable and gives it its place. `owners` are his own files, if they are staged.
     fn adopt(
         self,
         verified: VerifiedManifest,
         placed_by: Placement,
-        mut linked: Option<Shared>,
+        mut owners: Option<Shared>,
     ) -> Result<Imported, ImportError> {
         let shared = matches!(placed_by, Placement::Linked | Placement::Reflinked);
         // Copies were checked before they were made; a partial one has its room already.
@@ -284,14 +284,18 @@ impl Import<'_> {
         if let Some(stored) = store.stored(&verified.artifact) {
             return Ok(Imported { manifest: stored, placed_by: Placement::AlreadyStored });
         }
-        if let Some(linked) = &mut linked {
-            // As late as possible: if this process is killed, nobody makes the owner's files writable again. And only now the
-            // manifest has its time, by which a later change is known: one before it is found here.
-            linked.seal().map_err(|source| ImportError::Read { path: self.source.path.clone(), source })?;
+        if let Some(shared) = &mut owners {
+            // As late as possible: if this process is killed, nobody makes the owner's files writable again.
+            shared.seal().map_err(|source| ImportError::Read { path: self.source.path.clone(), source })?;
+            // A later change is known by the manifest's time, one before it is found here.
+            let (files, sealed) = (self.staging.path().join(FILES_FOLDER), self.staging.path().join(MANIFEST_FILE));
+            let seen = linked::newest_change(&files, &verified);
             self.check_unchanged()?;
+            let vouched = seen.and_then(|seen| linked::vouch(&sealed, seen));
+            vouched.map_err(|e| StoreError::io("stamp", &sealed, e))?;
         }
         store.replace(self.staging, &store.complete_folder(&verified.artifact))?;
-        linked.iter_mut().for_each(Shared::keep);
+        owners.iter_mut().for_each(Shared::keep);
         let manifest = Arc::new(verified);
         let before = store.held().insert(manifest.artifact, Held::Complete(manifest.clone()));
         store.trust(&manifest.artifact, 0..=u32::MAX);

@@ -33,7 +33,9 @@ pub(super) fn scan(root: &Path, meta: &MetaStore) -> Result<BTreeMap<Digest, Hel
                 if target.exists() {
                     discard(root, &folder)?;
                 } else {
-                    partial::mark_repair(&folder)?;
+                    if let Err(error) = partial::mark_repair(&folder) {
+                        warn!(%error, "it will be completed only if the plan wants it here");
+                    }
                     move_folder(&folder, &target)?;
                 }
             }

@@ -1,5 +1,6 @@
 //! The store against real files: import on one machine, transfer by hand, finish on another.
 
+mod full_disk;
 mod importing;
 mod keeping;
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use libp2p_identity::ed25519;
 
+use super::datadir::DataDirError;
 use super::gguf::sample::Sample;
 use super::import::{ImportError, ImportOptions, Imported, Placement};
 use super::source::{Source, SourceError};
@@ -35,7 +37,15 @@ impl Machine {
     }
 
     fn start(&mut self) {
-        let dir = DataDir::open(&self.path()).unwrap();
+        let dir = (0..1000).find_map(|_| match DataDir::open(&self.path()) {
+            // Another test's child process has a copy of every lock from its fork to its exec.
+            Err(DataDirError::Busy { .. }) => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                None
+            }
+            opened => Some(opened.unwrap()),
+        });
+        let dir = dir.expect("nobody else has it");
         self.store = Some((Store::open(&dir).unwrap(), dir));
     }
 

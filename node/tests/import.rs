@@ -51,7 +51,7 @@ impl Fixture {
     }
 
     fn model_path(&self, imported: &Imported) -> PathBuf {
-        self.store.model_path(&imported.manifest.artifact).unwrap()
+        self.store.path_to_load(&imported.manifest.artifact).unwrap()
     }
 
     /// The model at `path` says what `answers.json` has for `name`, whose domain goes through `adapter`.

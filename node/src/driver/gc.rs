@@ -8,7 +8,7 @@ use fednode_proto::v1;
 use serde::Serialize;
 use tonic::Status;
 
-use crate::core::keeping::{Decision, Deletion, Kept, Need, decide};
+use crate::core::keeping::{Decision, Deletion, Kept, Need, Why, decide};
 use crate::core::machine::Input;
 use crate::core::types::{Digest, NodeId, human_bytes};
 use crate::driver::event_loop::Event;
@@ -143,14 +143,24 @@ async fn delete(
     // Looked at again: it may have been pinned, published again or planned here while the promise was asked for.
     let snapshot = keeper.snapshot(node, forget.clone()).await.ok_or("the node is ending")?;
     let decision = decide(&snapshot, Need::All);
-    if !decision.delete.iter().any(|still| still.artifact == artifact) {
+    let Some(still) = decision.delete.iter().find(|still| still.artifact == artifact) else {
         let kept = decision.keep.iter().find(|kept| kept.artifact == artifact);
         let name = |member: &NodeId| node.registry.roster().name_of(member);
         return Err(kept.map_or_else(|| "it is gone already".to_owned(), |kept| kept.why.sentence(name)));
+    };
+    // It was to be forgotten when nobody was asked; published again since, it may go only like any other.
+    if granted.by.is_none() && still.why != Why::Forgotten {
+        return Err("nobody has promised to hold it".to_owned());
     }
     let store = keeper.store.clone();
-    let discarded = tokio::task::spawn_blocking(move || store.discard(&artifact)).await;
-    discarded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let discard = move || {
+        // This machine may have slept since the promise was got.
+        if !granted.is_in_force() {
+            return Err("the promise to hold it may have expired meanwhile".to_owned());
+        }
+        store.discard(&artifact).map(|()| granted).map_err(|error| error.to_string())
+    };
+    let granted = tokio::task::spawn_blocking(discard).await.map_err(|error| error.to_string())??;
     node.events.send(Event::Core(Input::Dropped(artifact))).await;
     Ok(granted.by)
 }

@@ -38,6 +38,13 @@ pub(super) struct Granted {
     pub by: Option<NodeId>,
 }
 
+impl Granted {
+    /// May this node still rely on it, by the wall clock?
+    pub(super) fn is_in_force(&self) -> bool {
+        self.keeper.holds().granted(&self.artifact, self.serial, unix_now_s())
+    }
+}
+
 impl Drop for Granted {
     fn drop(&mut self) {
         self.keeper.holds().ended(&self.artifact, self.serial);
@@ -82,8 +89,8 @@ impl Keeper {
 
     /// Promises `from` to hold `artifact`, durably before this returns. Called where blocking is allowed.
     pub(super) fn promise(&self, artifact: Digest, from: NodeId) -> Result<u64, String> {
-        let held = self.store.is_sound(&artifact);
         let mut holds = self.holds();
+        let held = self.store.is_sound(&artifact);
         let promise = holds.promise(artifact, from, held, unix_now_s()).map_err(|refusal| refusal.to_string())?;
         // Under the lock: this node may not begin to delete before the promise is on disk.
         if let Err(error) = holds::write(self.dir.path(), holds.promises()) {
@@ -142,7 +149,10 @@ impl Keeper {
         // Read from the keeper of pins, not from the core: a pin is durable there before the core hears of it.
         let pins = node.pins.now();
         let artifacts: Vec<Digest> = here.iter().map(|held| held.artifact).collect();
-        let known = node.read(move |machine| known(machine, &pins, &artifacts)).await?;
+        let mut known = node.read(move |machine| known(machine, &pins, &artifacts)).await?;
+        // A repair without an end, because nobody else has the artifact any more, must not keep its owner from giving it up.
+        let repaired = self.store.under_repair();
+        known.under_way.retain(|artifact| !(forget.contains(artifact) && repaired.contains(artifact)));
         let promised = self.promised(here.iter().map(|held| held.artifact));
         let over_budget_bytes = self.store.over_budget_bytes();
         Some(Snapshot { here, promised, forget, over_budget_bytes, ..known })

@@ -15,6 +15,7 @@ mod pins;
 mod publish;
 mod replicas;
 mod requests;
+mod rests;
 mod scrub;
 mod scrub_now;
 mod services;

@@ -65,13 +65,15 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
     let imported = match import(node, store.clone(), source, options.clone(), events).await {
         Err(refusal) => {
             // For want of room? Then what may go makes room, and it is tried once more.
-            let short_bytes = store.take_shortage();
+            let short_bytes = refusal.short_bytes;
             if short_bytes == 0 || gc::make_room(node, short_bytes, false).await < short_bytes {
-                return Err(refusal);
+                return Err(refusal.status);
             }
-            import(node, store, open(path, base).await?, options, events).await?
+            // Made already: the watch over the budget need not make it again.
+            store.take_shortage();
+            import(node, store, open(path, base).await?, options, events).await.map_err(|refusal| refusal.status)?
         }
-        imported => imported?,
+        Ok(imported) => imported,
     };
 
     let verified = &imported.manifest;
@@ -169,24 +171,35 @@ fn open_checked(path: PathBuf, wants_adapter: bool, floor_f16: bool, base: Optio
     Ok(source)
 }
 
+/// Why an import was refused, and how much room it lacked, if it did.
+struct Refusal {
+    status: Status,
+    short_bytes: u64,
+}
+
 async fn import(
     node: &Node,
     store: Arc<Store>,
     source: Source,
     options: ImportOptions,
     events: &Sender,
-) -> Result<Imported, Status> {
+) -> Result<Imported, Refusal> {
     let (key, events) = (node.key.clone(), events.clone());
-    blocking(move || {
+    let work = move || {
         let mut progress = |done_bytes, total_bytes| {
             let event =
                 v1::PublishEvent { event: Some(Kind::Progress(v1::PublishProgress { done_bytes, total_bytes })) };
             // Progress that nobody reads fast enough is left out.
             let _ = events.try_send(Ok(event));
         };
-        store.import(&source, &options, &key, &mut progress).map_err(|error| error.to_string())
+        store.import(&source, &options, &key, &mut progress)
+    };
+    let ended = |error: tokio::task::JoinError| Refusal { status: Status::internal(error.to_string()), short_bytes: 0 };
+    let imported = tokio::task::spawn_blocking(work).await.map_err(ended)?;
+    imported.map_err(|error| Refusal {
+        short_bytes: error.shortage_bytes(),
+        status: Status::failed_precondition(error.to_string()),
     })
-    .await
 }
 
 /// Runs what waits for a disk; its error is a refusal.

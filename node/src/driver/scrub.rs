@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fednode_proto::v1;
 
@@ -14,6 +14,7 @@ use crate::core::view::ScrubView;
 use crate::driver::event_loop::Event;
 use crate::driver::keeping::unix_now_s;
 use crate::driver::node::Node;
+use crate::driver::rests::Rests;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::meta::ScrubCursor;
@@ -30,6 +31,7 @@ pub struct Scrubber {
     pub(super) store: Arc<Store>,
     days: u32,
     view: Arc<Mutex<ScrubView>>,
+    rests: Arc<Mutex<Rests>>,
 }
 
 impl Scrubber {
@@ -37,7 +39,7 @@ impl Scrubber {
     pub fn new(store: Arc<Store>, days: u32) -> Scrubber {
         let state = if days == 0 { "off" } else { "idle" }.to_owned();
         let view = ScrubView { state, days, ..ScrubView::default() };
-        Scrubber { store, days, view: Arc::new(Mutex::new(view)) }
+        Scrubber { store, days, view: Arc::new(Mutex::new(view)), rests: Arc::default() }
     }
 
     /// Where it stands.
@@ -47,6 +49,10 @@ impl Scrubber {
 
     fn note(&self) -> MutexGuard<'_, ScrubView> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rests(&self) -> MutexGuard<'_, Rests> {
+        self.rests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self, state: &str) {
@@ -61,6 +67,7 @@ impl Scrubber {
                 while let Some((artifact, chunk)) = self.store.take_suspect() {
                     self.look_at(&node, artifact, chunk).await;
                 }
+                self.rested(&node).await;
                 let pause = match pass.as_mut().filter(|_| self.days > 0) {
                     Some(pass) => pass.step(&self, &node).await,
                     None => IDLE,
@@ -77,8 +84,26 @@ impl Scrubber {
         {
             return;
         }
+        if self.rests().defer(&artifact) {
+            return;
+        }
         let damaged = self.damaged_chunks(artifact, |_| {}).await;
+        if damaged.is_empty() {
+            self.rests().begin(artifact, Instant::now());
+        }
         self.put_back(node, artifact, &damaged).await;
+    }
+
+    /// Those whose rest is over: what is known to be damaged is put back without being hashed again.
+    async fn rested(&self, node: &Node) {
+        loop {
+            let Some((artifact, suspected)) = self.rests().due(Instant::now()) else { return };
+            let damaged = self.store.bad_chunks(&artifact);
+            if damaged.is_empty() && suspected {
+                self.look_at(node, artifact, None).await;
+            }
+            self.put_back(node, artifact, &damaged).await;
+        }
     }
 
     /// One chunk; `None`: it could not be looked at now.
@@ -106,11 +131,14 @@ impl Scrubber {
             return false;
         }
         tracing::warn!(artifact = %artifact.short(), chunks = damaged.len(), "damaged on this disk; to be repaired from other members");
-        self.note().damaged_chunks += damaged.len() as u64;
+        if self.store.bad_chunks(&artifact).is_empty() {
+            self.note().damaged_chunks += damaged.len() as u64; // else they were counted when they were found
+        }
         let (store, chunks) = (self.store.clone(), damaged.to_vec());
         let demoted = tokio::task::spawn_blocking(move || store.demote(&artifact, &chunks)).await;
         match demoted {
             Ok(Ok(left)) => {
+                self.rests().end(&artifact);
                 node.events.send(Event::Core(Input::Damaged(artifact, left.count()))).await;
                 true
             }
@@ -119,7 +147,7 @@ impl Scrubber {
             Ok(Err(error)) => {
                 tracing::error!(artifact = %artifact.short(), %error, "a damaged artifact cannot be repaired yet");
                 // The disk may have room again by then.
-                self.store.suspect(artifact, None);
+                self.rests().begin(artifact, Instant::now());
                 false
             }
             Err(_) => false,
@@ -130,14 +158,22 @@ impl Scrubber {
 fn damaged_chunks(store: &Store, artifact: &Digest, mut progress: impl FnMut(u64)) -> Vec<u32> {
     let Some(verified) = store.manifest(artifact) else { return Vec::new() };
     let lengths = verified.manifest.files.iter().flat_map(|file| &file.chunks).map(|chunk| u64::from(chunk.bytes));
-    let (mut damaged, mut buffer) = (Vec::new(), ScrubBuffer::default());
+    let (mut damaged, mut buffer, mut all_sound) = (Vec::new(), ScrubBuffer::default(), true);
+    let seen = store.newest_change(artifact);
     for (index, bytes) in (0..).zip(lengths) {
-        match said(store.verify_chunk(artifact, index, &mut buffer)) {
+        let verdict = said(store.verify_chunk(artifact, index, &mut buffer));
+        all_sound &= verdict == Some(Verdict::Sound);
+        match verdict {
             Some(Verdict::Damaged) => damaged.push(index),
             Some(Verdict::Gone) => return damaged,
             Some(Verdict::Sound) | None => {}
         }
         progress(bytes);
+    }
+    if let Some(seen) = seen.filter(|_| all_sound)
+        && let Err(error) = store.vouch(artifact, seen)
+    {
+        tracing::warn!(artifact = %artifact.short(), %error, "that it is sound was not kept");
     }
     damaged
 }

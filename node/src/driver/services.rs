@@ -126,8 +126,10 @@ pub async fn tell_what_is_stored(store: Option<&Store>, events: &Events, node: &
     for artifact in store.complete() {
         events.send(Event::Core(Input::Stored(artifact))).await;
     }
+    let repaired = store.under_repair();
     for (artifact, have) in store.partial() {
-        events.send(Event::Core(Input::Partial(artifact, have.count()))).await;
+        let input = if repaired.contains(&artifact) { Input::Damaged } else { Input::Partial };
+        events.send(Event::Core(input(artifact, have.count()))).await;
     }
     // Last: what is here already must not be asked for.
     events.send(Event::Core(Input::Pins(node.pins.now()))).await;

@@ -104,6 +104,15 @@ impl From<MetaError> for StoreError {
 }
 
 impl StoreError {
+    /// How much had to go for the refused thing to have room; 0 if it was refused for another reason.
+    pub fn shortage_bytes(&self) -> u64 {
+        match self {
+            StoreError::BudgetShort(short) => short.short_bytes(),
+            StoreError::DiskShort { needed_bytes, free_bytes, .. } => needed_bytes.saturating_sub(*free_bytes),
+            _ => 0,
+        }
+    }
+
     /// A failed system call; a full disk is told apart, because it passes.
     pub(super) fn io(what: &'static str, path: &Path, source: io::Error) -> StoreError {
         let path = path.to_owned();

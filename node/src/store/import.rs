@@ -9,7 +9,7 @@ mod share;
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libp2p_identity::ed25519;
@@ -25,7 +25,7 @@ use crate::store::gguf::{self, FileTable};
 use crate::store::import::share::Shared;
 use crate::store::source::{Origin, Source, SourceError};
 use crate::store::weightfile::WeightFile;
-use crate::store::{FILES_FOLDER, Held, PARTIAL_FOLDER, Store, disk, partial, place};
+use crate::store::{FILES_FOLDER, Held, MANIFEST_FILE, PARTIAL_FOLDER, Store, linked, move_folder, partial, place};
 use crate::wire::WireError;
 use crate::wire::manifest::{self, VerifiedManifest};
 
@@ -112,6 +112,16 @@ pub enum ImportError {
     Store(#[from] StoreError),
 }
 
+impl ImportError {
+    /// How much had to go for the import to have room; 0 if it was refused for another reason.
+    pub fn shortage_bytes(&self) -> u64 {
+        match self {
+            ImportError::Store(error) => error.shortage_bytes(),
+            _ => 0,
+        }
+    }
+}
+
 /// One import under way.
 struct Import<'a> {
     store: &'a Store,
@@ -142,11 +152,22 @@ impl Store {
         Import { store: self, source, publisher, staging, cuts }.run(options, progress)
     }
 
+    /// The artifact, if it is here whole and sound.
     fn stored(&self, artifact: &Digest) -> Option<Arc<VerifiedManifest>> {
-        match self.held().get(artifact)? {
-            Held::Complete(verified) => Some(verified.clone()),
-            Held::Partial(_) => None,
+        self.is_sound(artifact).then(|| self.manifest(artifact)).flatten()
+    }
+
+    /// Gives a staged folder its place. One that is there already, of the same artifact and known to be damaged, makes way.
+    fn replace(&self, staging: tempfile::TempDir, folder: &Path) -> Result<(), StoreError> {
+        if !folder.exists() {
+            return place(staging, folder);
         }
+        let grave = self.staging()?;
+        let old = grave.path().join("replaced");
+        move_folder(folder, &old)?;
+        place(staging, folder).inspect_err(|_| {
+            let _ = fs::rename(&old, folder);
+        })
     }
 }
 
@@ -157,7 +178,7 @@ impl Import<'_> {
             self.check_tables(&clones)?;
             let feeds: Vec<&dyn Feed> = clones.iter().map(|file| file as &dyn Feed).collect();
             let verified = self.describe(&feeds, &[], progress)?;
-            return self.adopt(verified, Placement::Reflinked);
+            return self.adopt(verified, Placement::Reflinked, None);
         }
         let feeds: Vec<&dyn Feed> = self.source.files.iter().map(|file| file.bytes.feed()).collect();
         if self.looks_stored(&feeds)? {
@@ -166,22 +187,17 @@ impl Import<'_> {
                 return Ok(Imported { manifest: stored, placed_by: Placement::AlreadyStored });
             }
         }
-        if let Some(mut shared) = options.link.then(|| self.link()).flatten() {
+        if let Some(shared) = options.link.then(|| self.link()).flatten() {
             let verified = self.describe(&feeds, &[], progress)?;
             self.check_unchanged()?;
-            let imported = self.adopt(verified, Placement::Linked)?;
-            if imported.placed_by == Placement::Linked {
-                shared.keep();
-            }
-            return Ok(imported);
+            return self.adopt(verified, Placement::Linked, Some(shared));
         }
         self.copy(&feeds, progress)
     }
 
     /// Reads, hashes and writes everything in one go.
     fn copy(self, feeds: &[&dyn Feed], progress: &mut dyn FnMut(u64, u64)) -> Result<Imported, ImportError> {
-        self.store.check_budget(self.bytes())?;
-        disk::check_room(self.staging.path(), self.bytes())?;
+        self.store.check_room(self.bytes())?;
         let mut targets = Vec::new();
         for (file, table) in self.source.files.iter().zip(&self.source.model.files) {
             let path = self.staged(&file.name);
@@ -195,7 +211,7 @@ impl Import<'_> {
         if converted {
             self.check_unchanged()?;
         }
-        self.adopt(verified, if converted { Placement::Converted } else { Placement::Copied })
+        self.adopt(verified, if converted { Placement::Converted } else { Placement::Copied }, None)
     }
 
     /// Hashes `feeds` by the cuts, into `targets` if there are any, and signs what was found.
@@ -246,8 +262,13 @@ impl Import<'_> {
         Ok(alike.contains(&Digest::of(&bytes)))
     }
 
-    /// Makes the staged artifact durable and gives it its place.
-    fn adopt(self, verified: VerifiedManifest, placed_by: Placement) -> Result<Imported, ImportError> {
+    /// Makes the staged artifact durable and gives it its place. `owners` are his own files, if they are staged.
+    fn adopt(
+        self,
+        verified: VerifiedManifest,
+        placed_by: Placement,
+        mut owners: Option<Shared>,
+    ) -> Result<Imported, ImportError> {
         let shared = matches!(placed_by, Placement::Linked | Placement::Reflinked);
         // Copies were checked before they were made; a partial one has its room already.
         if shared && self.store.manifest(&verified.artifact).is_none() {
@@ -263,10 +284,22 @@ impl Import<'_> {
         if let Some(stored) = store.stored(&verified.artifact) {
             return Ok(Imported { manifest: stored, placed_by: Placement::AlreadyStored });
         }
-        place(self.staging, &store.complete_folder(&verified.artifact))?;
+        if let Some(shared) = &mut owners {
+            // As late as possible: if this process is killed, nobody makes the owner's files writable again.
+            shared.seal().map_err(|source| ImportError::Read { path: self.source.path.clone(), source })?;
+            // A later change is known by the manifest's time, one before it is found here.
+            let (files, sealed) = (self.staging.path().join(FILES_FOLDER), self.staging.path().join(MANIFEST_FILE));
+            let seen = linked::newest_change(&files, &verified);
+            self.check_unchanged()?;
+            let vouched = seen.and_then(|seen| linked::vouch(&sealed, seen));
+            vouched.map_err(|e| StoreError::io("stamp", &sealed, e))?;
+        }
+        store.replace(self.staging, &store.complete_folder(&verified.artifact))?;
+        owners.iter_mut().for_each(Shared::keep);
         let manifest = Arc::new(verified);
         let before = store.held().insert(manifest.artifact, Held::Complete(manifest.clone()));
-        if before.is_some() {
+        store.trust(&manifest.artifact, 0..=u32::MAX);
+        if matches!(before, Some(Held::Partial(_))) {
             // A transfer of the same artifact was under way; it has nothing left to bring.
             store.remove_folder(&store.root.join(PARTIAL_FOLDER).join(manifest.artifact.to_string()))?;
             store.forget_bitmap(&manifest.artifact);

@@ -4,9 +4,11 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use tracing::warn;
 
@@ -19,7 +21,7 @@ use crate::store::error::StoreError;
 use crate::store::partial::Partial;
 use crate::store::reading::read_chunk_of;
 use crate::store::weightfile::WeightFile;
-use crate::store::{Held, PARTIAL_FOLDER, Store, disk, move_folder};
+use crate::store::{FILES_FOLDER, Held, MANIFEST_FILE, PARTIAL_FOLDER, Store, disk, linked, move_folder, partial};
 use crate::wire::manifest::VerifiedManifest;
 
 /// What is not to be trusted.
@@ -31,6 +33,13 @@ pub(super) struct Watch {
     bad: BTreeSet<(Digest, u32)>,
     /// What the last refusals for want of room lacked, at most.
     shortage_bytes: u64,
+}
+
+#[cfg(test)]
+impl Watch {
+    pub(super) fn mark_bad(&mut self, artifact: Digest, chunk: u32) {
+        self.bad.insert((artifact, chunk));
+    }
 }
 
 /// One artifact and what it takes on this disk.
@@ -86,20 +95,19 @@ impl Store {
     /// Refuses `bytes` more if the budget or the disk has no room for them.
     pub(super) fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
         self.check_budget(bytes)?;
-        disk::check_room(&self.root, bytes).inspect_err(|error| {
-            if let StoreError::DiskShort { needed_bytes, free_bytes, .. } = error {
-                self.short_of(needed_bytes.saturating_sub(*free_bytes));
-            }
-        })
+        self.check_disk(bytes)
+    }
+
+    /// Refuses `bytes` more if the disk has no room for them, whatever the budget says: for what only takes another's place.
+    fn check_disk(&self, bytes: u64) -> Result<(), StoreError> {
+        disk::check_room(&self.root, bytes).inspect_err(|error| self.short_of(error.shortage_bytes()))
     }
 
     /// Refuses `bytes` more if the budget has no room for them.
     pub(super) fn check_budget(&self, bytes: u64) -> Result<(), StoreError> {
         let Some(budget) = self.budget_bytes else { return Ok(()) };
-        BudgetShort::check(self.used_bytes(), bytes, budget).map_err(|short| {
-            self.short_of(short.short_bytes());
-            StoreError::from(short)
-        })
+        let checked = BudgetShort::check(self.used_bytes(), bytes, budget).map_err(StoreError::from);
+        checked.inspect_err(|error| self.short_of(error.shortage_bytes()))
     }
 
     fn short_of(&self, bytes: u64) {
@@ -125,23 +133,44 @@ impl Store {
         self.watch().suspects.pop_first()
     }
 
-    /// Is it whole, with every file as long as it should be and no chunk known to be damaged?
+    /// Is it whole, with every file as long as it should be, none that its owner changed, and no chunk known to be damaged?
     pub fn is_sound(&self, artifact: &Digest) -> bool {
         let Some(Held::Complete(verified)) = self.held().get(artifact).cloned() else { return false };
-        let lengths = verified.manifest.files.iter().enumerate().all(|(index, file)| {
-            fs::metadata(self.file_path(&verified, index))
-                .is_ok_and(|found| found.is_file() && found.len() == file.bytes)
+        let good = verified.manifest.files.iter().enumerate().all(|(index, file)| {
+            let path = self.file_path(&verified, index);
+            let as_long = fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() == file.bytes);
+            as_long && self.check_link(artifact, &path).is_ok()
         });
-        lengths && !self.is_damaged(artifact)
+        good && self.bad_chunks(artifact).is_empty()
     }
 
-    /// Chunks of it are known to be damaged while it still counts as complete.
-    pub(super) fn is_damaged(&self, artifact: &Digest) -> bool {
-        self.watch().bad.range((*artifact, 0)..=(*artifact, u32::MAX)).next().is_some()
+    /// When a file of a complete artifact was last written to or touched; `None`: it is not here, or does not say.
+    pub fn newest_change(&self, artifact: &Digest) -> Option<SystemTime> {
+        let Some(Held::Complete(verified)) = self.held().get(artifact).cloned() else { return None };
+        linked::newest_change(&self.complete_folder(artifact).join(FILES_FOLDER), &verified).ok()
+    }
+
+    /// All of it was read from the disk and is sound, as it was changed last at `seen`, before the reading began: what was
+    /// changed until then was a mere touch.
+    pub fn vouch(&self, artifact: &Digest, seen: SystemTime) -> Result<(), StoreError> {
+        let _structure = self.structure();
+        let Some(Held::Complete(_)) = self.held().get(artifact) else { return Ok(()) };
+        let manifest = self.complete_folder(artifact).join(MANIFEST_FILE);
+        linked::vouch(&manifest, seen).map_err(|e| StoreError::io("stamp", &manifest, e))
+    }
+
+    /// Chunks of it that are known to be damaged while it still counts as complete.
+    pub fn bad_chunks(&self, artifact: &Digest) -> Vec<u32> {
+        self.watch().bad.range((*artifact, 0)..=(*artifact, u32::MAX)).map(|(_, chunk)| *chunk).collect()
     }
 
     pub(super) fn is_bad(&self, artifact: &Digest, chunk: u32) -> bool {
         self.watch().bad.contains(&(*artifact, chunk))
+    }
+
+    /// Nothing bad is known of these chunks any more: they were looked at, or are not here now.
+    pub(super) fn trust(&self, artifact: &Digest, chunks: RangeInclusive<u32>) {
+        self.watch().bad.retain(|(known, chunk)| known != artifact || !chunks.contains(chunk));
     }
 
     pub(super) fn watch(&self) -> MutexGuard<'_, Watch> {
@@ -169,6 +198,7 @@ impl Store {
         // The promise before the folder has its name: chunks that are not sound must never be believed.
         self.meta.put_bitmap(artifact, &sound)?;
         let folder = self.root.join(PARTIAL_FOLDER).join(artifact.to_string());
+        partial::mark_repair(&self.complete_folder(artifact))?;
         move_folder(&self.complete_folder(artifact), &folder)?;
         match Partial::open(folder, verified, Some(sound.clone())) {
             Ok(partial) => self.held().insert(*artifact, Held::Partial(Arc::new(partial))),
@@ -178,7 +208,7 @@ impl Store {
                 return Err(error);
             }
         };
-        self.watch().bad.retain(|(known, _)| known != artifact);
+        self.trust(artifact, 0..=u32::MAX);
         Ok(sound)
     }
 
@@ -197,7 +227,8 @@ impl Store {
         match found {
             // Alone: bad blocks are written over where they are, which a disk answers with fresh ones.
             Some(found) if found.nlink() == 1 => {
-                let opened = fs::OpenOptions::new().write(true).open(&path);
+                let owned = linked::make_writable(&path, &found);
+                let opened = owned.and_then(|()| fs::OpenOptions::new().write(true).open(&path));
                 return opened.and_then(lengthen).map_err(|e| StoreError::io("restore", &path, e));
             }
             Some(_) => {}
@@ -208,7 +239,7 @@ impl Store {
         let source = File::open(&path).ok();
         let shared = source.as_ref().is_some_and(|source| reflink(source, &fresh));
         if !shared {
-            disk::check_room(&self.root, file.bytes)?;
+            self.check_disk(file.bytes)?;
             copy_sound(source.as_ref(), &fresh, file, first, bad).map_err(|e| StoreError::io("copy", &path, e))?;
         }
         let placed = File::open(&fresh).and_then(|file| file.sync_all()).and_then(|()| fs::rename(&fresh, &path));

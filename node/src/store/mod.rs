@@ -53,6 +53,8 @@ const INCOMING_FOLDER: &str = "incoming";
 const META_FOLDER: &str = "meta";
 const MANIFEST_FILE: &str = "manifest";
 const FILES_FOLDER: &str = "files";
+/// In a partial artifact's folder: it was whole once.
+const REPAIR_FILE: &str = "repair";
 
 /// The weights and the metadata of one node. All methods may be called from any thread.
 #[derive(Debug)]
@@ -121,6 +123,12 @@ impl Store {
     pub fn partial(&self) -> Vec<(Digest, Bitmap)> {
         let partials: Vec<Arc<Partial>> = self.held().values().filter_map(as_partial).collect();
         partials.iter().map(|partial| (partial.artifact(), partial.bitmap())).collect()
+    }
+
+    /// Of those under way the ones that were whole once and were found damaged.
+    pub fn under_repair(&self) -> Vec<Digest> {
+        let partials: Vec<Arc<Partial>> = self.held().values().filter_map(as_partial).collect();
+        partials.iter().filter(|partial| partial.is_under_repair()).map(|partial| partial.artifact()).collect()
     }
 
     /// The manifest of an artifact that is here, wholly or in part.
@@ -220,14 +228,32 @@ impl Store {
             return Err(StoreError::Inconsistent { artifact: *artifact, file });
         }
         partial.sync_all()?;
+        self.accept(&partial)
+    }
+
+    /// Moves what was verified among the complete ones, if it is still that which lies here.
+    fn accept(&self, partial: &Arc<Partial>) -> Result<(), StoreError> {
+        let artifact = &partial.artifact();
         let _structure = self.structure();
-        if let Held::Complete(_) = self.lookup(artifact)? {
-            return Ok(()); // another thread finished it meanwhile
+        match self.lookup(artifact)? {
+            Held::Complete(_) => return Ok(()), // another thread finished it meanwhile
+            Held::Partial(now) if Arc::ptr_eq(&now, partial) => {}
+            // Discarded and begun again meanwhile: nobody has looked at what lies there now.
+            Held::Partial(_) => return Err(StoreError::Unknown(*artifact)),
+        }
+        // The manifest came before the bytes, which a later hard link to them must not make suspicious.
+        let seen = linked::newest_change(&partial.folder().join(FILES_FOLDER), &partial.verified);
+        let vouched = seen.and_then(|seen| linked::vouch(&partial.folder().join(MANIFEST_FILE), seen));
+        if let Err(error) = vouched {
+            warn!(artifact = %artifact.short(), %error, "when it was verified was not kept");
         }
         let folder = self.complete_folder(artifact);
         move_folder(partial.folder(), &folder)?;
         self.held().insert(*artifact, Held::Complete(partial.verified.clone()));
+        self.trust(artifact, 0..=u32::MAX);
         self.forget_bitmap(artifact);
+        // Left behind by a crash it does no harm: in a complete artifact's folder it says nothing.
+        let _ = fs::remove_file(folder.join(REPAIR_FILE));
         Ok(())
     }
 
@@ -247,6 +273,7 @@ impl Store {
             Held::Complete(_) => self.complete_folder(artifact),
             Held::Partial(partial) => partial.folder().to_owned(),
         };
+        self.trust(artifact, 0..=u32::MAX);
         self.remove_folder(&folder)?;
         self.forget_bitmap(artifact);
         Ok(())

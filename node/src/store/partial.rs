@@ -17,9 +17,9 @@ use crate::store::datadir::sync_folder;
 use crate::store::error::StoreError;
 use crate::store::meta::MetaStore;
 use crate::store::reading::{read_chunk_of, read_piece_of};
-use crate::store::resume;
 use crate::store::weightfile::WeightFile;
-use crate::store::{FILES_FOLDER, MANIFEST_FILE};
+use crate::store::{FILES_FOLDER, MANIFEST_FILE, REPAIR_FILE};
+use crate::store::{resume, scrub};
 use crate::wire::manifest::VerifiedManifest;
 
 #[derive(Debug)]
@@ -66,6 +66,14 @@ pub(super) fn seal_folder(folder: &Path, verified: &VerifiedManifest) -> Result<
     folders.iter().try_for_each(|path| sync_folder(path).map_err(|e| StoreError::io("sync", path, e)))
 }
 
+/// Notes in `folder` that what lies there was whole once: it is repaired whether the plan wants it here or not, after a
+/// restart too, and what the page cache says of it is not believed.
+pub(super) fn mark_repair(folder: &Path) -> Result<(), StoreError> {
+    let marker = folder.join(REPAIR_FILE);
+    let marked = File::create(&marker).and_then(|_| sync_folder(folder));
+    marked.map_err(|e| StoreError::io("mark for repair", &marker, e))
+}
+
 impl Partial {
     /// Goes on with what lies in `folder`. `durable`: what was promised; `None` makes every chunk be hashed again.
     pub(super) fn open(
@@ -87,7 +95,6 @@ impl Partial {
             durable: Mutex::new(empty),
             resumed: false,
         };
-        let rebuilt = durable.is_none();
         let known = match durable {
             Some(bitmap) => bitmap,
             None => partial.sound_chunks()?,
@@ -95,14 +102,13 @@ impl Partial {
         partial.resumed = known.count() > 0;
         partial.durable = Mutex::new(known.clone());
         partial.progress().verified = known;
-        if !rebuilt {
-            partial.keep_written()?;
-        }
         Ok(partial)
     }
 
-    /// Counts what was written before a crash and is sound, though it was not promised; the next checkpoint promises it.
-    fn keep_written(&self) -> Result<(), StoreError> {
+    /// Counts what was written before a crash and is sound, though it was not promised; the next checkpoint promises it. Not
+    /// for what is under repair: there the page cache may still have bytes that the disk has lost, and a chunk that is taken
+    /// from it is never written again.
+    pub(super) fn keep_written(&self) -> Result<(), StoreError> {
         let mut progress = self.progress();
         let mut first = 0;
         for (index, file) in self.verified.manifest.files.iter().enumerate() {
@@ -124,6 +130,11 @@ impl Partial {
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Was it whole once, found damaged, and is it being repaired?
+    pub(super) fn is_under_repair(&self) -> bool {
+        self.folder.join(REPAIR_FILE).exists()
     }
 
     pub(super) fn artifact(&self) -> Digest {
@@ -219,12 +230,16 @@ impl Partial {
     /// Looked for only after a resume. What this process itself verified in memory, wrote, and had synced without an error
     /// is the manifest's content by construction: its chunks cover each file without a gap (`wire::manifest`). Reading all
     /// of it back costs half a transfer on tmpfs and, past the page cache, a whole one on a disk; rot is found by scrubbing.
+    /// Where it is looked for, the disk is asked and not the page cache, which may know better than the disk.
     pub(super) fn mismatch(&self) -> Result<Option<String>, StoreError> {
         if !self.resumed {
             return Ok(None);
         }
         for (index, file) in self.verified.manifest.files.iter().enumerate() {
-            let hash = chunks::hash_whole(self.files[index].file(), &mut |_| {});
+            let opened = self.files[index].file();
+            opened.sync_data().map_err(|e| StoreError::io("sync", &self.path(index), e))?;
+            scrub::forget_cached(opened, 0, 0);
+            let hash = chunks::hash_whole(opened, &mut |_| {});
             if hash.map_err(|e| StoreError::io("hash", &self.path(index), e))? != file.digest {
                 return Ok(Some(file.name.clone()));
             }
@@ -244,11 +259,17 @@ impl Partial {
         Ok(damaged)
     }
 
+    /// Makes the files durable.
+    pub(super) fn sync_files(&self) -> Result<(), StoreError> {
+        let mut files = self.files.iter().enumerate();
+        files.try_for_each(|(index, file)| {
+            file.file().sync_all().map_err(|e| StoreError::io("sync", &self.path(index), e))
+        })
+    }
+
     /// Makes the files and their folders durable, for the last time.
     pub(super) fn sync_all(&self) -> Result<(), StoreError> {
-        for (index, file) in self.files.iter().enumerate() {
-            file.file().sync_all().map_err(|e| StoreError::io("sync", &self.path(index), e))?;
-        }
+        self.sync_files()?;
         let folders = [self.folder.join(FILES_FOLDER), self.folder.clone()];
         folders.iter().try_for_each(|path| sync_folder(path).map_err(|e| StoreError::io("sync", path, e)))
     }

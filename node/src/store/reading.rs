@@ -22,6 +22,7 @@ impl Store {
         let read = File::open(&path).and_then(|file| Ok((read_chunk_of(&file, &chunk)?, linked::is_linked(&file)?)));
         let (bytes, is_linked) = read.map_err(|e| self.read_error(artifact, index, &path, e))?;
         if is_linked && Digest::of(&bytes) != chunk.digest {
+            self.suspect(*artifact, None);
             return Err(StoreError::LinkChanged(path));
         }
         Ok(bytes)
@@ -55,23 +56,26 @@ impl Store {
         StoreError::io("read", path, error)
     }
 
-    fn check_link(&self, artifact: &Digest, path: &Path) -> Result<(), StoreError> {
+    /// Refuses a file that is its owner's as well (`--link`) and was written to since it was hashed, and has it looked at: it
+    /// may have been a mere `touch`.
+    pub(super) fn check_link(&self, artifact: &Digest, path: &Path) -> Result<(), StoreError> {
         let manifest = self.complete_folder(artifact).join(MANIFEST_FILE);
         let changed = linked::was_changed(path, &manifest).map_err(|e| StoreError::io("look at", path, e))?;
-        if changed { Err(StoreError::LinkChanged(path.to_owned())) } else { Ok(()) }
-    }
-
-    /// The first file of a complete artifact: what an engine loads.
-    pub fn model_path(&self, artifact: &Digest) -> Option<PathBuf> {
-        match self.lookup(artifact).ok()? {
-            Held::Complete(verified) if !self.is_damaged(artifact) => Some(self.file_path(&verified, 0)),
-            Held::Complete(_) | Held::Partial(_) => None,
+        if changed {
+            self.suspect(*artifact, None);
+            return Err(StoreError::LinkChanged(path.to_owned()));
         }
+        Ok(())
     }
 
-    /// The same, refused if the file is its owner's as well (`--link`) and was written to since it was imported.
+    /// The first file of a complete artifact: what an engine loads. Refused if it is known to be damaged, or if a file of it is
+    /// its owner's as well and was written to.
     pub fn path_to_load(&self, artifact: &Digest) -> Result<PathBuf, StoreError> {
         let Held::Complete(verified) = self.lookup(artifact)? else { return Err(StoreError::Unknown(*artifact)) };
+        let chunks = self.bad_chunks(artifact);
+        if !chunks.is_empty() {
+            return Err(StoreError::Damaged { artifact: *artifact, chunks });
+        }
         for index in 0..verified.manifest.files.len() {
             self.check_link(artifact, &self.file_path(&verified, index))?;
         }

@@ -11,10 +11,10 @@ use tracing::warn;
 use crate::core::types::Digest;
 use crate::store::datadir::read_small;
 use crate::store::error::StoreError;
-use crate::store::linked;
 use crate::store::meta::MetaStore;
-use crate::store::partial::Partial;
-use crate::store::{ARTIFACTS_FOLDER, FILES_FOLDER, Held, INCOMING_FOLDER, MANIFEST_FILE, PARTIAL_FOLDER, move_folder};
+use crate::store::partial::{self, Partial};
+use crate::store::{ARTIFACTS_FOLDER, FILES_FOLDER, Held, INCOMING_FOLDER, MANIFEST_FILE, PARTIAL_FOLDER, REPAIR_FILE};
+use crate::store::{linked, move_folder, scrub};
 use crate::wire::manifest::{self, VerifiedManifest};
 
 /// Everything the store under `root` holds.
@@ -33,6 +33,9 @@ pub(super) fn scan(root: &Path, meta: &MetaStore) -> Result<BTreeMap<Digest, Hel
                 if target.exists() {
                     discard(root, &folder)?;
                 } else {
+                    if let Err(error) = partial::mark_repair(&folder) {
+                        warn!(%error, "it will be completed only if the plan wants it here");
+                    }
                     move_folder(&folder, &target)?;
                 }
             }
@@ -45,6 +48,10 @@ pub(super) fn scan(root: &Path, meta: &MetaStore) -> Result<BTreeMap<Digest, Hel
             Ok(verified) => match resume(&folder, verified, meta) {
                 Ok(partial) => {
                     held.insert(partial.artifact(), Held::Partial(Arc::new(partial)));
+                }
+                // That passes; nothing is wrong with the artifact.
+                Err(error @ StoreError::DiskFull { .. }) => {
+                    warn!(folder = %folder.display(), %error, "left as it is until the next start");
                 }
                 Err(error) => put_aside(root, &folder, &error.to_string())?,
             },
@@ -64,17 +71,30 @@ pub(super) fn empty_folder(folder: &Path) -> Result<(), StoreError> {
 }
 
 fn resume(folder: &Path, verified: VerifiedManifest, meta: &MetaStore) -> Result<Partial, StoreError> {
+    let under_repair = folder.join(REPAIR_FILE).exists();
     for file in &verified.manifest.files {
         let path = folder.join(FILES_FOLDER).join(&file.name);
         linked::unshare(&path).map_err(|e| StoreError::io("copy", &path, e))?;
         let opened = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        // As long as it should be, whatever happened to it: chunks that are not sound are found by their hashes.
-        opened.and_then(|opened| opened.set_len(file.bytes)).map_err(|e| StoreError::io("restore", &path, e))?;
+        let restored = opened.and_then(|opened| {
+            // As long as it should be, whatever happened to it: chunks that are not sound are found by their hashes.
+            opened.set_len(file.bytes)?;
+            if under_repair {
+                opened.sync_data()?;
+                scrub::forget_cached(&opened, 0, 0);
+            }
+            Ok(())
+        });
+        restored.map_err(|e| StoreError::io("restore", &path, e))?;
     }
     let known = meta.bitmap(&verified.artifact, verified.manifest.chunk_count())?;
     let rebuilt = known.is_none();
     let partial = Partial::open(folder.to_owned(), Arc::new(verified), known)?;
+    if !rebuilt && !under_repair {
+        partial.keep_written()?;
+    }
     if rebuilt {
+        partial.sync_files()?;
         meta.put_bitmap(&partial.artifact(), &partial.bitmap())?;
     }
     Ok(partial)

@@ -48,7 +48,10 @@ impl Store {
         let Some((file, chunk)) = verified.manifest.chunk(index) else { return Ok(Verdict::Gone) };
         let path = self.file_path(&verified, file);
         match read_from_disk(&path, &chunk, buffer) {
-            Ok(bytes) if Digest::of(bytes) == chunk.digest => Ok(Verdict::Sound),
+            Ok(bytes) if Digest::of(bytes) == chunk.digest => {
+                self.trust(artifact, index..=index);
+                Ok(Verdict::Sound)
+            }
             Ok(_) => Ok(Verdict::Damaged),
             // Deleted, moved to the partial ones or finished again meanwhile: it is not this file's fault.
             Err(_) if !matches!(self.held().get(artifact), Some(Held::Complete(_))) => Ok(Verdict::Gone),
@@ -103,21 +106,21 @@ fn read_up_to(file: &File, room: &mut [u8], offset: u64) -> io::Result<usize> {
 /// Through the page cache, told to forget these pages before, so that the disk is asked, and after.
 fn read_cached(path: &Path, chunk: &Chunk, into: &mut [u8]) -> io::Result<()> {
     let file = File::open(path)?;
-    forget(&file, chunk);
+    forget_cached(&file, chunk.offset, u64::from(chunk.bytes));
     file.read_exact_at(into, chunk.offset)?;
-    forget(&file, chunk);
+    forget_cached(&file, chunk.offset, u64::from(chunk.bytes));
     Ok(())
 }
 
+/// Drops what the page cache has of `bytes` from `offset` on (0: of all that follows), unless it was not written back yet.
 #[cfg(target_os = "linux")]
-fn forget(file: &File, chunk: &Chunk) {
+pub(super) fn forget_cached(file: &File, offset: u64, bytes: u64) {
     // A hint: where it is not taken (tmpfs) there is no disk behind the cache either.
-    let length = std::num::NonZero::new(u64::from(chunk.bytes));
-    let _ = rustix::fs::fadvise(file, chunk.offset, length, rustix::fs::Advice::DontNeed);
+    let _ = rustix::fs::fadvise(file, offset, std::num::NonZero::new(bytes), rustix::fs::Advice::DontNeed);
 }
 
 #[cfg(not(target_os = "linux"))]
-fn forget(_file: &File, _chunk: &Chunk) {}
+pub(super) fn forget_cached(_file: &File, _offset: u64, _bytes: u64) {}
 
 #[cfg(target_os = "linux")]
 fn open_direct(path: &Path) -> Option<File> {

@@ -1,5 +1,6 @@
 //! The store against real files: import on one machine, transfer by hand, finish on another.
 
+mod full_disk;
 mod importing;
 mod keeping;
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use libp2p_identity::ed25519;
 
+use super::datadir::DataDirError;
 use super::gguf::sample::Sample;
 use super::import::{ImportError, ImportOptions, Imported, Placement};
 use super::source::{Source, SourceError};
@@ -35,7 +37,15 @@ impl Machine {
     }
 
     fn start(&mut self) {
-        let dir = DataDir::open(&self.path()).unwrap();
+        let dir = (0..1000).find_map(|_| match DataDir::open(&self.path()) {
+            // Another test's child process has a copy of every lock from its fork to its exec.
+            Err(DataDirError::Busy { .. }) => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                None
+            }
+            opened => Some(opened.unwrap()),
+        });
+        let dir = dir.expect("nobody else has it");
         self.store = Some((Store::open(&dir).unwrap(), dir));
     }
 
@@ -99,12 +109,12 @@ fn an_artifact_arrives_bit_identical() {
     assert_eq!((bitmap.count(), bitmap.len()), (0, imported.manifest.manifest.chunk_count()));
     assert!(matches!(theirs.store().finish(&artifact), Err(StoreError::Incomplete { .. })));
     assert!(matches!(theirs.store().read_chunk(&artifact, 0), Err(StoreError::Missing { .. })));
-    assert_eq!(theirs.store().model_path(&artifact), None);
+    assert!(theirs.store().path_to_load(&artifact).is_err());
     send(ours.store(), theirs.store(), &artifact, |_| true);
     theirs.store().finish(&artifact).unwrap();
     assert_eq!(theirs.store().complete(), [artifact]);
     assert!(theirs.store().partial().is_empty());
-    assert_eq!(fs::read(theirs.store().model_path(&artifact).unwrap()).unwrap(), sample.bytes());
+    assert_eq!(fs::read(theirs.store().path_to_load(&artifact).unwrap()).unwrap(), sample.bytes());
     assert_eq!(theirs.store().damaged_chunks(&artifact).unwrap(), Vec::<u32>::new());
     theirs.assert_tidy();
     // And it is still there after a restart.
@@ -251,7 +261,7 @@ fn chunks_that_are_here_already_are_copied_and_not_fetched() {
     let (_, bitmap) = theirs.store().partial().remove(0);
     send(ours.store(), theirs.store(), &manifest.artifact, |index| !bitmap.has(index));
     theirs.store().finish(&manifest.artifact).unwrap();
-    let path = theirs.store().model_path(&manifest.artifact).unwrap();
+    let path = theirs.store().path_to_load(&manifest.artifact).unwrap();
     assert_eq!(fs::read(path).unwrap(), tuned.bytes());
 }
 

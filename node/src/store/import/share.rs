@@ -2,14 +2,17 @@
 //! `import`.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Files that the store and their owner have in common. Writing to one would change an artifact, so they were made
-/// read-only; if the import fails after all, they are given back as they were.
+/// Files that the store and their owner have in common. Writing to one would change an artifact, so they are made read-only
+/// when they are placed; if the import fails after all, they are given back as they were.
 #[derive(Default)]
 pub(super) struct Shared {
-    before: Vec<(File, Permissions)>,
+    /// What they are, and what they were allowed before.
+    files: Vec<(File, Permissions)>,
+    sealed: bool,
 }
 
 impl Shared {
@@ -19,25 +22,34 @@ impl Shared {
         if !hard_link(source, placed) {
             return false;
         }
-        let sealed = Permissions::from_mode(metadata.mode() & !0o222);
-        let Some(file) = source.try_clone().ok().filter(|file| file.set_permissions(sealed).is_ok()) else {
+        // Whoever may set them to what they are may set them.
+        let ours = |file: &File| file.set_permissions(metadata.permissions()).is_ok();
+        let Some(file) = source.try_clone().ok().filter(ours) else {
             // Not ours to protect, so not ours to share.
             let _ = fs::remove_file(placed);
             return false;
         };
-        self.before.push((file, metadata.permissions()));
+        self.files.push((file, metadata.permissions()));
         true
+    }
+
+    /// Makes them read-only.
+    pub(super) fn seal(&mut self) -> io::Result<()> {
+        self.sealed = true;
+        let seal =
+            |(file, before): &(File, Permissions)| file.set_permissions(Permissions::from_mode(before.mode() & !0o222));
+        self.files.iter().try_for_each(seal)
     }
 
     /// The import is complete: they stay read-only.
     pub(super) fn keep(&mut self) {
-        self.before.clear();
+        self.files.clear();
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        for (file, permissions) in self.before.drain(..) {
+        for (file, permissions) in self.files.drain(..).filter(|_| self.sealed) {
             // The owner can do the same; nothing depends on it.
             let _ = file.set_permissions(permissions);
         }

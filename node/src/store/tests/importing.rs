@@ -81,7 +81,7 @@ fn a_split_model_is_one_artifact_whatever_its_files_are_called() {
             fs::write(path, part.bytes()).unwrap();
         }
         imported.push(machine.try_import(&paths[0], &ImportOptions::default()).unwrap());
-        let model = machine.store().model_path(&imported[0].manifest.artifact).unwrap();
+        let model = machine.store().path_to_load(&imported[0].manifest.artifact).unwrap();
         assert!(model.ends_with("model-00001-of-00003.gguf"), "{}", model.display());
         for (number, part) in parts.iter().enumerate() {
             let name = gguf::split::part_name("model", number + 1, 3);
@@ -114,4 +114,21 @@ fn an_import_that_fails_gives_a_linked_file_back_as_it_was() {
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
     assert_eq!(fs::metadata(&path).unwrap().nlink(), 1);
     machine.assert_tidy();
+}
+
+#[test]
+fn a_linked_file_is_its_owners_to_write_until_it_is_placed() {
+    use std::os::unix::fs::PermissionsExt;
+    let machine = Machine::new();
+    let path = machine.folder.path().join("linked.gguf");
+    fs::write(&path, big().bytes()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    let source = Source::open(&path, None).unwrap();
+    // Killed while it hashes, this process could not give the file back as it was.
+    let mut during = Vec::new();
+    let options = ImportOptions { link: true };
+    let imported = machine.store().import(&source, &options, &keypair(), &mut |_, _| during.push(mode())).unwrap();
+    assert!(!during.is_empty() && during.iter().all(|&mode| mode == 0o640), "{during:?}");
+    assert_eq!(mode(), if imported.placed_by == Placement::Linked { 0o440 } else { 0o640 });
 }

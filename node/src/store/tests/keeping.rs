@@ -36,7 +36,7 @@ fn a_flipped_bit_is_found_no_longer_served_and_repaired() {
     let verified = ours.import(&sample).manifest;
     let artifact = verified.artifact;
     let mut theirs = copy_of(&ours, &verified);
-    let path = theirs.store().model_path(&artifact).unwrap();
+    let path = theirs.store().path_to_load(&artifact).unwrap();
     assert!(verdicts(theirs.store(), &artifact).is_empty());
     let (file, chunk) = verified.manifest.chunk(7).unwrap();
     assert_eq!(file, 0);
@@ -47,7 +47,7 @@ fn a_flipped_bit_is_found_no_longer_served_and_repaired() {
     let left = theirs.store().demote(&artifact, &[7]).unwrap();
     assert_eq!((left.count(), left.has(7)), (left.len() - 1, false));
     assert_eq!(theirs.store().complete(), []);
-    assert_eq!(theirs.store().model_path(&artifact), None);
+    assert!(theirs.store().path_to_load(&artifact).is_err());
     assert!(matches!(theirs.store().read_chunk(&artifact, 7), Err(StoreError::Missing { .. })));
     assert!(theirs.store().read_chunk(&artifact, 8).is_ok(), "sound chunks are served on");
     assert_eq!(theirs.store().verify_chunk(&artifact, 7, &mut ScrubBuffer::default()).unwrap(), Verdict::Gone);
@@ -56,7 +56,7 @@ fn a_flipped_bit_is_found_no_longer_served_and_repaired() {
 
     send(ours.store(), theirs.store(), &artifact, |index| index == 7);
     theirs.store().finish(&artifact).unwrap();
-    assert_eq!(fs::read(theirs.store().model_path(&artifact).unwrap()).unwrap(), sample.bytes());
+    assert_eq!(fs::read(theirs.store().path_to_load(&artifact).unwrap()).unwrap(), sample.bytes());
     theirs.assert_tidy();
 }
 
@@ -80,7 +80,7 @@ fn repairing_a_linked_file_leaves_the_owners_alone() {
     let bytes = &whole[chunk.offset as usize..][..chunk.bytes as usize];
     assert!(ours.store().write_chunk(&artifact, damaged[0], bytes).unwrap());
     ours.store().finish(&artifact).unwrap();
-    assert_eq!(fs::read(ours.store().model_path(&artifact).unwrap()).unwrap(), whole);
+    assert_eq!(fs::read(ours.store().path_to_load(&artifact).unwrap()).unwrap(), whole);
     assert_eq!(fs::read(&path).unwrap(), rotten, "his file is his");
 }
 
@@ -92,7 +92,7 @@ fn a_file_that_is_short_or_gone_is_damage_and_repaired_too() {
     let artifact = verified.artifact;
     for vanish in [false, true] {
         let theirs = copy_of(&ours, &verified);
-        let path = theirs.store().model_path(&artifact).unwrap();
+        let path = theirs.store().path_to_load(&artifact).unwrap();
         match vanish {
             true => fs::remove_file(&path).unwrap(),
             false => fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(100_000).unwrap(),
@@ -104,7 +104,7 @@ fn a_file_that_is_short_or_gone_is_damage_and_repaired_too() {
         assert_eq!(left.count() == 0, vanish);
         send(ours.store(), theirs.store(), &artifact, |index| !left.has(index));
         theirs.store().finish(&artifact).unwrap();
-        assert_eq!(fs::read(theirs.store().model_path(&artifact).unwrap()).unwrap(), sample.bytes());
+        assert_eq!(fs::read(theirs.store().path_to_load(&artifact).unwrap()).unwrap(), sample.bytes());
     }
 }
 
@@ -113,7 +113,7 @@ fn what_cannot_be_read_or_copied_locally_becomes_a_suspect() {
     let ours = Machine::new();
     let verified = ours.import(&big()).manifest;
     let artifact = verified.artifact;
-    let path = ours.store().model_path(&artifact).unwrap();
+    let path = ours.store().path_to_load(&artifact).unwrap();
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(10).unwrap();
     assert!(ours.store().read_chunk(&artifact, 3).is_err());
     assert_eq!(ours.store().take_suspect(), Some((artifact, Some(3))));
@@ -156,72 +156,151 @@ fn the_store_as_a_whole_stays_under_its_budget() {
     assert_eq!((store.over_budget_bytes(), store.disk_free()), (1, 0));
 }
 
-/// A tmpfs of 100 MiB, which only root may mount.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<SmallDisk> {
-        let folder = tempfile::tempdir().unwrap();
-        let mut mount = std::process::Command::new("mount");
-        let mounted = mount.args(["-t", "tmpfs", "-o", "size=100m", "tmpfs"]).arg(folder.path()).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(SmallDisk(folder));
-        }
-        println!("skipped: a small disk cannot be mounted here (that takes root)");
-        None
+#[test]
+fn a_chunk_that_only_the_page_cache_still_has_is_written_again() {
+    let ours = Machine::new();
+    let verified = ours.import(&big()).manifest;
+    let artifact = verified.artifact;
+    let mut theirs = copy_of(&ours, &verified);
+    // The disk lost chunk 7; whoever reads through the cache still finds it whole.
+    theirs.store().demote(&artifact, &[7]).unwrap();
+    for _ in 0..2 {
+        let (_, bitmap) = theirs.store().partial().remove(0);
+        assert_eq!((bitmap.count(), bitmap.has(7)), (bitmap.len() - 1, false));
+        assert_eq!(theirs.store().under_repair(), [artifact], "after a restart too");
+        theirs.restart();
     }
-
-    fn filler(&self) -> PathBuf {
-        self.0.path().join("filler")
-    }
-
-    /// To the last byte.
-    fn fill(&self) {
-        let file = File::create(self.filler()).unwrap();
-        let free = disk::free_bytes(self.0.path()).unwrap();
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "the small disk stays mounted");
-    }
+    send(ours.store(), theirs.store(), &artifact, |index| index == 7);
+    theirs.store().finish(&artifact).unwrap();
+    assert!(theirs.store().under_repair().is_empty());
+    let folder = theirs.store().complete_folder(&artifact);
+    assert!(!folder.join(REPAIR_FILE).exists());
+    // What was short when the node started is under repair as well.
+    let path = theirs.store().path_to_load(&artifact).unwrap();
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(10).unwrap();
+    theirs.restart();
+    assert_eq!(theirs.store().under_repair(), [artifact]);
 }
 
 #[test]
-fn a_disk_that_fills_up_in_the_middle_of_a_transfer_costs_only_time() {
-    let Some(small) = SmallDisk::mount() else { return };
+fn a_linked_file_that_only_the_store_has_any_more_is_repaired() {
+    use std::os::unix::fs::PermissionsExt;
+    for restart in [false, true] {
+        let mut ours = Machine::new();
+        let sample = big();
+        let path = ours.folder.path().join("owners.gguf");
+        fs::write(&path, sample.bytes()).unwrap();
+        let imported = ours.try_import(&path, &ImportOptions { link: true }).unwrap();
+        let artifact = imported.manifest.artifact;
+        let placed = ours.store().path_to_load(&artifact).unwrap();
+        fs::remove_file(&path).unwrap();
+        if restart {
+            fs::set_permissions(&placed, fs::Permissions::from_mode(0o600)).unwrap();
+            fs::OpenOptions::new().write(true).open(&placed).unwrap().set_len(5_000_000).unwrap();
+            fs::set_permissions(&placed, fs::Permissions::from_mode(0o444)).unwrap();
+            ours.restart();
+        } else {
+            ours.store().demote(&artifact, &[3]).unwrap();
+        }
+        let placed = ours.path().join(PARTIAL_FOLDER).join(artifact.to_string()).join("files/model.gguf");
+        assert_eq!(fs::metadata(placed).unwrap().mode() & 0o777, 0o600, "else only root may write to it");
+        let left = ours.store().partial().remove(0).1;
+        assert!(left.count() > 0 && !left.is_full());
+    }
+}
+
+/// Marks a chunk as bad without putting its artifact back, as a repair that has no room does.
+fn mark_bad(store: &Store, artifact: &Digest, chunk: u32) {
+    store.watch().mark_bad(*artifact, chunk);
+}
+
+#[test]
+fn what_is_known_to_be_bad_is_neither_loaded_nor_promised_and_forgotten_with_its_bytes() {
     let ours = Machine::new();
     let sample = big();
     let verified = ours.import(&sample).manifest;
-    let (artifact, chunks) = (verified.artifact, verified.manifest.chunk_count());
-    let path = small.0.path().join("data");
-    let dir = DataDir::open(&path).unwrap();
-    let store = Store::open(&dir).unwrap();
+    let artifact = verified.artifact;
+    let theirs = copy_of(&ours, &verified);
+    let store = theirs.store();
+    let refused = || {
+        mark_bad(store, &artifact, 4);
+        assert!(!store.is_sound(&artifact));
+        assert!(matches!(store.path_to_load(&artifact), Err(StoreError::Damaged { chunks, .. }) if chunks == [4]));
+        assert!(store.read_chunk(&artifact, 4).is_err());
+    };
+    // Read from the disk again and found sound.
+    refused();
+    assert!(verdicts(store, &artifact).is_empty());
+    assert!(store.is_sound(&artifact));
+    // Deleted and fetched again.
+    refused();
+    store.discard(&artifact).unwrap();
     store.begin((*verified).clone()).unwrap();
-    send(ours.store(), &store, &artifact, |index| index < chunks / 2);
-    store.checkpoint(&artifact).unwrap();
-
-    small.fill();
-    // The files have their room; what fails sooner or later is the database behind the bitmap.
-    let bitmap = Bitmap::full(80_000);
-    let full = (0..1000u32).find_map(|n| store.meta().put_bitmap(&Digest::of(&n.to_le_bytes()), &bitmap).err());
-    let full = StoreError::from(full.expect("the database has no room"));
-    assert!(matches!(full, StoreError::DiskFull { .. }), "{full}");
-    for index in chunks / 2..chunks {
-        let written = store.write_chunk(&artifact, index, &ours.store().read_chunk(&artifact, index).unwrap());
-        assert!(matches!(written, Ok(true) | Err(StoreError::DiskFull { .. })), "{written:?}");
-    }
-
-    fs::remove_file(small.filler()).unwrap();
-    send(ours.store(), &store, &artifact, |_| true);
+    send(ours.store(), store, &artifact, |_| true);
     store.finish(&artifact).unwrap();
-    assert_eq!(fs::read(store.model_path(&artifact).unwrap()).unwrap(), sample.bytes());
-    drop(store);
-    let store = Store::open(&dir).unwrap();
-    assert_eq!((store.complete(), store.partial().len()), (vec![artifact], 0));
-    assert_eq!(store.meta().recovery(), meta::Recovery::Intact);
-    drop((store, dir));
+    assert!(store.is_sound(&artifact) && store.path_to_load(&artifact).is_ok());
+    // Published again: the bytes in the store are replaced.
+    refused();
+    let inode = || fs::metadata(store.complete_folder(&artifact).join("files/model.gguf")).unwrap().ino();
+    let before = inode();
+    assert_ne!(theirs.import(&sample).placed_by, Placement::AlreadyStored);
+    assert!(store.is_sound(&artifact) && store.path_to_load(&artifact).is_ok());
+    assert_ne!(inode(), before);
+    assert_eq!(theirs.import(&sample).placed_by, Placement::AlreadyStored);
+    theirs.assert_tidy();
+}
+
+#[test]
+fn what_was_begun_anew_meanwhile_is_not_taken_for_what_was_verified() {
+    let ours = Machine::new();
+    let verified = ours.import(&big()).manifest;
+    let artifact = verified.artifact;
+    let theirs = Machine::new();
+    let store = theirs.store();
+    store.begin((*verified).clone()).unwrap();
+    send(ours.store(), store, &artifact, |_| true);
+    let Held::Partial(old) = store.lookup(&artifact).unwrap() else { panic!("it is not whole yet") };
+    store.discard(&artifact).unwrap();
+    store.begin((*verified).clone()).unwrap();
+    assert!(matches!(store.accept(&old), Err(StoreError::Unknown(_))));
+    assert!(store.complete().is_empty());
+    send(ours.store(), store, &artifact, |_| true);
+    store.finish(&artifact).unwrap();
+}
+
+#[test]
+fn a_touch_or_a_second_name_is_no_change_once_the_bytes_were_looked_at() {
+    let ours = Machine::new();
+    let sample = big();
+    let path = ours.folder.path().join("owners.gguf");
+    fs::write(&path, sample.bytes()).unwrap();
+    let later = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1 << 32);
+    File::open(&path).unwrap().set_modified(later).unwrap();
+    let imported = ours.try_import(&path, &ImportOptions { link: true }).unwrap();
+    let (store, artifact) = (ours.store(), imported.manifest.artifact);
+    assert!(store.is_sound(&artifact), "whatever the time of the file was");
+    if imported.placed_by == Placement::Linked {
+        let later = later + std::time::Duration::from_secs(1);
+        File::open(&path).unwrap().set_modified(later).unwrap();
+        assert!(!store.is_sound(&artifact), "not served, so not promised either");
+        assert_eq!(store.take_suspect(), Some((artifact, None)), "and looked at");
+        assert!(matches!(store.path_to_load(&artifact), Err(StoreError::LinkChanged(_))));
+        let seen = store.newest_change(&artifact).unwrap();
+        assert!(verdicts(store, &artifact).is_empty());
+        store.vouch(&artifact, seen).unwrap();
+        assert!(store.is_sound(&artifact) && store.path_to_load(&artifact).is_ok());
+        File::open(&path).unwrap().set_modified(later + std::time::Duration::from_secs(1)).unwrap();
+        assert!(!store.is_sound(&artifact), "each change is looked at anew");
+    }
+    // One that was transferred has a manifest older than its bytes; a backup links to them.
+    let theirs = Machine::new();
+    let verified = ours.import(&Sample::model()).manifest;
+    theirs.store().begin((*verified).clone()).unwrap();
+    let manifest = theirs.path().join(PARTIAL_FOLDER).join(verified.artifact.to_string()).join(MANIFEST_FILE);
+    File::open(manifest).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    send(ours.store(), theirs.store(), &verified.artifact, |_| true);
+    theirs.store().finish(&verified.artifact).unwrap();
+    let path = theirs.store().path_to_load(&verified.artifact).unwrap();
+    fs::hard_link(path, theirs.folder.path().join("backup")).unwrap();
+    assert!(theirs.store().is_sound(&verified.artifact));
 }

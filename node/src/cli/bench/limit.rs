@@ -64,7 +64,9 @@ pub(super) fn send(file: &Path) -> io::Result<()> {
     print(&Listening { address: listener.local_addr()? })?;
     let (socket, _) = listener.accept()?;
     socket.set_nodelay(true)?;
-    let mut stream = StreamOwned::new(ServerConnection::new(server).map_err(invalid)?, socket);
+    let mut connection = ServerConnection::new(server).map_err(invalid)?;
+    connection.set_buffer_limit(Some(limits::TLS_BUFFER_BYTES));
+    let mut stream = StreamOwned::new(connection, socket);
     let mut go = [0];
     stream.read_exact(&mut go)?;
     let (started, cpu) = (Instant::now(), proc::cpu_seconds(std::process::id()));

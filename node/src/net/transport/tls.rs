@@ -22,6 +22,7 @@ use rustls::{
     SignatureScheme, version,
 };
 
+use crate::core::limits;
 use crate::net::NetError;
 use crate::net::transport::cipher;
 use crate::net::transport::security::SecurityError;
@@ -74,7 +75,8 @@ impl Tls {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let stream = TlsAcceptor::from(self.server).accept(socket).await.map_err(SecurityError::Tls)?;
+        let mut stream = TlsAcceptor::from(self.server).accept(socket).await.map_err(SecurityError::Tls)?;
+        stream.get_mut().1.set_buffer_limit(Some(limits::TLS_BUFFER_BYTES));
         Ok((peer_of(stream.get_ref().1)?, stream.into()))
     }
 
@@ -84,7 +86,8 @@ impl Tls {
         C: AsyncRead + AsyncWrite + Unpin,
     {
         let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
-        let stream = TlsConnector::from(self.client).connect(nobody, socket).await.map_err(SecurityError::Tls)?;
+        let mut stream = TlsConnector::from(self.client).connect(nobody, socket).await.map_err(SecurityError::Tls)?;
+        stream.get_mut().1.set_buffer_limit(Some(limits::TLS_BUFFER_BYTES));
         Ok((peer_of(stream.get_ref().1)?, stream.into()))
     }
 }

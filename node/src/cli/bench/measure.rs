@@ -57,7 +57,9 @@ pub(super) async fn transfer(args: &TransferArgs, folder: &Path, nodes: &mut Nod
 
     tell("publishing it");
     nodes.start(folder, &source(1), &["up"]).await?;
-    let published = nodes.get(&source(1)).command(&["publish", &payload.to_string_lossy(), "--as", SLOT]).await?;
+    // The file is our own: the source may have it as it is.
+    let publish = ["publish", &payload.to_string_lossy(), "--as", SLOT, "--link"];
+    let published = nodes.get(&source(1)).command(&publish).await?;
     let artifact = published["artifact"].as_str().unwrap_or_default().to_owned();
     nodes.get(&source(1)).pin(&artifact, false).await?;
     replace(folder, nodes).await?;

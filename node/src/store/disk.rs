@@ -48,8 +48,8 @@ pub fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 fn claims_by_zeroing(file: &File) -> bool {
     /// From linux/magic.h.
-    const TMPFS_MAGIC: i64 = 0x0102_1994;
-    rustix::fs::fstatfs(file).is_ok_and(|fs| i64::from(fs.f_type) == TMPFS_MAGIC)
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    rustix::fs::fstatfs(file).is_ok_and(|fs| fs.f_type as u64 == TMPFS_MAGIC)
 }
 
 #[cfg(not(target_os = "linux"))]

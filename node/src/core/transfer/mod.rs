@@ -336,10 +336,8 @@ impl Transfers {
             }
             ChunkOutcome::Missing => {
                 source.rests_until = now.after(limits::SOURCE_REST);
-                if source.complete {
-                    // It cannot read this one; it may have all others.
-                    transfer.refuse(&from, chunk);
-                } else {
+                // A whole holder that cannot read a chunk looks at it itself and, if need be, is whole no longer.
+                if !source.complete {
                     transfer.forget_map(&from);
                 }
             }

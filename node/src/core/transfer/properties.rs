@@ -23,6 +23,8 @@ struct Giver {
     strikes: u32,
     /// Chunks it sent corrupt.
     lied: BTreeSet<u32>,
+    /// The same, and not forgotten when somebody comes back: such a source is no better than another.
+    ever_lied: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -108,7 +110,7 @@ impl World {
         assert!(giver.there && giver.strikes < limits::STRIKES_MAX, "{index} is gone or out");
         assert!(giver.complete || giver.has[chunk as usize], "{index} does not have chunk {chunk}");
         let better = |other: &Giver| {
-            other.there && other.complete && other.strikes < limits::STRIKES_MAX && !other.lied.contains(&chunk)
+            other.there && other.complete && other.strikes < limits::STRIKES_MAX && !other.ever_lied.contains(&chunk)
         };
         let again = giver.lied.contains(&chunk) && self.givers.iter().any(better);
         assert!(!again, "{index} is asked again for the chunk it sent corrupt");
@@ -156,6 +158,7 @@ impl World {
             ChunkOutcome::Corrupt if on_time => {
                 self.givers[index].strikes += 1;
                 self.givers[index].lied.insert(chunk);
+                self.givers[index].ever_lied.insert(chunk);
             }
             _ => {}
         }
@@ -265,7 +268,15 @@ impl World {
 fn givers(chunks: u32) -> impl Strategy<Value = Vec<Giver>> {
     let giver = (any::<bool>(), any::<bool>(), proptest::collection::vec(any::<bool>(), chunks as usize));
     proptest::collection::vec(giver, 0..5).prop_map(move |others| {
-        let new = |complete, lies, has| Giver { complete, has, lies, there: true, strikes: 0, lied: BTreeSet::new() };
+        let new = |complete, lies, has| Giver {
+            complete,
+            has,
+            lies,
+            there: true,
+            strikes: 0,
+            lied: BTreeSet::new(),
+            ever_lied: BTreeSet::new(),
+        };
         // One is whole and honest: without it nothing need ever end.
         let honest = new(true, false, vec![true; chunks as usize]);
         std::iter::once(honest).chain(others.into_iter().map(|(c, lies, has)| new(c, lies, has))).collect()

@@ -8,7 +8,7 @@
 mod sides;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
@@ -22,7 +22,7 @@ const SUBJECT: &str = "iroh-blobs 0.104.0";
 
 /// Measure iroh-blobs 0.104 between two processes on this machine, file store to file store, without relay
 #[derive(Parser, Debug)]
-#[command(name = "scripts/bench iroh", args_conflicts_with_subcommands = true)]
+#[command(bin_name = "scripts/bench iroh", args_conflicts_with_subcommands = true)]
 struct Args {
     #[command(subcommand)]
     side: Option<Side>,
@@ -52,12 +52,19 @@ enum Side {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn main() -> ExitCode {
     let args = Args::parse();
-    match &args.side {
+    let done = match &args.side {
         Some(Side::Provide { folder, size }) => sides::provide(folder, *size).await,
         Some(Side::Receive { folder, ticket, size }) => sides::receive(folder, ticket, *size).await,
         None => bench(&args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -11,8 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::exit::Failure;
 use super::{
     Cli, Command, Global, admin, bench, chat, child, gc, invite, parse, pin, plan, publish, roster, scrub,
-    transfers_watch, up,
-    view,
+    transfers_watch, up, view,
 };
 
 /// Fewer would let one blocked task stop a node.

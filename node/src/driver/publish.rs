@@ -58,7 +58,8 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
     }
     let base = base.filter(|_| wants_adapter);
     let path = PathBuf::from(&request.path);
-    let open = |path: PathBuf, base: Option<Base>| blocking(move || open_checked(path, wants_adapter, floor, base.as_ref()));
+    let open =
+        |path: PathBuf, base: Option<Base>| blocking(move || open_checked(path, wants_adapter, floor, base.as_ref()));
     let source = open(path.clone(), base.clone()).await?;
     let (name, options) = (source.name(), ImportOptions { link: request.link });
     let imported = match import(node, store.clone(), source, options.clone(), events).await {

@@ -114,6 +114,8 @@ impl Scrubber {
                 node.events.send(Event::Core(Input::Damaged(artifact, left.count()))).await;
                 true
             }
+            // Somebody else found it at the same moment and put it back.
+            Ok(Err(StoreError::Unknown(_))) => true,
             Ok(Err(error)) => {
                 tracing::error!(artifact = %artifact.short(), %error, "a damaged artifact cannot be repaired yet");
                 // The disk may have room again by then.

@@ -73,9 +73,11 @@ async fn scrub_now(node: &Node, request: v1::ScrubRequest, events: &Sender) -> R
         };
         let bytes = size(&artifact);
         let damaged = scrubber.damaged_chunks(artifact, tell).await;
+        // The background scrub may have found the damage first and put it back meanwhile.
+        let whole = scrubber.store.complete().contains(&artifact);
         let (state, reason) = match damaged.is_empty() {
-            true => ("sound", String::new()),
-            false => repair(node, &scrubber, artifact, &damaged).await,
+            true if whole => ("sound", String::new()),
+            _ => repair(node, &scrubber, artifact, &damaged).await,
         };
         entries.push(Entry { artifact: artifact.to_string(), name, bytes, damaged, state, reason });
     }
@@ -106,7 +108,7 @@ async fn wanted(node: &Node, scrubber: &Scrubber, what: &str) -> Result<Vec<Dige
 
 /// Puts the artifact back for repair and waits as long as the repair gets on.
 async fn repair(node: &Node, scrubber: &Scrubber, artifact: Digest, damaged: &[u32]) -> (&'static str, String) {
-    if !scrubber.put_back(node, artifact, damaged).await {
+    if !damaged.is_empty() && !scrubber.put_back(node, artifact, damaged).await {
         return ("damaged", "it cannot be put back for repair now; the node's log says why".to_owned());
     }
     let (mut seen, mut since) = (String::new(), Instant::now());

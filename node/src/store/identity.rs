@@ -315,7 +315,6 @@ impl StoredMembership {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -119,6 +119,12 @@ fn records() -> std::io::Result<()> {
 
 /// What members say to each other.
 fn messages() -> std::io::Result<()> {
+    said()?;
+    planned()?;
+    on_streams()
+}
+
+fn said() -> std::io::Result<()> {
     let domain = MemoryDomain {
         name: "ram".into(),
         kind: DomainKind::Ram,
@@ -151,8 +157,10 @@ fn messages() -> std::io::Result<()> {
     };
     let lease = Lease { coordinator: node(), epoch: 1, plan_revision: 2, resigns: false };
     save("gossip", "advert", &gossip::encode(&Gossip::Advert(Box::new(advert))))?;
-    save("gossip", "lease", &gossip::encode(&Gossip::Lease(lease)))?;
+    save("gossip", "lease", &gossip::encode(&Gossip::Lease(lease)))
+}
 
+fn planned() -> std::io::Result<()> {
     let replica = PlannedReplica {
         slot: slot(),
         node: node(),
@@ -176,8 +184,10 @@ fn messages() -> std::io::Result<()> {
         shortfalls: Vec::new(),
         refused: Vec::new(),
     };
-    save("plan", "one", &plan::to_proto(&sealed).encode_to_vec())?;
+    save("plan", "one", &plan::to_proto(&sealed).encode_to_vec())
+}
 
+fn on_streams() -> std::io::Result<()> {
     let request = v1::JoinRequest { ticket_id: vec![1; 16], nonce: vec![2; 32], name: "desk".into() };
     save("frames", "join", &request.encode_length_delimited_to_vec())?;
     let request = v1::ChunkRequest { artifact: vec![3; 32], chunk: 7 };

@@ -18,7 +18,8 @@ fn flip(path: &Path, offset: u64) {
 
 #[test]
 fn a_flipped_bit_is_found_repaired_and_meanwhile_nobody_gets_it() {
-    let mut federation = two(full("griffith"), full("desktop"));
+    // Without its own scrub, which would find the bit, too, and perhaps first.
+    let mut federation = two(full("griffith"), full("desktop").flag("--scrub-days", "0"));
     let artifact = publish_as(federation.node("griffith"), "UCM", "UCM", "1");
     wait_stored(federation.node("desktop"), &artifact);
     wait_published(federation.node("desktop"), "UCM", &artifact);

@@ -139,10 +139,7 @@ impl Machine {
     }
 
     fn take(&mut self, now: Time, input: Input, outbox: &mut Vec<Output>) {
-        if matches!(
-            input,
-            Input::Connected(_) | Input::DialFailed { .. } | Input::Gossip(Gossip::Advert(_)) | Input::Members(_)
-        ) {
+        if may_change_holders(&input) {
             self.transfers.holders_changed();
         }
         match input {
@@ -206,10 +203,6 @@ impl Machine {
                     outbox.push(Output::Begin(artifact));
                 }
             }
-            Input::Pins(pins) => {
-                self.pins = pins;
-                self.want();
-            }
             other => self.take_work(now, other),
         }
     }
@@ -217,6 +210,10 @@ impl Machine {
     /// Inputs about weights, replicas and requests.
     fn take_work(&mut self, now: Time, input: Input) {
         match input {
+            Input::Pins(pins) => {
+                self.pins = pins;
+                self.want();
+            }
             Input::Stored(artifact) => self.stored(now, artifact),
             Input::Dropped(artifact) => self.dropped(now, &artifact),
             Input::Damaged(artifact, sound) => self.found_damaged(now, artifact, sound),
@@ -368,4 +365,12 @@ impl Machine {
         self.planned = plan.stored_on(me).chain(self.residency.artifacts_wanted()).collect();
         self.want();
     }
+}
+
+/// May somebody else hold an artifact after this, or somebody no longer?
+fn may_change_holders(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::Connected(_) | Input::DialFailed { .. } | Input::Gossip(Gossip::Advert(_)) | Input::Members(_)
+    )
 }

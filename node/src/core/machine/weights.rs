@@ -54,7 +54,7 @@ impl Machine {
                     Output::Fetch { artifact, chunk, bytes, from }
                 }
                 transfer::Action::Cancel { artifact, chunk, from } => Output::Cancel { artifact, chunk, from },
-            transfer::Action::Finish { artifact } => Output::Finish(artifact),
+                transfer::Action::Finish { artifact } => Output::Finish(artifact),
             });
         }
     }

@@ -138,12 +138,7 @@ impl Residency {
         self.desired.iter().any(|desired| same_replica(desired, order))
     }
 
-    fn evict(
-        &mut self,
-        now: Time,
-        on_disk: &BTreeSet<Digest>,
-        in_flight: &BTreeMap<SlotName, u32>,
-    ) -> Vec<Action> {
+    fn evict(&mut self, now: Time, on_disk: &BTreeSet<Digest>, in_flight: &BTreeMap<SlotName, u32>) -> Vec<Action> {
         let desired = self.desired.clone();
         let mut actions = Vec::new();
         for (slot, held) in &mut self.actual {

@@ -57,11 +57,14 @@ impl Round<'_> {
             transfer.forgive(self.now);
         }
         let mut open = self.open_sources(transfer);
+        // Others fetch it too: what falls to them is asked of a whole holder one chunk at a time, for they ask for it soon.
+        let shared = transfer.sources.values().any(|source| source.used && !source.complete && !source.is_out());
         while self.budget > 0 && !transfer.free().is_empty() && !open.is_empty() {
             let emptiest = (0..open.len()).min_by_key(|&index| self.preference(&open[index]));
             let Some(index) = emptiest else { break };
             let node = open[index];
-            let chunk = transfer.sources.get(&node).and_then(|source| pick(transfer, source));
+            let steals = !shared || self.lanes.get(&node).is_none_or(|lane| lane.in_flight() == 0);
+            let chunk = transfer.sources.get(&node).and_then(|source| pick(transfer, source, steals));
             if let Some(chunk) = chunk {
                 self.ask(artifact, transfer, chunk, node);
             }
@@ -198,16 +201,16 @@ impl Round<'_> {
 
 /// The next chunk to ask `source` for: of those that fewest partial holders have, first the ones that fall to this node,
 /// then the others, from the end at which those that ask for them arrive last.
-fn pick(transfer: &Transfer, source: &Source) -> Option<u32> {
+fn pick(transfer: &Transfer, source: &Source, steals: bool) -> Option<u32> {
     let (free, mine, start) = (transfer.free(), transfer.mine(), transfer.start());
     transfer.rarity().levels().find_map(|level| match &source.have {
         Have::Unknown => None,
         Have::Chunks(has) if !source.complete => Search { within: &[free, level, has], without: None }.upwards(start),
-        Have::Chunks(has) => Search { within: &[free, level, has, mine], without: None }
-            .upwards(start)
-            .or_else(|| Search { within: &[free, level, has], without: Some(mine) }.downwards(start)),
+        Have::Chunks(has) => Search { within: &[free, level, has, mine], without: None }.upwards(start).or_else(|| {
+            Search { within: &[free, level, has], without: Some(mine) }.downwards(start).filter(|_| steals)
+        }),
         Have::All => Search { within: &[free, level, mine], without: None }
             .upwards(start)
-            .or_else(|| Search { within: &[free, level], without: Some(mine) }.downwards(start)),
+            .or_else(|| Search { within: &[free, level], without: Some(mine) }.downwards(start).filter(|_| steals)),
     })
 }

@@ -66,7 +66,7 @@ fn repairing_a_linked_file_leaves_the_owners_alone() {
     let sample = big();
     let path = ours.folder.path().join("owners.gguf");
     fs::write(&path, sample.bytes()).unwrap();
-    let imported = ours.try_import(&path, &ImportOptions { link: true, ..ImportOptions::default() }).unwrap();
+    let imported = ours.try_import(&path, &ImportOptions { link: true }).unwrap();
     let artifact = imported.manifest.artifact;
     assert_eq!(imported.placed_by, Placement::Linked);
     flip(&path, 5_000_000);
@@ -140,7 +140,9 @@ fn the_store_as_a_whole_stays_under_its_budget() {
     assert_eq!((store.used_bytes(), store.disk_free()), (used, 10), "what is under way has its room claimed");
     let path = theirs.folder.path().join("second.gguf");
     fs::write(&path, second.bytes()).unwrap();
-    let refusal = store.import(&Source::open(&path, None).unwrap(), &ImportOptions::default(), &keypair(), &mut |_, _| {}).unwrap_err();
+    let refusal = store
+        .import(&Source::open(&path, None).unwrap(), &ImportOptions::default(), &keypair(), &mut |_, _| {})
+        .unwrap_err();
     let ImportError::Store(StoreError::BudgetShort(short)) = &refusal else { panic!("{refusal}") };
     assert_eq!(
         (short.used_bytes, short.budget_bytes, short.short_bytes()),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fednode_tests::managers::{self, Known};
-use fednode_tests::{Federation, NodeSpec, Question};
+use fednode_tests::{Federation, NodeSpec, Question, until};
 use serde_json::Value;
 
 const PLAN_LIMIT: Duration = Duration::from_secs(60);
@@ -37,6 +37,12 @@ fn all_see_the_same_members(federation: &Federation) {
         let states = members.iter().map(|member| (text(&member["name"]), text(&member["state"])));
         (text(&state["federation"]), text(&state["coordinator"]["name"]), states.collect::<BTreeSet<_>>())
     };
+    // Two that joined through a third may still be on their way to each other when the plan is carried out.
+    let agreed = until("the same members everywhere", PLAN_LIMIT, || {
+        let views: Vec<_> = NAMES.iter().map(|name| view(name)).collect();
+        if views.windows(2).all(|pair| pair[0] == pair[1]) { Ok(()) } else { Err(format!("{views:?}")) }
+    });
+    agreed.expect("one view");
     let first = view(NAMES[0]);
     let alive: BTreeSet<_> = NAMES.iter().map(|name| ((*name).to_owned(), "alive".to_owned())).collect();
     assert_eq!(first.2, alive);

@@ -29,6 +29,9 @@ pub(super) struct TransfersArgs {
 }
 
 pub(super) async fn run(out: Out, data_dir: &Path, args: TransfersArgs) -> Result<(), Failure> {
+    if args.watch && out.json {
+        return Err(Failure::wrong_use("--watch draws for people and --json prints one document; give one of the two"));
+    }
     let (value, state) = admin::state(data_dir).await?;
     let bars = std::io::stdout().is_terminal();
     let live = !out.json && (args.watch || (bars && is_active(&state)));
@@ -52,9 +55,9 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: TransfersArgs) -> Resul
     }
 }
 
-/// Is something still to come?
+/// Is something still to come? What is paused may wait for a person.
 fn is_active(state: &State) -> bool {
-    state.transfers.iter().any(|transfer| transfer.state != "done")
+    state.transfers.iter().any(|transfer| transfer.state != "done" && transfer.state != "paused")
 }
 
 /// What went over the lines, and the limits.

@@ -66,14 +66,18 @@ fn a_source_that_sent_a_corrupt_chunk_repairs_itself() {
     let original = std::fs::read(managers::file("UAM")).expect("the published file");
     let rotten = file_of(federation.node("griffith"), &artifact);
     flip(&rotten, 250_000);
-    // A third machine fetches from both; whoever gets the rotten chunk says so to its source.
+    // A third machine gets the rotten chunk, for nobody else is there, and says so to its source.
+    federation.node_mut("desktop").kill9();
     federation.join(full("tower"), "griffith").expect("joined");
+    let refused = until("tower refusing a chunk", LIMIT, || {
+        let state = federation.node("tower").state().map_err(|error| error.to_string())?;
+        let corrupt = state["transfers"][0]["chunks_corrupt"].as_u64().filter(|&corrupt| corrupt > 0);
+        corrupt.ok_or_else(|| state["transfers"].to_string())
+    });
+    refused.expect("the rotten chunk is asked for");
+    federation.node_mut("desktop").up().expect("up again");
     wait_stored(federation.node("tower"), &artifact);
     assert_eq!(std::fs::read(file_of(federation.node("tower"), &artifact)).expect("stored"), original);
-    let tower = federation.node("tower").state().expect("state");
-    if tower["transfers"][0]["chunks_corrupt"] == 0 {
-        return; // by chance desktop sent that chunk
-    }
     let repaired = until("griffith repairing itself", LIMIT, || match std::fs::read(&rotten) {
         Ok(bytes) if bytes == original => Ok(()),
         Ok(_) => Err("still rotten".to_owned()),

@@ -102,9 +102,9 @@ fn rate_limits_hold_over_all_members_together() {
     let artifact = model::publish(federation.node("seed"), &model.path, "UCM").expect("published");
     pin(&federation, "two");
     wait_whole(&federation, "two", &artifact, &model);
-    // Generous: a machine that is busy with other things is only slower, and that is no fault of the limit.
-    let least = bytes / 20_000_000;
-    assert!(begin.elapsed().as_secs() + 1 >= least, "{bytes} bytes in {:?} at 20 MB/s", begin.elapsed());
+    // A machine that is busy with other things is only slower; without a limit it takes a small part of this.
+    let least_ms = u128::from(bytes / 20_000) - 300;
+    assert!(begin.elapsed().as_millis() >= least_ms, "{bytes} bytes in {:?} at 20 MB/s", begin.elapsed());
     let begin = Instant::now();
     federation.node_mut("one").up().expect("up");
     pin(&federation, "one");

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fednode::core::limits::REQUESTS_PER_REPLICA_MAX;
-use fednode::engine::make_model::{MakeModel, ModelDtype, make_model};
 use fednode::engine::{ChildEngine, Engine, EngineError, LoadSpec};
+use fednode::store::make_model::{MakeModel, ModelDtype, make_model};
 use fednode_proto::v1;
 use fednode_proto::v1::generate_event::Event;
 use futures::StreamExt as _;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::exit::Failure;
-use crate::engine::make_model::{MakeModel, make_model};
+use crate::store::make_model::{MakeModel, make_model};
 
 /// `fednode dev …`.
 #[derive(Args, Debug)]

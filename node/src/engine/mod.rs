@@ -4,9 +4,8 @@
 //! that a crash stays inside and unloading really returns the memory), and the child's own side (`run_child`, the
 //! hidden subcommand `fednode engine`). What it is not: it chooses no replica, verifies no file (the node did) and
 //! knows no network. Files: `supervise` and `child_process` are the node's side; `child`, `model` and `reply` the
-//! child's; `llama` is the only `unsafe` of this crate; `template` and `text` are pure; `make_model` writes test models.
+//! child's; `llama` is the only `unsafe` of this crate; `template` and `text` are pure.
 
-pub mod make_model;
 pub mod template;
 
 mod child;

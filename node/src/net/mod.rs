@@ -290,12 +290,12 @@ fn std_duration(duration: crate::core::types::Duration) -> std::time::Duration {
 #[cfg(fuzzing)]
 pub(crate) async fn fuzz_frames(bytes: &[u8]) {
     use fednode_proto::v1;
-    let bound = crate::core::limits::JOIN_MESSAGE_BYTES_MAX;
+    let bound = limits::JOIN_MESSAGE_BYTES_MAX;
     let _ = frame::read::<v1::JoinRequest, _>(&mut &bytes[..], bound).await;
     let _ = frame::read::<v1::JoinChallenge, _>(&mut &bytes[..], bound).await;
     let _ = frame::read::<v1::JoinProof, _>(&mut &bytes[..], bound).await;
     let _ = frame::read::<v1::JoinReply, _>(&mut &bytes[..], bound).await;
-    let header = crate::core::limits::CHUNK_HEADER_BYTES_MAX;
+    let header = limits::CHUNK_HEADER_BYTES_MAX;
     let _ = frame::read::<v1::ChunkRequest, _>(&mut &bytes[..], header).await;
     let _ = frame::read::<v1::ChunkReply, _>(&mut &bytes[..], header).await;
 }

@@ -18,6 +18,7 @@ pub mod identity;
 pub mod import;
 pub mod keeping;
 mod linked;
+pub mod make_model;
 pub mod meta;
 mod partial;
 pub mod pins;

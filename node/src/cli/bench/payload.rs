@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::cli::exit::Failure;
-use crate::engine::make_model::{MakeModel, ModelDtype, make_model};
+use crate::store::make_model::{MakeModel, ModelDtype, make_model};
 
 /// Width, feed-forward width and vocabulary of a family of models.
 struct Family {

@@ -65,6 +65,13 @@ pub struct Dtype {
 }
 
 impl Dtype {
+    /// IEEE single.
+    pub const F32: Dtype = Dtype { row: &TYPES[0] };
+    /// IEEE half.
+    pub const F16: Dtype = Dtype { row: &TYPES[1] };
+    /// Blocks of 32 signed bytes and a scale.
+    pub const Q8_0: Dtype = Dtype { row: &TYPES[6] };
+
     /// The type that files call `number`.
     pub fn from_number(number: u32) -> Option<Dtype> {
         TYPES.iter().find(|row| row.0 == number).map(|row| Dtype { row })
@@ -75,14 +82,14 @@ impl Dtype {
         self.row.0
     }
 
-    /// The type called `name`.
-    pub fn from_name(name: &str) -> Option<Dtype> {
-        TYPES.iter().find(|row| row.1 == name).map(|row| Dtype { row })
-    }
-
     /// Such as `F16` or `Q4_K`.
     pub fn name(self) -> &'static str {
         self.row.1
+    }
+
+    /// What whole blocks of `elements` take, if that can be said in 64 bits.
+    pub(super) fn bytes_of(self, elements: u64) -> Option<u64> {
+        (elements / self.row.2).checked_mul(self.row.3)
     }
 
     /// Bits per element, times 1024, so that types compare exactly.
@@ -172,12 +179,11 @@ fn read_entry<R: Read>(header: &mut HeaderReader<R>) -> Result<Tensor, GgufError
     let number = header.u32(what)?;
     let dtype = Dtype::from_number(number)
         .ok_or_else(|| bad(format!("its type {number} is not known; convert the model to F16 with current tools")))?;
-    let (_, type_name, block, block_bytes) = *dtype.row;
+    let (_, type_name, block, _) = *dtype.row;
     if !dims[0].is_multiple_of(block) {
         return Err(bad(format!("rows of {} do not divide into {type_name} blocks of {block}", dims[0])));
     }
-    let bytes = (elements / block).checked_mul(block_bytes);
-    let bytes = bytes.ok_or_else(|| bad("its size overflows".to_owned()))?;
+    let bytes = dtype.bytes_of(elements).ok_or_else(|| bad("its size overflows".to_owned()))?;
     let offset = header.u64(what)?;
     Ok(Tensor { name, dims, dtype, offset, bytes })
 }

@@ -1,5 +1,5 @@
 //! The little of GGUF v3 that writing needs: metadata, tensor table, alignment. What it writes is read back by `parse`
-//! before it is used. Called by `huggingface`.
+//! before it is used. Called by `huggingface` and `make_model`.
 
 use crate::store::gguf::table::Dtype;
 
@@ -25,6 +25,19 @@ pub struct NewTensor {
     pub dtype: Dtype,
     /// How many bytes it has, without padding.
     pub bytes: u64,
+}
+
+impl NewTensor {
+    /// Of dimensions that were checked: their product, and the bytes it takes, are far from overflow.
+    pub fn new(name: String, dims: Vec<u64>, dtype: Dtype) -> NewTensor {
+        let bytes = dtype.bytes_of(dims.iter().product()).unwrap_or(u64::MAX);
+        NewTensor { name, dims, dtype, bytes }
+    }
+
+    /// How many elements it has.
+    pub fn elements(&self) -> u64 {
+        self.dims.iter().product()
+    }
 }
 
 /// The metadata, encoded as it is added.

@@ -56,23 +56,20 @@ impl Planned {
         found: Found,
         widen: bool,
     ) -> Result<Planned, HuggingFaceError> {
-        let to_name = match found.dtype {
-            Dtype::F32 => "F32",
-            Dtype::F16 | Dtype::Bf16 if shape.len() < 2 => "F32",
-            Dtype::Bf16 if widen => "F32",
-            Dtype::F16 | Dtype::Bf16 => "F16",
+        let dtype = match found.dtype {
+            Dtype::F32 => table::Dtype::F32,
+            Dtype::F16 | Dtype::Bf16 if shape.len() < 2 => table::Dtype::F32,
+            Dtype::Bf16 if widen => table::Dtype::F32,
+            Dtype::F16 | Dtype::Bf16 => table::Dtype::F16,
             other => return Err(unsupported(format!("tensor {name} of type {}", other.name()))),
         };
-        let dtype = table::Dtype::from_name(to_name).ok_or_else(|| unsupported(to_name))?;
-        let width = if to_name == "F32" { 4 } else { 2 };
-        let elements: u64 = shape.iter().product(); // the source has as many, and its size was checked
-        let dims = shape.iter().rev().copied().collect();
-        Ok(Planned { to: NewTensor { name: to, dims, dtype, bytes: elements * width }, name, found, rows })
+        let dims = shape.iter().rev().copied().collect(); // the source has as many, and its size was checked
+        Ok(Planned { to: NewTensor::new(to, dims, dtype), name, found, rows })
     }
 
     /// Does it become a matrix of F16?
     pub(super) fn is_half_matrix(&self) -> bool {
-        self.to.dims.len() > 1 && self.to.dtype.name() == "F16"
+        self.to.dims.len() > 1 && self.to.dtype == table::Dtype::F16
     }
 
     fn width(&self) -> u64 {

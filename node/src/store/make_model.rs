@@ -4,14 +4,14 @@
 //! The file is GGUF v3 with the llama architecture, a byte-level gpt2 vocabulary and a plain chat template. It is
 //! written in one pass with memory bounded by one buffer, so that 13 GB can be made on any machine.
 
-mod gguf;
 mod weights;
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use self::gguf::{Dtype, Header, TensorInfo};
+use crate::store::gguf::table::Dtype;
+use crate::store::gguf::write::{ALIGNMENT, NewTensor, Writer};
 
 /// The special tokens, in the order of their ids.
 const SPECIAL: [&str; 5] = ["<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>"];
@@ -108,8 +108,8 @@ pub fn make_model(make: &MakeModel) -> Result<MadeModel, MakeModelError> {
         .map(|file_bytes| MadeModel {
             path: make.out.clone(),
             file_bytes,
-            weights_bytes: tensors.iter().map(TensorInfo::bytes).sum(),
-            parameters: tensors.iter().map(TensorInfo::elements).sum(),
+            weights_bytes: tensors.iter().map(|tensor| tensor.bytes).sum(),
+            parameters: tensors.iter().map(NewTensor::elements).sum(),
         })
         .map_err(|source| MakeModelError::Write { path: make.out.clone(), source })
 }
@@ -144,7 +144,7 @@ fn check(make: &MakeModel) -> Result<(), MakeModelError> {
 }
 
 /// The tensor table in file order; dimensions as GGUF has them, the row's length first.
-fn tensors(make: &MakeModel) -> Vec<TensorInfo> {
+fn tensors(make: &MakeModel) -> Vec<NewTensor> {
     let dtype = match make.dtype {
         ModelDtype::F16 => Dtype::F16,
         ModelDtype::F32 => Dtype::F32,
@@ -152,8 +152,8 @@ fn tensors(make: &MakeModel) -> Vec<TensorInfo> {
     };
     let [hidden, ffn, vocab] = [make.hidden, make.ffn, make.vocab].map(u64::from);
     let kv = u64::from(make.kv_heads() * make.head_dim());
-    let norm = |name: String| TensorInfo { name, dimensions: vec![hidden], dtype: Dtype::F32 };
-    let matrix = |name: String, row: u64, rows: u64| TensorInfo { name, dimensions: vec![row, rows], dtype };
+    let norm = |name: String| NewTensor::new(name, vec![hidden], Dtype::F32);
+    let matrix = |name: String, row: u64, rows: u64| NewTensor::new(name, vec![row, rows], dtype);
     let mut tensors = vec![matrix("token_embd.weight".to_owned(), hidden, vocab)];
     for layer in 0..make.layers {
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
@@ -174,8 +174,8 @@ fn tensors(make: &MakeModel) -> Vec<TensorInfo> {
     tensors
 }
 
-fn header(make: &MakeModel) -> Header {
-    let mut header = Header::default();
+fn header(make: &MakeModel) -> Writer {
+    let mut header = Writer::default();
     // llama.cpp's numbers for "mostly F16" and its kin.
     let file_type = match make.dtype {
         ModelDtype::F32 => 0,
@@ -201,7 +201,7 @@ fn header(make: &MakeModel) -> Header {
     header.texts("tokenizer.ggml.tokens", &tokens);
     header.signed_numbers("tokenizer.ggml.token_type", &kinds);
     // No merges: every byte stays a token of its own.
-    header.texts("tokenizer.ggml.merges", &[]);
+    header.texts::<&str>("tokenizer.ggml.merges", &[]);
     header.number("tokenizer.ggml.bos_token_id", 0);
     header.number("tokenizer.ggml.eos_token_id", 1);
     header.flag("tokenizer.ggml.add_bos_token", false);
@@ -231,12 +231,16 @@ fn gpt2_letter(byte: u8) -> char {
     char::from_u32(0x100 + before).expect("at most 256 letters from U+0100 on, all assigned")
 }
 
-fn write(make: &MakeModel, tensors: &[TensorInfo], path: &Path) -> std::io::Result<u64> {
+fn write(make: &MakeModel, tensors: &[NewTensor], path: &Path) -> std::io::Result<u64> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let mut written = header(make).write(tensors, &mut file)?;
+    let header = header(make).header(tensors);
+    file.write_all(&header)?;
+    let mut written = header.len() as u64;
     for tensor in tensors {
         written += weights::write(make.seed, tensor, &mut file)?;
-        written += gguf::pad(written, &mut file)?;
+        let padding = written.next_multiple_of(ALIGNMENT) - written;
+        file.write_all(&[0; ALIGNMENT as usize][..padding as usize])?;
+        written += padding;
     }
     file.flush()?;
     file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_data()?;

@@ -7,7 +7,8 @@
 
 use std::io::Write;
 
-use super::gguf::{Dtype, TensorInfo};
+use crate::core::artifact::Precision;
+use crate::store::gguf::write::NewTensor;
 
 /// Made and written at a time; bounds the memory. A multiple of the 32 of a Q8_0 block.
 const BATCH: u64 = 1 << 16;
@@ -31,14 +32,14 @@ impl SplitMix {
 
 /// Writes the tensor's weights; returns how many bytes they are. Norms are ones; matrices keep the size of what they
 /// multiply, so that hidden states and logits stay of order one however deep the model is.
-pub(super) fn write(seed: u64, tensor: &TensorInfo, to: &mut impl Write) -> std::io::Result<u64> {
-    if tensor.dimensions.len() == 1 {
+pub(super) fn write(seed: u64, tensor: &NewTensor, to: &mut impl Write) -> std::io::Result<u64> {
+    if tensor.dims.len() == 1 {
         for _ in 0..tensor.elements() {
             to.write_all(&1f32.to_le_bytes())?;
         }
-        return Ok(tensor.bytes());
+        return Ok(tensor.bytes);
     }
-    let exponent = exponent_for(tensor.dimensions[0]);
+    let exponent = exponent_for(tensor.dims[0]);
     let mut random = SplitMix(seed ^ hash(&tensor.name));
     let mut left = tensor.elements();
     while left > 0 {
@@ -49,14 +50,14 @@ pub(super) fn write(seed: u64, tensor: &TensorInfo, to: &mut impl Write) -> std:
             halves.extend_from_slice(&four.to_le_bytes());
         }
         halves.truncate(2 * count as usize);
-        match tensor.dtype {
-            Dtype::F16 => to.write_all(&halves)?,
-            Dtype::F32 => to.write_all(&Vec::from_iter(values(&halves).flat_map(f32::to_le_bytes)))?,
-            Dtype::Q8_0 => to.write_all(&q8_0(&Vec::from_iter(values(&halves))))?,
+        match tensor.dtype.precision() {
+            Precision::F16 => to.write_all(&halves)?,
+            Precision::F32 => to.write_all(&Vec::from_iter(values(&halves).flat_map(f32::to_le_bytes)))?,
+            _ => to.write_all(&q8_0(&Vec::from_iter(values(&halves))))?,
         }
         left -= count;
     }
-    Ok(tensor.bytes())
+    Ok(tensor.bytes)
 }
 
 /// The lowest of the four exponents, as stored, that makes rows of `row` weights have a length near one.
@@ -109,6 +110,7 @@ pub(super) fn f16_bits(value: f32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::gguf::table::Dtype;
 
     #[test]
     fn half_precision_is_rounded_to_the_nearest() {
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn rows_have_a_length_near_one() {
         for row in [32u64, 64, 768, 4096, 11008, 28672] {
-            let tensor = TensorInfo { name: "x".to_owned(), dimensions: vec![row, 64], dtype: Dtype::F32 };
+            let tensor = NewTensor::new("x".to_owned(), vec![row, 64], Dtype::F32);
             let mut bytes = Vec::new();
             assert_eq!(write(1, &tensor, &mut bytes).unwrap(), row * 64 * 4);
             let squares = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).powi(2));
@@ -139,7 +141,7 @@ mod tests {
     #[test]
     fn halves_and_singles_hold_the_same_weights() {
         let of = |dtype| {
-            let tensor = TensorInfo { name: "x".to_owned(), dimensions: vec![64, 3], dtype };
+            let tensor = NewTensor::new("x".to_owned(), vec![64, 3], dtype);
             let mut bytes = Vec::new();
             write(5, &tensor, &mut bytes).unwrap();
             bytes

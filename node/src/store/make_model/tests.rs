@@ -65,7 +65,7 @@ fn the_reference_manager_has_the_stated_parameters() {
         vocab: 32256,
         ..tiny(Path::new("unwritten"), ModelDtype::F16)
     };
-    let parameters: u64 = tensors(&make).iter().map(TensorInfo::elements).sum();
+    let parameters: u64 = tensors(&make).iter().map(NewTensor::elements).sum();
     assert_eq!(parameters, 6_740_512_768);
 }
 

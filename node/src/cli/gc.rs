@@ -5,7 +5,6 @@ use std::path::Path;
 
 use clap::Args;
 use fednode_proto::v1;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::admin;
@@ -13,6 +12,7 @@ use super::exit::Failure;
 use super::run::Out;
 use super::table::table;
 use super::view::short;
+use crate::core::reports::{GcEntry, GcReport};
 use crate::core::types::{Digest, human_bytes};
 
 /// `fednode gc`.
@@ -31,28 +31,6 @@ fn artifact(text: &str) -> Result<Digest, String> {
         .map_err(|_| "expected an artifact's 64 hexadecimal digits, as `fednode gc --json` shows them".to_owned())
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Report {
-    used_bytes: u64,
-    budget_bytes: Option<u64>,
-    delete: Vec<Entry>,
-    keep: Vec<Entry>,
-    would_free_bytes: u64,
-    deleted: Vec<Entry>,
-    freed_bytes: u64,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Entry {
-    artifact: String,
-    name: String,
-    bytes: u64,
-    why: String,
-    holders: Vec<String>,
-}
-
 pub(super) async fn run(out: Out, data_dir: &Path, args: GcArgs) -> Result<(), Failure> {
     let (explained, report) = ask(data_dir, &args, args.yes).await?;
     if args.yes || report.delete.is_empty() || out.json || !confirmed(out, &report) {
@@ -64,7 +42,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: GcArgs) -> Result<(), F
     Ok(())
 }
 
-async fn ask(data_dir: &Path, args: &GcArgs, yes: bool) -> Result<(Value, Report), Failure> {
+async fn ask(data_dir: &Path, args: &GcArgs, yes: bool) -> Result<(Value, GcReport), Failure> {
     let forget = args.forget.iter().map(ToString::to_string).collect();
     let reply = admin::connect(data_dir).await?.gc(v1::GcRequest { yes, forget }).await?.into_inner();
     let document = admin::json_document(&reply.json)?;
@@ -73,7 +51,7 @@ async fn ask(data_dir: &Path, args: &GcArgs, yes: bool) -> Result<(Value, Report
 }
 
 /// Asks at a terminal; without one nobody can have said yes.
-fn confirmed(out: Out, report: &Report) -> bool {
+fn confirmed(out: Out, report: &GcReport) -> bool {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         return false;
     }
@@ -85,7 +63,7 @@ fn confirmed(out: Out, report: &Report) -> bool {
     read.is_ok() && matches!(line.trim(), "y" | "yes")
 }
 
-fn explain(report: &Report, hint: bool) -> String {
+fn explain(report: &GcReport, hint: bool) -> String {
     let mut out = used(report);
     if !report.delete.is_empty() {
         out.push_str(&format!("\nmay go, {} in all:\n", human_bytes(report.would_free_bytes)));
@@ -103,7 +81,7 @@ fn explain(report: &Report, hint: bool) -> String {
     out
 }
 
-fn done(report: &Report) -> String {
+fn done(report: &GcReport) -> String {
     let mut out = String::new();
     if !report.deleted.is_empty() {
         out.push_str("deleted:\n");
@@ -119,7 +97,7 @@ fn done(report: &Report) -> String {
     out
 }
 
-fn used(report: &Report) -> String {
+fn used(report: &GcReport) -> String {
     let used = human_bytes(report.used_bytes);
     match report.budget_bytes {
         Some(budget) => format!("stored: {used} of a budget of {}\n", human_bytes(budget)),
@@ -127,8 +105,8 @@ fn used(report: &Report) -> String {
     }
 }
 
-fn rows(entries: &[Entry], holders: &str) -> String {
-    let row = |entry: &Entry| {
+fn rows(entries: &[GcEntry], holders: &str) -> String {
+    let row = |entry: &GcEntry| {
         let mut row =
             vec![short(&entry.artifact).to_owned(), entry.name.clone(), human_bytes(entry.bytes), entry.why.clone()];
         if !holders.is_empty() {
@@ -148,20 +126,20 @@ mod tests {
 
     #[test]
     fn what_goes_and_what_stays_is_said_with_its_reason() {
-        let entry = |n: u8, why: &str, holders: &[&str]| Entry {
+        let entry = |n: u8, why: &str, holders: &[&str]| GcEntry {
             artifact: format!("{n:02x}").repeat(32),
             name: "manager 1".to_owned(),
             bytes: 3 << 30,
             why: why.to_owned(),
             holders: holders.iter().map(|&name| name.to_owned()).collect(),
         };
-        let report = Report {
+        let report = GcReport {
             used_bytes: 6 << 30,
             budget_bytes: Some(8 << 30),
             delete: vec![entry(1, "no slot names it any more", &["griffith"])],
             keep: vec![entry(2, "pinned on this node", &[])],
             would_free_bytes: 3 << 30,
-            ..Report::default()
+            ..GcReport::default()
         };
         let text = explain(&report, true);
         for expect in
@@ -169,7 +147,7 @@ mod tests {
         {
             assert!(text.contains(expect), "{text}");
         }
-        let nothing = explain(&Report::default(), true);
+        let nothing = explain(&GcReport::default(), true);
         assert!(nothing.ends_with("nothing may go\n"), "{nothing}");
     }
 }

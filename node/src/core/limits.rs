@@ -112,11 +112,11 @@ pub const NET_EVENTS_MAX: usize = 256;
 pub const NET_EVENTS_HELD_MAX: usize = 4096;
 /// Each step of joining.
 pub const JOIN_STEP: Duration = Duration::from_secs(10);
-/// One chunk, from when it is its turn to its last byte: 4 MiB over a line of little more than a megabit.
+/// Each step of a chunk (the answer to its request, every `CHUNK_PIECE_BYTES` of it): 1 MiB over a third of a megabit.
 pub const CHUNK_WAIT: Duration = Duration::from_secs(30);
 /// Read from the disk and handed to the connection at once: the processor's cache still holds it when it is encrypted.
 pub const CHUNK_PIECE_BYTES: usize = 1 << 20;
-/// The lowest rate limit that may be set: a chunk comes in half of `CHUNK_WAIT`.
+/// The lowest rate limit that may be set: a whole chunk still comes in half of `CHUNK_WAIT`.
 pub const RATE_LIMIT_MIN: u64 = 256 << 10;
 /// Chunks read and sent at once: bounds a sender's memory to 32 × 1 MiB beside the windows; more answer Busy.
 pub const CHUNKS_SERVED_MAX: usize = 32;

@@ -10,6 +10,7 @@ pub mod machine;
 pub mod membership;
 pub mod pins;
 pub mod placement;
+pub mod reports;
 pub mod residency;
 pub mod roster;
 pub mod route;

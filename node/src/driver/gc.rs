@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use fednode_proto::v1;
-use serde::Serialize;
 use tonic::Status;
 
 use crate::core::keeping::{Decision, Deletion, Kept, Need, Why, decide};
 use crate::core::machine::Input;
+use crate::core::reports::{GcEntry, GcReport};
 use crate::core::types::{Digest, NodeId, human_bytes};
 use crate::driver::event_loop::Event;
 use crate::driver::keeping::{Granted, Keeper};
@@ -20,33 +20,6 @@ const BUDGET_PERIOD: Duration = Duration::from_secs(5);
 
 /// After a collection that freed too little.
 const VAIN_REST: Duration = Duration::from_secs(60);
-
-/// What `fednode gc` prints.
-#[derive(Serialize)]
-struct Report {
-    used_bytes: u64,
-    budget_bytes: Option<u64>,
-    /// What may go, in order.
-    delete: Vec<Entry>,
-    /// What stays.
-    keep: Vec<Entry>,
-    /// What all of `delete` takes.
-    would_free_bytes: u64,
-    /// Empty unless it was carried out.
-    deleted: Vec<Entry>,
-    freed_bytes: u64,
-    carried_out: bool,
-}
-
-#[derive(Clone, Serialize)]
-struct Entry {
-    artifact: String,
-    name: String,
-    bytes: u64,
-    why: String,
-    /// Members that could hold it instead, or the one that does.
-    holders: Vec<String>,
-}
 
 /// Explains, and with `yes` carries out, a collection of everything that may go.
 pub(super) async fn gc(node: &Node, request: v1::GcRequest) -> Result<Vec<u8>, Status> {
@@ -60,7 +33,7 @@ pub(super) async fn gc(node: &Node, request: v1::GcRequest) -> Result<Vec<u8>, S
     let snapshot = keeper.snapshot(node, forget.clone()).await.ok_or_else(ended)?;
     let decision = decide(&snapshot, Need::All);
     let name = Names { node, keeper: &keeper };
-    let mut report = Report {
+    let mut report = GcReport {
         used_bytes: keeper.store.used_bytes(),
         budget_bytes: keeper.store.budget_bytes(),
         would_free_bytes: decision.bytes(),
@@ -95,22 +68,22 @@ impl Names<'_> {
         })
     }
 
-    fn entry(&self, artifact: &Digest, bytes: u64, why: String, holders: &[NodeId]) -> Entry {
+    fn entry(&self, artifact: &Digest, bytes: u64, why: String, holders: &[NodeId]) -> GcEntry {
         let holders = holders.iter().map(|node| self.member(node)).collect();
-        Entry { artifact: artifact.to_string(), name: self.artifact(artifact), bytes, why, holders }
+        GcEntry { artifact: artifact.to_string(), name: self.artifact(artifact), bytes, why, holders }
     }
 
-    fn deletion(&self, deletion: &Deletion, holders: &[NodeId]) -> Entry {
+    fn deletion(&self, deletion: &Deletion, holders: &[NodeId]) -> GcEntry {
         self.entry(&deletion.artifact, deletion.bytes, deletion.why.as_str().to_owned(), holders)
     }
 
-    fn kept(&self, kept: &Kept) -> Entry {
+    fn kept(&self, kept: &Kept) -> GcEntry {
         self.entry(&kept.artifact, kept.bytes, kept.why.sentence(|node| self.member(node)), &[])
     }
 }
 
 /// Deletes in order. What nobody promises to hold stays, with the reason.
-async fn carry_out(node: &Node, keeper: &Keeper, decision: Decision, forget: &BTreeSet<Digest>, report: &mut Report) {
+async fn carry_out(node: &Node, keeper: &Keeper, decision: Decision, forget: &BTreeSet<Digest>, report: &mut GcReport) {
     let names = Names { node, keeper };
     for deletion in decision.delete {
         let mut entry = names.deletion(&deletion, &[]); // named while its manifest is here
@@ -125,7 +98,7 @@ async fn carry_out(node: &Node, keeper: &Keeper, decision: Decision, forget: &BT
             }
             Err(why) => {
                 tracing::info!(artifact = %deletion.artifact.short(), name = entry.name, why, "not deleted");
-                report.keep.push(Entry { why, ..entry });
+                report.keep.push(GcEntry { why, ..entry });
             }
         }
     }

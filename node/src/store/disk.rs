@@ -43,6 +43,26 @@ pub fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
+/// A new file at `placed`, as long as `source` and sharing its blocks until one of the two is written to; `None`, and nothing
+/// left there, where the file system cannot.
+#[cfg(target_os = "linux")]
+pub fn reflink(source: &File, placed: &Path) -> Option<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut new = std::fs::OpenOptions::new();
+    let file = new.read(true).write(true).create_new(true).mode(0o600).open(placed).ok()?;
+    if rustix::fs::ioctl_ficlone(&file, source).is_err() {
+        // The copy that follows makes its own.
+        let _ = std::fs::remove_file(placed);
+        return None;
+    }
+    Some(file)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn reflink(_source: &File, _placed: &Path) -> Option<File> {
+    None
+}
+
 /// Would claiming cost as much as writing? In memory there are no blocks to mark as claimed, only pages to fill with zeros;
 /// a full one then shows when it is full, as ENOSPC, and pauses the transfer.
 #[cfg(target_os = "linux")]

@@ -25,7 +25,9 @@ use crate::store::gguf::{self, FileTable};
 use crate::store::import::share::Shared;
 use crate::store::source::{Origin, Source, SourceError};
 use crate::store::weightfile::WeightFile;
-use crate::store::{FILES_FOLDER, Held, MANIFEST_FILE, PARTIAL_FOLDER, Store, linked, move_folder, partial, place};
+use crate::store::{
+    FILES_FOLDER, Held, MANIFEST_FILE, PARTIAL_FOLDER, Store, disk, linked, move_folder, partial, place,
+};
 use crate::wire::WireError;
 use crate::wire::manifest::{self, VerifiedManifest};
 
@@ -315,7 +317,7 @@ impl Import<'_> {
     /// The staged files, sharing all blocks of the owner's; `None` where the file system cannot.
     fn reflink(&self) -> Option<Vec<File>> {
         let clone = |file: &crate::store::source::SourceFile| match &file.bytes {
-            Origin::File(source) => share::reflink(source, &self.staged(&file.name)),
+            Origin::File(source) => disk::reflink(source, &self.staged(&file.name)),
             Origin::Converted(_) => None,
         };
         let clones: Vec<File> = self.source.files.iter().map_while(clone).collect();

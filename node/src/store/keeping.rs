@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -237,7 +237,7 @@ impl Store {
         let staging = self.staging()?;
         let fresh = staging.path().join("file");
         let source = File::open(&path).ok();
-        let shared = source.as_ref().is_some_and(|source| reflink(source, &fresh));
+        let shared = source.as_ref().is_some_and(|source| disk::reflink(source, &fresh).is_some());
         if !shared {
             self.check_disk(file.bytes)?;
             copy_sound(source.as_ref(), &fresh, file, first, bad).map_err(|e| StoreError::io("copy", &path, e))?;
@@ -245,26 +245,6 @@ impl Store {
         let placed = File::open(&fresh).and_then(|file| file.sync_all()).and_then(|()| fs::rename(&fresh, &path));
         placed.and_then(|()| path.parent().map_or(Ok(()), sync_folder)).map_err(|e| StoreError::io("replace", &path, e))
     }
-}
-
-/// A file at `fresh` that shares the blocks of `source` until one of them is written to.
-#[cfg(target_os = "linux")]
-fn reflink(source: &File, fresh: &Path) -> bool {
-    let file = fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(fresh);
-    let shared = file.is_ok_and(|file| {
-        let length = source.metadata().map(|metadata| metadata.len());
-        rustix::fs::ioctl_ficlone(&file, source).is_ok() && length.is_ok_and(|length| file.set_len(length).is_ok())
-    });
-    if !shared {
-        // The copy makes its own.
-        let _ = fs::remove_file(fresh);
-    }
-    shared
-}
-
-#[cfg(not(target_os = "linux"))]
-fn reflink(_source: &File, _fresh: &Path) -> bool {
-    false
 }
 
 /// Copies the chunks that are not in `bad` to a new file at `fresh`; those that cannot be read join `bad`.

@@ -1,9 +1,8 @@
-//! One file under two names, or two files with the same blocks: what the file system offers instead of a copy. Called by
-//! `import`.
+//! One file under two names: what the file system offers instead of a copy, beside shared blocks. Called by `import`.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Files that the store and their owner have in common. Writing to one would change an artifact, so they are made read-only
@@ -54,18 +53,6 @@ impl Drop for Shared {
             let _ = file.set_permissions(permissions);
         }
     }
-}
-
-/// A file at `placed` that shares all blocks of `source`; `None` where the file system cannot.
-#[cfg(target_os = "linux")]
-pub(super) fn reflink(source: &File, placed: &Path) -> Option<File> {
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(placed).ok()?;
-    rustix::fs::ioctl_ficlone(&file, source).ok().map(|()| file)
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn reflink(_source: &File, _placed: &Path) -> Option<File> {
-    None
 }
 
 /// Links the open file itself, not whatever its path now leads to.

@@ -17,8 +17,13 @@ const PROMISE_BYTES: usize = 32 + 32 + 8;
 /// The promises kept in `folder`. A damaged file is an error: a promise may not be forgotten in silence.
 pub fn read(folder: &Path) -> io::Result<Vec<Promise>> {
     let Some(bytes) = read_small(&folder.join(FILE))? else { return Ok(Vec::new()) };
+    decode(&bytes)
+}
+
+/// The promises in a file of them.
+pub(super) fn decode(file: &[u8]) -> io::Result<Vec<Promise>> {
     let damaged = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-    let body = framed::unwrap(RECORD_VERSION, &bytes).map_err(|error| damaged(error.to_string()))?;
+    let body = framed::unwrap(RECORD_VERSION, file).map_err(|error| damaged(error.to_string()))?;
     let (promises, rest) = body.as_chunks::<PROMISE_BYTES>();
     if !rest.is_empty() {
         return Err(damaged("it does not end with a whole promise".to_owned()));
@@ -28,13 +33,18 @@ pub fn read(folder: &Path) -> io::Result<Vec<Promise>> {
 
 /// Keeps `promises`, durably.
 pub fn write(folder: &Path, promises: impl Iterator<Item = Promise>) -> io::Result<()> {
+    write_atomic(&folder.join(FILE), &encode(promises))
+}
+
+/// The whole file.
+pub(super) fn encode(promises: impl Iterator<Item = Promise>) -> Vec<u8> {
     let mut body = Vec::new();
     for promise in promises {
         body.extend_from_slice(&promise.artifact.0);
         body.extend_from_slice(&promise.to.0);
         body.extend_from_slice(&promise.until_unix_s.to_le_bytes());
     }
-    write_atomic(&folder.join(FILE), &framed::wrap(RECORD_VERSION, &body))
+    framed::wrap(RECORD_VERSION, &body)
 }
 
 fn promise(bytes: &[u8; PROMISE_BYTES]) -> Promise {

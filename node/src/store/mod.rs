@@ -373,6 +373,10 @@ pub(crate) fn fuzz_stored(bytes: &[u8]) {
         let _ = framed::unwrap(version, bytes);
     }
     assert_eq!(framed::unwrap(1, &framed::wrap(1, bytes)), Ok(bytes));
+    let wrapped = framed::wrap(1, bytes);
+    if let Ok(promises) = holds::decode(&wrapped) {
+        assert_eq!(holds::encode(promises.into_iter()), wrapped);
+    }
     let stored = <identity::StoredMembership as prost::Message>::decode(bytes);
     let _ = stored.map(identity::StoredMembership::into_membership);
 }

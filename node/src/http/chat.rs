@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::access::Caller;
 use super::answer::{self, Answer};
 use super::chat_request::{self, ChatRequest};
 use super::{ApiError, Backend, Edge, Generation};
@@ -32,10 +33,13 @@ type Pending = Pin<Box<dyn Future<Output = Result<Generation, ApiError>> + Send>
 /// The handler.
 pub(super) async fn completions<B: Backend>(
     State(edge): State<Edge<B>>,
-    body: Result<Bytes, BytesRejection>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let request = chat_request::parse(&body.map_err(unreadable)?)?;
+    let body = timeout(edge.patience.body, Bytes::from_request(request, &())).await;
+    let request = chat_request::parse(&body.map_err(|_| late())?.map_err(unreadable)?)?;
     let ChatRequest { model, stream, include_usage, generate } = request;
+    caller.check_slot(&generate.slot)?;
     let backend = edge.backend.clone();
     let slot = generate.slot.clone();
     let mut pending: Pending = Box::pin(async move { backend.generate(generate).await });
@@ -58,6 +62,12 @@ fn unreadable(rejection: BytesRejection) -> ApiError {
         return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message);
     }
     ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", "the body could not be read to its end; send it again")
+}
+
+fn late() -> ApiError {
+    let seconds = limits::HTTP_BODY_WAIT.as_millis() / 1000;
+    let message = format!("the body was not here after {seconds} s; send it faster, or send less history");
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message)
 }
 
 /// How an answer ended.

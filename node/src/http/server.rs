@@ -149,7 +149,7 @@ impl Serving {
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(error, "a connection of the API broke off");
+            tracing::debug!(%error, "a connection of the API broke off");
         }
     }
 }

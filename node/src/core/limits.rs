@@ -245,6 +245,10 @@ pub const HTTP_HANDSHAKE: Duration = Duration::from_secs(10);
 pub const HTTP_HEAD_WAIT: Duration = Duration::from_secs(10);
 /// A request's body is here by then: `HTTP_BODY_BYTES_MAX` over half a megabit.
 pub const HTTP_BODY_WAIT: Duration = Duration::from_secs(60);
+/// Of a refused request's body so much is taken in and dropped, so that its sender reads the refusal: four times a full one.
+pub const HTTP_REFUSED_BYTES_MAX: usize = 4 * HTTP_BODY_BYTES_MAX;
+/// And for so long: a stranger holds a task and a socket meanwhile, and nothing else.
+pub const HTTP_REFUSED_WAIT: Duration = Duration::from_secs(2);
 /// A client that takes nothing of its answer for this long is gone, or means harm.
 pub const HTTP_WRITE_STALL: Duration = Duration::from_secs(30);
 /// Whatever is not a chat is answered within this: it reads what the node knows already.

@@ -13,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 
+use super::body;
 use super::connections::Trust;
 use super::error::ApiError;
 use super::guard::Hosts;
@@ -180,7 +181,12 @@ impl Gate {
 
 /// The digest of the key that a request shows.
 fn given(headers: &HeaderMap) -> Result<blake3::Hash, ApiError> {
-    let missing = || unauthorized("missing_api_key", "this API needs a key; send Authorization: Bearer KEY");
+    let missing = || {
+        unauthorized(
+            "missing_api_key",
+            "this API needs a key: send Authorization: Bearer KEY; `fednode keys add` on the node makes one",
+        )
+    };
     let mut shown = headers.get_all(header::AUTHORIZATION).iter().chain(headers.get_all(KEY_HEADER));
     let value = shown.next().ok_or_else(missing)?;
     // Of two, whichever counts would be a guess; some clients send the same one twice.
@@ -213,29 +219,44 @@ fn now_unix_s() -> u64 {
 
 /// Middleware: refuses what may not pass before anything else looks at the request.
 pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    match admitted(&gate, request, next).await {
-        Ok(response) => response,
-        Err(refusal) => {
-            let close = refusal.status == StatusCode::TOO_MANY_REQUESTS && refusal.code == "too_many_tries";
-            let mut response = refusal.into_response();
-            if close {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            response
+    let refusal = match admit(&gate, &request) {
+        Ok((digest, caller)) => {
+            let answered = answer(&gate, digest, caller, request, next).await;
+            return answered.unwrap_or_else(IntoResponse::into_response);
         }
+        Err(refusal) => refusal,
+    };
+    let noisy = refusal.code == "too_many_tries";
+    let mut response = refusal.into_response();
+    if noisy {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    } else {
+        body::drop_refused(request).await;
     }
+    response
 }
 
-async fn admitted(gate: &Gate, mut request: Request, next: Next) -> Result<Response, ApiError> {
+/// Decides by the head alone.
+fn admit(gate: &Gate, request: &Request) -> Result<(Option<blake3::Hash>, Caller), ApiError> {
     let line = request.extensions().get::<Line>().cloned().unwrap_or_default();
     gate.0.hosts.check(line.local, request.uri(), request.headers())?;
     // Says only that the process answers, to whoever watches over it.
     if matches!(request.uri().path(), "/health" | "/healthz") {
-        return Ok(next.run(request).await);
+        return Ok((None, Caller(None)));
     }
     let (digest, caller) = gate.caller(&line, request.headers())?;
     caller.check_path(request.uri().path())?;
     line.trusted.give();
+    Ok((digest, caller))
+}
+
+async fn answer(
+    gate: &Gate,
+    digest: Option<blake3::Hash>,
+    caller: Caller,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
     let chat = request.uri().path() == CHAT_PATH;
     request.extensions_mut().insert(caller);
     let answering = next.run(request);

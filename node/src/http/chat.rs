@@ -7,10 +7,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, FromRequest, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use fednode_proto::v1::generate_event::Event as Generated;
@@ -21,9 +19,10 @@ use tokio::time::timeout;
 
 use super::access::Caller;
 use super::answer::{self, Answer};
+use super::body;
 use super::chat_request::{self, ChatRequest};
 use super::{ApiError, Backend, Edge, Generation};
-use crate::core::{limits, view};
+use crate::core::view;
 
 /// A long prompt keeps a stream silent for a minute on a slow machine; comments keep proxies and clients from giving up.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -36,8 +35,7 @@ pub(super) async fn completions<B: Backend>(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let body = timeout(edge.patience.body, Bytes::from_request(request, &())).await;
-    let request = chat_request::parse(&body.map_err(|_| late())?.map_err(unreadable)?)?;
+    let request = chat_request::parse(&body::read(request, edge.patience.body).await?)?;
     let ChatRequest { model, stream, include_usage, generate } = request;
     caller.check_slot(&generate.slot)?;
     let backend = edge.backend.clone();
@@ -54,20 +52,6 @@ pub(super) async fn completions<B: Backend>(
         }
         Err(_) => Ok(sse(HeaderMap::new(), waiting_events(edge, slot, model, include_usage, pending))),
     }
-}
-
-fn unreadable(rejection: BytesRejection) -> ApiError {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let message = format!("the body is larger than {} bytes; send less history", limits::HTTP_BODY_BYTES_MAX);
-        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message);
-    }
-    ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", "the body could not be read to its end; send it again")
-}
-
-fn late() -> ApiError {
-    let seconds = limits::HTTP_BODY_WAIT.as_millis() / 1000;
-    let message = format!("the body was not here after {seconds} s; send it faster, or send less history");
-    ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message)
 }
 
 /// How an answer ended.

@@ -4,6 +4,7 @@
 
 mod access;
 mod answer;
+mod body;
 mod chat;
 mod chat_request;
 mod connections;
@@ -21,7 +22,6 @@ mod tries;
 use std::future::Future;
 use std::time::Duration;
 
-use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post};
 use axum::{Json, Router, extract, middleware};
@@ -143,7 +143,6 @@ fn router<B: Backend>(backend: B, patience: Patience, gate: Gate) -> Router {
         .route("/state", get(state::<B>))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(gate, access::pass))
         .with_state(Edge { backend, patience })
 }

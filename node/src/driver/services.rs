@@ -99,10 +99,11 @@ pub fn watch_invitations(node: Node) {
     });
 }
 
+/// Called before the edges answer: whoever saw an answer may send SIGTERM, and must not find the system's own handler.
 pub fn stop_on_signal(events: Events) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
     tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminate.recv() => {}

@@ -231,11 +231,11 @@ impl Starting {
 
         let (stopped, stop) = watch::channel(false);
         serve_members(&node, store.clone(), up, incoming);
+        stop_on_signal(events.clone());
         let edges = tokio::spawn(serve_edges(node.clone(), api, admin, stop));
         watch_hardware(self.hardware, store.clone(), events.clone(), role);
         watch_invitations(node.clone());
         look_after_the_store(&node);
-        stop_on_signal(events.clone());
         let driver = Driver {
             machine,
             clock,

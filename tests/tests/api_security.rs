@@ -122,7 +122,8 @@ fn only_a_right_key_passes_and_a_removed_one_no_more() {
     let listed = north.command(&["keys", "--json"]).expect("keys");
     assert!(!listed.stdout.contains(&key[8..]) && listed.json()["keys"][0]["name"] == "all", "{}", listed.stdout);
     assert_eq!(files_with(north.data_dir(), &key[8..]), Vec::<String>::new());
-    assert!(!std::fs::read_to_string(north.log_path()).expect("a log").contains(&key[8..]));
+    let log = std::fs::read_to_string(north.log_path()).expect("a log");
+    assert!(!log.contains(&key[8..]) && log.contains("without TLS; add --api-tls"), "{log}");
 
     let second = add_key(north, &["second"]);
     assert_eq!(chat_status(&stranger.with_key(&second), "UCM").0, 200, "a new key works at once");
@@ -251,7 +252,9 @@ fn slow_greedy_and_many_clients_cost_others_nothing() {
     }
     for thread in slow {
         let took = thread.join().expect("no panic");
-        assert!(took < Duration::from_secs(30), "a head of a byte at a time was heard for {took:?}");
+        // Not at once either: that would be a refusal, and slow lines are no crime.
+        let limits = Duration::from_secs(3)..Duration::from_secs(30);
+        assert!(limits.contains(&took), "a head of a byte at a time was heard for {took:?}");
     }
     // Far more than the node keeps, and silent; where a process may open few files there are fewer.
     let flood: Vec<TcpStream> = (0..800).map_while(|_| TcpStream::connect(&address).ok()).collect();

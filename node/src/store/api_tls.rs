@@ -14,7 +14,7 @@ const KEY_FILE: &str = "api-tls.key";
 
 /// A PEM file that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {what} {path}: {source}", path = .path.display())]
+#[error("cannot {what} {path}: {source}; give a PEM file that this user may read, or use --api-tls self-signed", path = .path.display())]
 pub struct PemFileError {
     what: &'static str,
     path: PathBuf,

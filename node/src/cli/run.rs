@@ -85,8 +85,8 @@ impl Out {
 
 fn log_to_stderr(global: &Global, node: bool) {
     let by_flags = match (global.verbose, node) {
-        (0, false) => "warn,yamux=error",
-        (0, true) => "warn,yamux=error,fednode=info",
+        (0, false) => "warn",
+        (0, true) => "warn,fednode=info",
         (1, _) => "info,fednode=debug",
         (_, _) => "debug,fednode=trace",
     };

@@ -288,6 +288,12 @@ fn std_duration(duration: crate::core::types::Duration) -> std::time::Duration {
 
 /// See `fuzzing`.
 #[cfg(fuzzing)]
+pub(crate) fn fuzz_streams(bytes: &[u8]) {
+    transport::fuzz_streams(bytes);
+}
+
+/// See `fuzzing`.
+#[cfg(fuzzing)]
 pub(crate) async fn fuzz_frames(bytes: &[u8]) {
     use fednode_proto::v1;
     let bound = limits::JOIN_MESSAGE_BYTES_MAX;

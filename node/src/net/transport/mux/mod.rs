@@ -173,3 +173,39 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Drop for Substream<C> {
         lock(&self.shared).drop_stream(self.id);
     }
 }
+
+/// See `fuzzing`: a peer sends `bytes`, takes what it is answered, and leaves.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    use crate::core::limits;
+
+    struct Peer<'a>(&'a [u8]);
+
+    impl AsyncRead for Peer<'_> {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_read(cx, into)
+        }
+    }
+
+    impl AsyncWrite for Peer<'_> {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    for role in [Role::Dialer, Role::Listener] {
+        let mut connection = Connection::new(Peer(bytes), role);
+        while let Poll::Ready(Ok(())) = connection.poll_drive(false) {}
+        assert!(connection.check().is_err(), "it left");
+        assert!(connection.streams.len() <= limits::STREAMS_PER_CONNECTION_MAX);
+        assert!(connection.streams.values().all(|stream| stream.buffer.len() <= state::FIRST_WINDOW as usize));
+    }
+}

@@ -47,6 +47,26 @@ pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 pub const JOIN_MESSAGE_BYTES_MAX: usize = 256 << 10;
 /// Members of a personal federation; the simulator goes beyond a person's means.
 pub const MEMBERS_MAX: usize = 16_384;
+/// A member's certificate lives so long, seconds: a machine that has not met a signer for a season no longer speaks for the
+/// federation, and a roster that somebody kept from hearing of a revocation dies with it.
+pub const MEMBER_LIFE_S: u64 = 90 * 24 * 3600;
+/// The owner's word for its admins lives so long: they must carry a federation whose owner is away for a year.
+pub const CHARTER_LIFE_S: u64 = 400 * 24 * 3600;
+/// Certificates begin and end this much beside what they say: a clock that was set to another zone's time is off by up to 14 h.
+pub const EXPIRY_GRACE_S: u64 = 24 * 3600;
+/// Signers renew in turns, the next one this long after the one before: one roster, and not one of each.
+pub const RENEW_TURN_S: u64 = 600;
+/// Machines in a charter: a person trusts a handful.
+pub const SIGNERS_MAX: usize = 32;
+/// A machine's own changes of the roster that it remembers, to make them again should another signer's roster win: nobody makes
+/// more before all signers have met.
+pub const CHANGES_KEPT_MAX: usize = 64;
+/// Versions of a roster: beyond it lies an overflow that a false admin might want.
+pub const ROSTER_VERSION_MAX: u64 = 1 << 62;
+/// Members that one node tells of a new roster by itself; the others hear that there is one and ask.
+pub const ROSTER_PUSHES_MAX: usize = 64;
+/// A revoked machine has so long to hear that it was before its connections end.
+pub const FAREWELL: Duration = Duration::from_millis(400);
 /// Slots of a roster.
 pub const SLOTS_MAX: usize = 256;
 /// Adapters of one slot.

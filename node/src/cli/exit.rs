@@ -45,6 +45,11 @@ impl Failure {
         Failure { code: "no_node", ..Failure::failed(message) }
     }
 
+    /// Did it fail because no node runs?
+    pub(super) fn is_no_node(&self) -> bool {
+        self.code == "no_node"
+    }
+
     /// For people, on stderr.
     pub(super) fn sentence(&self) -> String {
         match self.exit {

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, gc, invite, parse, pin, plan, publish, roster, scrub,
+    Cli, Command, Global, admin, bench, chat, child, gc, invite, members, owner, parse, pin, plan, publish, roster, scrub,
     transfers_watch, up, view,
 };
 
@@ -132,11 +132,8 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
             out.either(&value, || view::status(&state));
             Ok(())
         }
-        Command::Members { .. } => {
-            let (value, state) = admin::state(&data_dir(global)?).await?;
-            out.either(&json!({"members": value["members"]}), || view::members(&state));
-            Ok(())
-        }
+        Command::Members { command } => members::run(out, &data_dir(global)?, command).await,
+        Command::Owner { command } => owner::run(out, &data_dir(global)?, command).await,
         Command::Managers => {
             let (value, state) = admin::state(&data_dir(global)?).await?;
             out.either(&json!({"slots": value["slots"]}), || view::managers(&state));

@@ -58,6 +58,12 @@ pub enum RunError {
     /// Joining with a data directory that belongs somewhere already.
     #[error("{} belongs to a federation already; choose another --data-dir, or move it away to join a new one", .0.display())]
     AlreadyEnrolled(PathBuf),
+    /// Turned out by the owner or an admin.
+    #[error(
+        "this machine was revoked from its federation and takes no part in it any more. Its files stay in {}. To let it in again, run `fednode invite` on the owner's machine or an admin's, and `fednode join` with that ticket here",
+        .0.display()
+    )]
+    Revoked(PathBuf),
     /// The network.
     #[error(transparent)]
     Net(#[from] NetError),

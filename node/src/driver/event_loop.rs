@@ -72,8 +72,18 @@ impl Events {
     }
 }
 
+/// Why the loop ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The node was told to stop.
+    Asked,
+    /// This machine is no member any more.
+    Revoked,
+}
+
 /// What the loop carries outputs out with.
 pub struct Driver {
+    pub(super) end: Option<End>,
     pub(super) machine: Machine,
     pub(super) clock: Clock,
     pub(super) dir: Arc<DataDir>,
@@ -94,14 +104,14 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Runs until told to stop.
+    /// Runs until told to stop, or until this machine is turned out.
     pub async fn run(
         mut self,
         mut events: mpsc::Receiver<Event>,
         mut network: mpsc::Receiver<NetEvent>,
         stopped: watch::Sender<bool>,
-    ) {
-        loop {
+    ) -> End {
+        while self.end.is_none() {
             let deadline = self.machine.next_deadline(self.clock.now());
             let deadline = deadline.map(|time| tokio::time::Instant::from_std(self.clock.instant(time)));
             tokio::select! {
@@ -125,7 +135,9 @@ impl Driver {
                 }
             }
         }
+        let end = self.end.unwrap_or(End::Asked);
         self.leave(&stopped).await;
+        end
     }
 
     async fn leave(mut self, stopped: &watch::Sender<bool>) {
@@ -199,6 +211,10 @@ impl Driver {
             }
             Input::Members(roster) => {
                 self.facts.members_changed(roster);
+                if roster.member(&self.machine.config().me).is_none() {
+                    tracing::error!(version = roster.version, "this machine was revoked from the federation; the node ends");
+                    self.end = Some(End::Revoked);
+                }
             }
             _ => {}
         }

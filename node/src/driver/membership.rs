@@ -1,10 +1,12 @@
-//! The federation this node belongs to, on disk and in memory: the signed roster of members, tickets, and (on the owner's
-//! machine) the key that signs. Whatever changes is durable before anyone hears of it.
+//! The federation this node belongs to, on disk and in memory: the signed roster of members, tickets, and the key that signs,
+//! where this machine may. Whatever changes is durable before anyone hears of it. Changes other than admitting are in
+//! `signing`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libp2p_identity::ed25519;
 
+use crate::core::membership::change::{Change, ChangeRefusal};
 use crate::core::membership::roster::{Member, MemberRoster, Role};
 use crate::core::types::{FederationId, NodeId};
 use crate::driver::clock::unix_seconds;
@@ -17,12 +19,33 @@ use crate::wire::members::{self, VerifiedRoster};
 /// Why membership could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum MembershipError {
-    /// Only the owner's machine may admit.
-    #[error("only the owner's machine can invite; run `fednode invite` there")]
+    /// Only who may sign may admit.
+    #[error("only the owner's machine and admins can invite; run `fednode invite` there")]
     NotOwner,
-    /// The federation has as many members as it may.
-    #[error("this federation has as many members as it may have; revoke one first")]
-    Full,
+    /// A change that may not be made.
+    #[error(transparent)]
+    Refused(#[from] ChangeRefusal),
+    /// What an admin signed after its time.
+    #[error("it was signed by an admin whose charter has expired; the owner's machine renews it, or this machine's clock is wrong")]
+    CharterExpired,
+    /// A recovery file of somebody else.
+    #[error(
+        "this recovery file is of the federation {found}, and this machine belongs to {known}; import it on a machine of its own federation"
+    )]
+    OtherOwner {
+        /// The file's federation.
+        found: FederationId,
+        /// This machine's federation.
+        known: FederationId,
+    },
+    /// There is nothing to own here.
+    #[error(
+        "this machine belongs to no federation yet: import the recovery file on one that is a member, then invite this one. If no member is left, there is nothing to recover: `fednode up` makes a new federation"
+    )]
+    NotEnrolled,
+    /// Nothing to export.
+    #[error("this machine does not have the owner's key; export it on the machine that made the federation")]
+    NoOwnerKey,
     /// On disk.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -31,25 +54,26 @@ pub enum MembershipError {
     Wire(#[from] WireError),
 }
 
-struct Inner {
-    membership: Membership,
-    roster: MemberRoster,
+pub(super) struct Inner {
+    pub(super) membership: Membership,
+    pub(super) roster: MemberRoster,
+    pub(super) owner: Option<ed25519::Keypair>,
 }
 
 /// The registry of members of one node.
 #[derive(Clone)]
 pub struct Registry {
-    dir: Arc<DataDir>,
-    owner: Option<Arc<ed25519::Keypair>>,
+    pub(super) dir: Arc<DataDir>,
+    pub(super) key: ed25519::Keypair,
     inner: Arc<Mutex<Inner>>,
 }
 
 impl Registry {
     /// What the data directory says.
     pub fn open(dir: Arc<DataDir>, membership: Membership) -> Result<Registry, MembershipError> {
-        let owner = dir.view().owner_key()?.map(Arc::new);
+        let (owner, key) = (dir.view().owner_key()?, dir.node_key()?);
         let roster = members::open(&membership.signed_roster, &membership.federation)?.roster;
-        Ok(Registry { dir, owner, inner: Arc::new(Mutex::new(Inner { membership, roster })) })
+        Ok(Registry { dir, key, inner: Arc::new(Mutex::new(Inner { membership, roster, owner })) })
     }
 
     /// A new federation whose owner and only member is this machine.
@@ -60,15 +84,13 @@ impl Registry {
             None => dir.create_owner_key()?,
         };
         let federation = FederationId(owner.public().to_bytes());
-        let member = Member { admin: true, ..new_member(me, name, role) };
-        let roster = MemberRoster::new(federation).admit(member).ok_or(MembershipError::Full)?;
-        let signed_roster = members::seal(roster, &owner).signed;
-        let membership = Membership { federation, signed_roster, tickets: Vec::new() };
+        let roster = MemberRoster::new(federation).founded(new_member(me, name, role), unix_seconds())?;
+        let membership = Membership::new(federation, members::seal(roster, &owner).signed);
         dir.save_membership(&membership)?;
         Ok(membership)
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -82,20 +104,6 @@ impl Registry {
         self.inner().membership.signed_roster.clone()
     }
 
-    /// Takes a newer roster that the owner signed; `None` if it is not newer. Durable when this returns.
-    pub fn take(&self, signed: &[u8]) -> Result<Option<MemberRoster>, MembershipError> {
-        let mut inner = self.inner();
-        let offered: VerifiedRoster = members::open(signed, &inner.membership.federation)?;
-        if inner.roster.may_become(&offered.roster).is_err() {
-            return Ok(None);
-        }
-        let next = Membership { signed_roster: offered.signed, ..inner.membership.clone() };
-        self.dir.save_membership(&next)?;
-        inner.membership = next;
-        inner.roster = offered.roster.clone();
-        Ok(Some(offered.roster))
-    }
-
     /// Makes a ticket. Durable when this returns.
     pub fn invite(
         &self,
@@ -104,7 +112,7 @@ impl Registry {
         ttl_s: u64,
         addresses: Vec<String>,
     ) -> Result<Ticket, MembershipError> {
-        if self.owner.is_none() {
+        if !self.may_sign() {
             return Err(MembershipError::NotOwner);
         }
         let now = unix_seconds();
@@ -133,13 +141,11 @@ impl Registry {
 
     /// Burns the ticket and admits `member` in one durable write; the new roster, and its signed encoding.
     pub fn admit(&self, id: &TicketId, member: Member) -> Result<VerifiedRoster, MembershipError> {
-        let owner = self.owner.as_ref().ok_or(MembershipError::NotOwner)?;
         let mut inner = self.inner();
         let member = Member { not_before_unix_s: 0, ..member };
-        let roster = inner.roster.admit(member).ok_or(MembershipError::Full)?;
-        let sealed = members::seal(roster, owner);
-        self.dir.admit(&mut inner.membership, id, sealed.signed.clone(), unix_seconds())?;
-        inner.roster = sealed.roster.clone();
+        let (mut next, sealed) = self.signed(&inner, &Change::Admit(member))?;
+        self.dir.admit(&mut next, id, sealed.signed.clone(), unix_seconds())?;
+        (inner.membership, inner.roster) = (next, sealed.roster.clone());
         Ok(sealed)
     }
 }

@@ -1,9 +1,8 @@
 //! From the command line's wishes to a running node: the data directory, the identity, a new federation or an enrolment, the
 //! rooms, and the loop. Whatever is refused here leaves the disk as it was.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,19 +22,22 @@ use crate::core::types::NodeId;
 use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
 use crate::driver::error::RunError;
-use crate::driver::event_loop::{Driver, Events};
+use crate::driver::event_loop::{Driver, End, Events};
+use crate::driver::fresh::Fresh;
 use crate::driver::keeping::Keeper;
+use crate::driver::members::watch_certificates;
 use crate::driver::membership::Registry;
 use crate::driver::node::Node;
 use crate::driver::pins::PinKeeper;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
+use crate::driver::returning::{check_newer, may_return};
 use crate::driver::scrub::Scrubber;
 use crate::driver::services::{
     look_after_the_store, serve_edges, serve_members, stop_on_signal, tell_what_is_stored, watch_hardware,
     watch_invitations,
 };
-use crate::driver::sync::Admission;
+use crate::driver::sync::{Admission, others};
 use crate::driver::throttle::Throttle;
 use crate::driver::view::Facts;
 use crate::driver::weights::Weights;
@@ -59,57 +61,6 @@ const REFERENCE_ROSTER: &str = include_str!("../../rosters/reference.toml");
 /// After a request to end, connections get this long to finish what they were saying.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Removes a data directory that this start created, unless the start succeeded.
-struct Fresh {
-    path: Option<PathBuf>,
-    folder_was_there: bool,
-    armed: bool,
-}
-
-fn outermost_missing(path: &Path) -> Option<PathBuf> {
-    let missing = |folder: &&Path| !folder.as_os_str().is_empty() && folder.symlink_metadata().is_err();
-    path.ancestors().take_while(missing).last().map(Path::to_owned)
-}
-
-impl Fresh {
-    /// Looks before anything is created; [`Fresh::arm`] follows once the directory is held by this process.
-    fn look(path: &Path) -> Fresh {
-        let (path, folder_was_there) = match std::fs::read_dir(path) {
-            Ok(mut entries) => (entries.next().is_none().then(|| path.to_owned()), true),
-            // The outermost folder that is not there yet: what is created goes as a whole.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (outermost_missing(path), false),
-            Err(_) => (None, true),
-        };
-        Fresh { path, folder_was_there, armed: false }
-    }
-
-    fn arm(&mut self) {
-        self.armed = true;
-    }
-
-    fn keep(&mut self) {
-        self.path = None;
-    }
-
-    /// What another machine knows of must survive a failed start.
-    fn keep_if(&mut self, condition: bool) {
-        if condition {
-            self.keep();
-        }
-    }
-}
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        let Some(path) = self.path.as_ref().filter(|_| self.armed) else { return };
-        let removed = std::fs::remove_dir_all(path);
-        let restored = if self.folder_was_there { std::fs::create_dir(path) } else { Ok(()) };
-        if let Err(error) = removed.and(restored) {
-            tracing::warn!(%error, path = %path.display(), "what a refused start had written could not be removed");
-        }
-    }
-}
-
 /// Who this node is, and to which federation it belongs.
 struct Identity {
     key: ed25519::Keypair,
@@ -127,9 +78,9 @@ pub async fn run(options: UpOptions) -> Result<(), RunError> {
     let api = bind(options.api).await?;
     // Before anything is written, and before a ticket is used up for nothing.
     net::check_free(&listen)?;
-    if let Some(known) = DataDir::peek(&options.data_dir).ok().filter(|_| ticket.is_some()) {
+    if let (Some(ticket), Ok(known)) = (&ticket, DataDir::peek(&options.data_dir)) {
         known.check_idle()?;
-        if known.membership()?.is_some() {
+        if known.membership()?.is_some_and(|membership| !may_return(&membership, &known, ticket)) {
             return Err(RunError::AlreadyEnrolled(options.data_dir.clone()));
         }
     }
@@ -180,13 +131,15 @@ async fn identify(
     let key = dir.node_key()?;
     let me = ids::node_of_key(&key.public());
     let (membership, inviter, created) = match (known, ticket) {
-        (Some(_), Some(_)) => return Err(RunError::AlreadyEnrolled(dir.path().to_owned())),
+        (Some(known), Some(ticket)) if !may_return(&known, dir.view(), &ticket) => {
+            return Err(RunError::AlreadyEnrolled(dir.path().to_owned()));
+        }
         (Some(membership), None) => (membership, None, false),
         (None, None) => (Registry::create(dir, me, &options.name, role)?, None, true),
-        (None, Some(ticket)) => {
+        (known, Some(ticket)) => {
             let redeemed = redeem(&key, &ticket, &options.name, role).await?;
-            let signed_roster = redeemed.roster.signed;
-            let membership = Membership { federation: ticket.federation, signed_roster, tickets: Vec::new() };
+            check_newer(known.as_ref(), &redeemed.roster)?;
+            let membership = Membership::new(ticket.federation, redeemed.roster.signed);
             dir.save_membership(&membership)?;
             (membership, Some((ticket.inviter, ticket.addresses)), false)
         }
@@ -214,7 +167,10 @@ impl Starting {
             Role::Full => Some(Arc::new(Store::open(&self.dir)?.with_budget(self.options.disk_budget_bytes))),
             Role::Delegate => None,
         };
-        let others: BTreeSet<NodeId> = roster.members.iter().map(|m| m.node).filter(|node| *node != me).collect();
+        if !registry.is_enrolled() {
+            return Err(RunError::Revoked(self.dir.path().to_owned()));
+        }
+        let others = others(&roster, &me);
         let config = NetConfig { keypair: self.identity.key.clone(), federation: roster.federation, listen };
         let (net, network, incoming) = net::start(config, others).await?;
         let admin = admin::listen(&self.dir.path().join("admin.sock"))?;
@@ -235,7 +191,7 @@ impl Starting {
         let node = self.node(&events, &store, &registry, &net, &admission, &peers)?;
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
-        let facts = self.facts(&api, &net, &roster, (up.clone(), down))?;
+        let facts = self.facts(&api, &net, &roster, clock, (up.clone(), down))?;
         announce(&facts, role, &self.hardware);
 
         let (stopped, stop) = watch::channel(false);
@@ -243,9 +199,12 @@ impl Starting {
         let edges = tokio::spawn(serve_edges(node.clone(), api, admin, stop));
         watch_hardware(self.hardware, store.clone(), events.clone(), role);
         watch_invitations(node.clone());
+        watch_certificates(node.clone());
         look_after_the_store(&node);
         stop_on_signal(events.clone());
+        let path = self.dir.path().to_owned();
         let driver = Driver {
+            end: None,
             machine,
             clock,
             dir: self.dir,
@@ -265,9 +224,12 @@ impl Starting {
             scrubber: node.scrubber.clone(),
         };
         tell_what_is_stored(store.as_deref(), &events, &node).await;
-        driver.run(inbox, network, stopped).await;
+        let end = driver.run(inbox, network, stopped).await;
         let _ = tokio::time::timeout(GRACE, edges).await;
-        Ok(())
+        match end {
+            End::Asked => Ok(()),
+            End::Revoked => Err(RunError::Revoked(path)),
+        }
     }
 
     /// The node as its edges see it.
@@ -290,6 +252,7 @@ impl Starting {
             registry: registry.clone(),
             net: net.clone(),
             admission: admission.clone(),
+            peers: peers.clone(),
             pins: PinKeeper::open(self.dir.clone())?,
             keeper: store.clone().map(keeper),
             scrubber: store.clone().map(|store| Scrubber::new(store, self.options.scrub_days)),
@@ -313,11 +276,12 @@ impl Starting {
         api: &TcpListener,
         net: &NetHandle,
         roster: &MemberRoster,
+        clock: Clock,
         (up, down): (Throttle, Throttle),
     ) -> Result<Facts, RunError> {
         let address = api.local_addr().map_err(|source| RunError::Api { addr: self.options.api, source })?;
         let listen = net.listen_addresses();
-        let mut facts = Facts { api: format!("http://{address}"), listen, names: Default::default(), up, down };
+        let mut facts = Facts { api: format!("http://{address}"), listen, names: Default::default(), clock, up, down };
         facts.members_changed(roster);
         Ok(facts)
     }

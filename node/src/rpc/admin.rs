@@ -29,6 +29,10 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn plan(&self) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// The roster of slots as JSON, after applying `toml` if it is not empty.
     fn roster(&self, toml: String) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Changes the roster of members: what was done, as JSON.
+    fn members(&self, request: v1::MembersRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Takes the owner's key of a recovery file: what was done, as JSON.
+    fn import_owner(&self, recovery: String) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Adds or removes a pin, or only lists them: the pins as JSON.
     fn pin(&self, request: v1::PinRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Explains, or carries out, a garbage collection: its report as JSON.
@@ -110,6 +114,17 @@ impl<B: AdminBackend> Admin for Service<B> {
 
     async fn roster(&self, request: Request<v1::RosterRequest>) -> Result<Response<v1::RosterReply>, Status> {
         Ok(Response::new(v1::RosterReply { json: self.backend.roster(request.into_inner().apply_toml).await? }))
+    }
+
+    async fn members(&self, request: Request<v1::MembersRequest>) -> Result<Response<v1::MembersReply>, Status> {
+        Ok(Response::new(v1::MembersReply { json: self.backend.members(request.into_inner()).await? }))
+    }
+
+    async fn import_owner(
+        &self,
+        request: Request<v1::ImportOwnerRequest>,
+    ) -> Result<Response<v1::ImportOwnerReply>, Status> {
+        Ok(Response::new(v1::ImportOwnerReply { json: self.backend.import_owner(request.into_inner().recovery).await? }))
     }
 
     async fn pin(&self, request: Request<v1::PinRequest>) -> Result<Response<v1::PinReply>, Status> {

@@ -5,15 +5,17 @@
 use std::io;
 use std::path::PathBuf;
 
+use fednode_proto::v1;
 use libp2p_identity::ed25519;
 use prost::Message;
 
 use crate::core::limits;
+use crate::core::membership::change::Change;
 use crate::core::membership::roster::Role;
 use crate::core::types::{FederationId, NodeId};
 use crate::store::datadir::{DataDir, DataDirView, read_small, write_atomic};
 use crate::store::framed::{self, FrameError};
-use crate::wire::ids;
+use crate::wire::{change, ids};
 
 const IDENTITY_FILE: &str = "identity";
 const OWNER_FILE: &str = "owner";
@@ -94,9 +96,23 @@ pub struct Membership {
     pub signed_roster: Vec<u8>,
     /// Invitations given out by this node.
     pub tickets: Vec<StoredTicket>,
+    /// Changes of the roster that this machine signed, numbered, the newest last.
+    pub acts: Vec<(u64, Change)>,
 }
 
 impl Membership {
+    /// What a machine has that joined, or made a federation, just now.
+    pub fn new(federation: FederationId, signed_roster: Vec<u8>) -> Membership {
+        Membership { federation, signed_roster, tickets: Vec::new(), acts: Vec::new() }
+    }
+
+    /// Remembers a change of its own, and forgets the oldest of too many.
+    pub fn note(&mut self, number: u64, change: Change) {
+        self.acts.push((number, change));
+        let surplus = self.acts.len().saturating_sub(limits::CHANGES_KEPT_MAX);
+        self.acts.drain(..surplus);
+    }
+
     /// Adds an open invitation, forgetting those that expired before `now_unix_s`. Durable only once saved.
     pub fn invite(&mut self, ticket: StoredTicket, now_unix_s: u64) -> Result<(), IdentityError> {
         self.tickets.retain(|known| known.expires_unix_s > now_unix_s);
@@ -204,6 +220,15 @@ impl DataDir {
         Ok(key)
     }
 
+    /// Keeps the owner's key that came from a recovery file. The same key may come twice; another never replaces it.
+    pub fn keep_owner_key(&self, key: &ed25519::Keypair) -> Result<(), IdentityError> {
+        match self.view().owner_key()? {
+            Some(known) if known.to_bytes() == key.to_bytes() => Ok(()),
+            Some(_) => Err(IdentityError::OwnerExists(self.path().join(OWNER_FILE))),
+            None => self.write(OWNER_FILE, key.secret().as_ref()),
+        }
+    }
+
     /// Keeps `membership`, durably and as a whole.
     pub fn save_membership(&self, membership: &Membership) -> Result<(), IdentityError> {
         self.write(MEMBERSHIP_FILE, &StoredMembership::from_membership(membership).encode_to_vec())
@@ -264,6 +289,8 @@ pub(super) struct StoredMembership {
     signed_roster: Vec<u8>,
     #[prost(message, repeated, tag = "3")]
     tickets: Vec<TicketRecord>,
+    #[prost(message, repeated, tag = "4")]
+    acts: Vec<v1::MemberChange>,
 }
 
 /// [`StoredTicket`] on disk; its id follows from the secret.
@@ -294,6 +321,7 @@ impl StoredMembership {
             federation: membership.federation.0.to_vec(),
             signed_roster: membership.signed_roster.clone(),
             tickets: membership.tickets.iter().map(record).collect(),
+            acts: membership.acts.iter().map(|(number, made)| change::to_proto(*number, made)).collect(),
         }
     }
 
@@ -311,6 +339,7 @@ impl StoredMembership {
             federation: FederationId(self.federation.try_into().ok()?),
             signed_roster: self.signed_roster,
             tickets: self.tickets.into_iter().map(ticket).collect::<Option<Vec<_>>>()?,
+            acts: self.acts.iter().map(|act| change::from_proto(act).ok()).collect::<Option<Vec<_>>>()?,
         })
     }
 }
@@ -339,11 +368,40 @@ mod tests {
     }
 
     #[test]
+    fn an_owners_key_is_never_replaced_by_another() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(base.path()).unwrap();
+        let (one, two) = (ed25519::Keypair::generate(), ed25519::Keypair::generate());
+        dir.keep_owner_key(&one).unwrap();
+        dir.keep_owner_key(&one).unwrap();
+        assert!(matches!(dir.keep_owner_key(&two), Err(IdentityError::OwnerExists(_))));
+        assert_eq!(dir.view().owner_key().unwrap().map(|key| key.to_bytes()), Some(one.to_bytes()));
+    }
+
+    #[test]
+    fn records_of_before_changes_were_kept_are_read_and_the_newest_changes_stay() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(base.path()).unwrap();
+        let old = StoredMembership { federation: vec![9; 32], signed_roster: b"v1".to_vec(), ..Default::default() };
+        dir.write(MEMBERSHIP_FILE, &old.encode_to_vec()).unwrap();
+        let mut membership = dir.view().membership().unwrap().unwrap();
+        assert_eq!(membership, Membership::new(FederationId([9; 32]), b"v1".to_vec()));
+        let node = ids::node_of_key(&ed25519::Keypair::generate().public());
+        for number in 1..=limits::CHANGES_KEPT_MAX as u64 + 5 {
+            membership.note(number, Change::Revoke(node));
+        }
+        dir.save_membership(&membership).unwrap();
+        let stored = dir.view().membership().unwrap().unwrap();
+        assert_eq!(stored, membership);
+        assert_eq!((stored.acts.len(), stored.acts[0].0), (limits::CHANGES_KEPT_MAX, 6));
+    }
+
+    #[test]
     fn admitting_burns_the_ticket_in_the_same_write() {
         let base = tempfile::tempdir().unwrap();
         let dir = DataDir::open(base.path()).unwrap();
         let mut membership =
-            Membership { federation: FederationId([9; 32]), signed_roster: b"v1".to_vec(), tickets: Vec::new() };
+            Membership::new(FederationId([9; 32]), b"v1".to_vec());
         membership.invite(ticket(1, 100), 0).unwrap();
         membership.invite(ticket(2, 100), 0).unwrap();
         dir.save_membership(&membership).unwrap();
@@ -383,7 +441,7 @@ mod tests {
     fn a_lost_key_is_not_replaced_behind_the_federations_back() {
         let base = tempfile::tempdir().unwrap();
         let dir = DataDir::open(base.path()).unwrap();
-        let membership = Membership { federation: FederationId([9; 32]), signed_roster: vec![1], tickets: Vec::new() };
+        let membership = Membership::new(FederationId([9; 32]), vec![1]);
         dir.save_membership(&membership).unwrap();
         assert!(matches!(dir.node_key(), Err(IdentityError::KeyMissing(_))));
     }

@@ -71,6 +71,11 @@ impl Out {
         self.text(&format!("{value:#}\n"));
     }
 
+    /// A document on one line, for commands that print several.
+    pub(super) fn line(self, value: &Value) {
+        self.text(&format!("{value}\n"));
+    }
+
     /// Whichever was asked for.
     pub(super) fn either(self, value: &Value, text: impl FnOnce() -> String) {
         match self.json {

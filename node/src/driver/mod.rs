@@ -5,9 +5,11 @@ mod address_book;
 mod buffers;
 mod clock;
 mod effects;
+mod enrol;
 mod error;
 mod event_loop;
 mod gc;
+mod invitations;
 mod keeping;
 mod membership;
 mod node;
@@ -28,9 +30,11 @@ mod writer;
 
 use crate::cli::up::UpOptions;
 
+pub use crate::net::join::JoinStep;
+pub use enrol::{Enrolment, Told};
 pub use error::RunError;
 
-/// Runs a node until it is told to stop.
-pub async fn run(options: UpOptions) -> Result<(), RunError> {
-    start::run(options).await
+/// Runs a node until it is told to stop. `told` hears how joining goes, where a ticket was given.
+pub async fn run(options: UpOptions, told: &Told) -> Result<(), RunError> {
+    start::run(options, told).await
 }

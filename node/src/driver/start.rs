@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
-use libp2p_identity::ed25519;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -22,6 +21,7 @@ use crate::core::sizing::Tier;
 use crate::core::types::NodeId;
 use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
+use crate::driver::enrol::{self, Identity, Told};
 use crate::driver::error::RunError;
 use crate::driver::event_loop::{Driver, Events};
 use crate::driver::keeping::Keeper;
@@ -42,7 +42,6 @@ use crate::driver::weights::Weights;
 use crate::driver::writer::Writer;
 use crate::hardware::{self, Hardware};
 use crate::http;
-use crate::net::join::redeem;
 use crate::net::weights::WeightsClient;
 use crate::net::{self, Duplex, NetConfig, NetHandle, Protocol};
 use crate::rpc::admin;
@@ -50,9 +49,8 @@ use crate::rpc::peers::{Io, Open, Peers};
 use crate::store::Store;
 use crate::store::datadir::DataDir;
 use crate::store::error::StoreError;
-use crate::store::identity::Membership;
+use crate::wire::catalog;
 use crate::wire::join::Ticket;
-use crate::wire::{catalog, ids};
 
 /// The reference roster of slots: data, not code.
 const REFERENCE_ROSTER: &str = include_str!("../../rosters/reference.toml");
@@ -110,36 +108,25 @@ impl Drop for Fresh {
     }
 }
 
-/// Who this node is, and to which federation it belongs.
-struct Identity {
-    key: ed25519::Keypair,
-    me: NodeId,
-    membership: Membership,
-    inviter: Option<(NodeId, Vec<String>)>,
-    created: bool,
-}
-
 /// Runs a node until it is told to stop.
-pub async fn run(options: UpOptions) -> Result<(), RunError> {
+pub async fn run(options: UpOptions, told: &Told) -> Result<(), RunError> {
     http::check_listen(options.api)?;
     let listen = multiaddresses(&options.listen)?;
     let ticket = options.ticket.as_deref().map(Ticket::from_text).transpose().map_err(RunError::Ticket)?;
     let api = bind(options.api).await?;
     // Before anything is written, and before a ticket is used up for nothing.
     net::check_free(&listen)?;
-    if let Some(known) = DataDir::peek(&options.data_dir).ok().filter(|_| ticket.is_some()) {
-        known.check_idle()?;
-        if known.membership()?.is_some() {
-            return Err(RunError::AlreadyEnrolled(options.data_dir.clone()));
-        }
+    if let (Ok(known), Some(ticket)) = (DataDir::peek(&options.data_dir), &ticket) {
+        enrol::check(&known, ticket)?;
     }
     let mut fresh = Fresh::look(&options.data_dir);
     let dir = Arc::new(DataDir::open(&options.data_dir)?);
     fresh.arm();
     let hardware = hardware::probe(dir.path(), options.memory_bytes);
     let role = role(options.role, &hardware);
-    let identity = identify(&dir, &options, ticket, role).await?;
-    fresh.keep_if(!identity.created);
+    let identity = enrol::identify(&dir, &options, ticket, role, told).await;
+    fresh.keep_if(identity.as_ref().map_or_else(RunError::may_be_a_member, |identity| !identity.created));
+    let identity = identity?;
     let node = Starting { options, dir, hardware, role, identity };
     node.start(api, listen, fresh).await
 }
@@ -168,30 +155,6 @@ fn role(choice: RoleChoice, hardware: &Hardware) -> Role {
         }
         RoleChoice::Auto => Role::Full,
     }
-}
-
-async fn identify(
-    dir: &DataDir,
-    options: &UpOptions,
-    ticket: Option<Ticket>,
-    role: Role,
-) -> Result<Identity, RunError> {
-    let known = dir.view().membership()?;
-    let key = dir.node_key()?;
-    let me = ids::node_of_key(&key.public());
-    let (membership, inviter, created) = match (known, ticket) {
-        (Some(_), Some(_)) => return Err(RunError::AlreadyEnrolled(dir.path().to_owned())),
-        (Some(membership), None) => (membership, None, false),
-        (None, None) => (Registry::create(dir, me, &options.name, role)?, None, true),
-        (None, Some(ticket)) => {
-            let redeemed = redeem(&key, &ticket, &options.name, role).await?;
-            let signed_roster = redeemed.roster.signed;
-            let membership = Membership { federation: ticket.federation, signed_roster, tickets: Vec::new() };
-            dir.save_membership(&membership)?;
-            (membership, Some((ticket.inviter, ticket.addresses)), false)
-        }
-    };
-    Ok(Identity { key, me, membership, inviter, created })
 }
 
 /// Everything that is known before the rooms open.

@@ -9,8 +9,9 @@ use fednode_proto::v1;
 use serde_json::json;
 
 use super::exit::Failure;
+use super::invite_wait::Waiting;
 use super::run::Out;
-use super::{admin, invite_wait, parse, qr};
+use super::{admin, parse, qr};
 use crate::wire::join::{Ticket, TicketId};
 
 /// The most an invited machine may become.
@@ -58,6 +59,10 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: InviteArgs) -> Result<(
         InvitedRole::Full => "full",
         InvitedRole::Delegate => "delegate",
     };
+    // Scripts go on to bring the ticket to where it is used.
+    let for_a_script = out.json || args.ticket_file.is_some();
+    let waits = if for_a_script { args.wait } else { !args.no_wait };
+    let waiting = waits.then(|| Waiting::new(args.ttl)).transpose()?;
     let request = v1::InviteRequest { role: role.to_owned(), ttl_s: args.ttl };
     let mut node = admin::connect(data_dir).await?;
     let reply = node.invite(request).await?.into_inner();
@@ -79,11 +84,9 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: InviteArgs) -> Result<(
         }
         out.text(&explain(&reply.ticket, file, role, args.ttl));
     }
-    // Scripts go on to bring the ticket to where it is used.
-    let for_a_script = out.json || file.is_some();
-    match if for_a_script { args.wait } else { !args.no_wait } {
-        true => invite_wait::until_joined(out, node, reply.id).await,
-        false => Ok(()),
+    match waiting {
+        Some(waiting) => waiting.until_joined(out, node, reply.id).await,
+        None => Ok(()),
     }
 }
 

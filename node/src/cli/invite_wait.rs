@@ -5,6 +5,7 @@ use std::time::Duration;
 use fednode_proto::v1;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish};
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::admin::Client;
 use super::exit::Failure;
@@ -13,33 +14,46 @@ use super::run::Out;
 /// Between two looks at the node.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Waits until the ticket `id` was used, has expired, was withdrawn, or Ctrl-C.
-pub(super) async fn until_joined(out: Out, mut node: Client, id: Vec<u8>) -> Result<(), Failure> {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_finish(ProgressFinish::AndClear);
-    let mut said = false;
-    let mut left_s = 0;
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
-    loop {
-        let request = v1::InvitationRequest { id: id.clone() };
-        let reply = tokio::select! {
-            reply = node.invitation(request) => reply,
-            _ = &mut interrupted => return Err(Failure::interrupted(stopped(left_s))),
-        };
-        let reply = reply.map_err(|status| node_ended(&status))?.into_inner();
-        if reply.state != "open" {
-            bar.finish_and_clear();
-            return ended(out, &reply);
-        }
-        left_s = reply.remaining_s;
-        bar.set_message(waiting(left_s));
-        if bar.is_hidden() && !said && !out.json {
-            said = true;
-            eprintln!("{}", waiting(left_s));
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            _ = &mut interrupted => return Err(Failure::interrupted(stopped(left_s))),
+/// Somebody who waits for a ticket to be used. Made before the ticket is printed: from then on Ctrl-C only stops waiting.
+pub(super) struct Waiting {
+    interrupts: Signal,
+    left_s: u64,
+}
+
+impl Waiting {
+    /// For a ticket that lives this long.
+    pub(super) fn new(ttl_s: u64) -> Result<Waiting, Failure> {
+        let interrupts = signal(SignalKind::interrupt());
+        let interrupts = interrupts.map_err(|error| Failure::failed(format!("cannot wait for Ctrl-C: {error}")))?;
+        Ok(Waiting { interrupts, left_s: ttl_s })
+    }
+
+    /// Until the ticket `id` was used, has expired or was withdrawn, or Ctrl-C.
+    pub(super) async fn until_joined(mut self, out: Out, mut node: Client, id: Vec<u8>) -> Result<(), Failure> {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = bar.with_finish(ProgressFinish::AndClear);
+        let mut said = out.json;
+        loop {
+            let request = v1::InvitationRequest { id: id.clone() };
+            let reply = tokio::select! {
+                reply = node.invitation(request) => reply,
+                _ = self.interrupts.recv() => return Err(Failure::interrupted(stopped(self.left_s))),
+            };
+            let reply = reply.map_err(|status| node_ended(&status))?.into_inner();
+            if reply.state != "open" {
+                bar.finish_and_clear();
+                return ended(out, &reply);
+            }
+            self.left_s = reply.remaining_s;
+            bar.set_message(waiting(self.left_s));
+            if bar.is_hidden() && !said {
+                said = true;
+                eprintln!("{}", waiting(self.left_s));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                _ = self.interrupts.recv() => return Err(Failure::interrupted(stopped(self.left_s))),
+            }
         }
     }
 }

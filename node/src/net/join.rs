@@ -120,6 +120,7 @@ pub async fn redeem(
     let mut pause = std_duration(limits::REDIAL_FIRST);
     for _ in 1..limits::JOIN_TRIES_MAX {
         let Err(JoinError::Unanswered { .. }) = &redeemed else { break };
+        tracing::info!("the inviter's answer was lost; asking again");
         told(JoinStep::Again);
         tokio::time::sleep(pause).await;
         pause *= 2;

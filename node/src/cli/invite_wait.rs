@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fednode_proto::v1;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -31,7 +31,7 @@ impl Waiting {
     /// Until the ticket `id` was used, has expired or was withdrawn, or Ctrl-C.
     pub(super) async fn until_joined(mut self, out: Out, mut node: Client, id: Vec<u8>) -> Result<(), Failure> {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let bar = bar.with_finish(ProgressFinish::AndClear);
+        let bar = bar.with_style(ProgressStyle::default_spinner()).with_finish(ProgressFinish::AndClear);
         let mut said = out.json;
         loop {
             let request = v1::InvitationRequest { id: id.clone() };
@@ -80,7 +80,7 @@ fn ended(out: Out, reply: &v1::InvitationReply) -> Result<(), Failure> {
 }
 
 fn waiting(left_s: u64) -> String {
-    format!("waiting for a machine to join; {} left (Ctrl-C stops waiting, not the ticket)", clock(left_s))
+    format!("waiting for a machine to join; {} left (Ctrl-C keeps the ticket)", clock(left_s))
 }
 
 fn stopped(left_s: u64) -> String {

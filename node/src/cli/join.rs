@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use super::exit::Failure;
 use super::up::{read_file, read_text};
@@ -53,7 +53,7 @@ impl TicketArgs {
 /// Says on stderr how joining goes: a spinner where that is a terminal, and one line when it is done.
 pub(super) fn progress() -> impl Fn(Enrolment<'_>) + Send + Sync {
     let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let spinner = spinner.with_finish(ProgressFinish::AndClear);
+    let spinner = spinner.with_style(ProgressStyle::default_spinner()).with_finish(ProgressFinish::AndClear);
     move |enrolment| match enrolment {
         Enrolment::Step(step) => {
             spinner.set_message(words(step));

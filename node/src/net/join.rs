@@ -198,6 +198,9 @@ async fn reach(
             Err(error) => tried.push(format!("{text} ({})", not_reached(&error))),
         }
     }
+    if addresses.is_empty() {
+        tried.push("the ticket names no address".to_owned());
+    }
     // A neighbour's list of addresses ends with its loopback, where on this machine somebody else may live. Only when
     // nothing but others answered was the inviter's place taken.
     let mut only_others = !pending.is_empty();

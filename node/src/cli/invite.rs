@@ -83,6 +83,11 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: InviteArgs) -> Result<(
             out.text(&picture(&reply.ticket, args.qr));
         }
         out.text(&explain(&reply.ticket, file, role, args.ttl));
+        if leads_nowhere(&reply.ticket) {
+            eprintln!(
+                "note: this node can be reached from this machine alone; for others start it with --listen 0.0.0.0:7718"
+            );
+        }
     }
     match waiting {
         Some(waiting) => waiting.until_joined(out, node, reply.id).await,
@@ -128,10 +133,19 @@ fn picture(ticket: &str, asked_for: bool) -> String {
 /// The same ticket in fewer modules: in capitals, and without the addresses that only this machine itself can use.
 fn for_qr(text: &str) -> String {
     let shorter = Ticket::from_text(text).ok().and_then(|mut ticket| {
-        ticket.addresses.retain(|address| !address.starts_with("/ip4/127.") && !address.starts_with("/ip6/::1/"));
+        ticket.addresses.retain(|address| !is_loopback(address));
         (!ticket.addresses.is_empty()).then(|| ticket.to_text())
     });
     shorter.as_deref().unwrap_or(text).to_uppercase()
+}
+
+/// Is it of no use on any other machine?
+fn leads_nowhere(text: &str) -> bool {
+    Ticket::from_text(text).is_ok_and(|ticket| ticket.addresses.iter().all(|address| is_loopback(address)))
+}
+
+fn is_loopback(address: &str) -> bool {
+    address.starts_with("/ip4/127.") || address.starts_with("/ip6/::1/")
 }
 
 fn explain(ticket: &str, file: Option<&Path>, role: &str, ttl_s: u64) -> String {
@@ -215,6 +229,7 @@ mod tests {
             let text = for_qr(&ticket(addresses).to_text());
             assert_eq!(text, text.to_uppercase());
             assert_eq!(Ticket::from_text(&text), Ok(ticket(expect)));
+            assert_eq!(leads_nowhere(&text), expect.contains(&"/ip4/127.0.0.1/tcp/7718"));
         };
         let (lan, own) = ("/ip4/192.168.1.2/tcp/7718", "/ip4/127.0.0.1/tcp/7718");
         check(&[lan, own], &[lan]);

@@ -3,7 +3,6 @@
 
 use libp2p_identity::ed25519;
 
-use crate::cli::up::UpOptions;
 use crate::core::membership::roster::{Member, MemberRoster, Role};
 use crate::core::types::NodeId;
 use crate::driver::clock::unix_seconds;
@@ -22,6 +21,7 @@ pub(super) struct Identity {
     pub(super) membership: Membership,
     /// Who let it in just now, and where that one is.
     pub(super) inviter: Option<(NodeId, Vec<String>)>,
+    /// Whether it made its federation just now.
     pub(super) created: bool,
 }
 
@@ -47,7 +47,7 @@ pub enum Enrolment<'a> {
 }
 
 /// Whoever is told.
-pub type Told = dyn Fn(Enrolment<'_>) + Send + Sync;
+pub type Told<'a> = dyn Fn(Enrolment<'_>) + Send + Sync + 'a;
 
 /// Refuses a ticket that would take the owner of this data directory out of its federation, before anything is written.
 pub(super) fn check(known: &DataDirView, ticket: &Ticket) -> Result<(), RunError> {
@@ -60,20 +60,20 @@ pub(super) fn check(known: &DataDirView, ticket: &Ticket) -> Result<(), RunError
     }
 }
 
-/// The identity of this node; with a ticket this may mean joining first.
+/// The identity of this node, called `name` where nobody knows it yet; with a ticket this may mean joining first.
 pub(super) async fn identify(
     dir: &DataDir,
-    options: &UpOptions,
+    name: &str,
     ticket: Option<Ticket>,
     role: Role,
-    told: &Told,
+    told: &Told<'_>,
 ) -> Result<Identity, RunError> {
     let known = dir.view().membership()?;
     let key = dir.node_key()?;
     let me = ids::node_of_key(&key.public());
     let Some(ticket) = ticket else {
         let created = known.is_none();
-        let membership = known.map_or_else(|| Registry::create(dir, me, &options.name, role), Ok)?;
+        let membership = known.map_or_else(|| Registry::create(dir, me, name, role), Ok)?;
         return Ok(Identity { key, me, membership, inviter: None, created });
     };
     let roster = known.as_ref().map(|known| roster_of(known, &ticket, dir)).transpose()?;
@@ -84,7 +84,7 @@ pub(super) async fn identify(
             return Ok(Identity { key, me, membership: membership.clone(), inviter: None, created: false });
         }
     }
-    let redeemed = redeem(&key, &ticket, &options.name, role, &|step| told(Enrolment::Step(step))).await?;
+    let redeemed = redeem(&key, &ticket, name, role, &|step| told(Enrolment::Step(step))).await?;
     if roster.is_some_and(|known| known.version >= redeemed.roster.roster.version) {
         let why = "its roster of members is older than the one known here".to_owned();
         return Err(RunError::Join(JoinError::BadReply { why }));

@@ -40,7 +40,7 @@ struct Inner {
 impl Inner {
     /// Did this ticket make `joiner` the member that it still is?
     fn admitted_by(&self, ticket: &StoredTicket, joiner: &NodeId) -> bool {
-        ticket.state == TicketState::Used(*joiner) && self.roster.member(joiner).is_some()
+        ticket.state == TicketState::Used(*joiner) && self.roster.admits(joiner, unix_seconds())
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::driver::enrol::{Enrolment, identify};
 use crate::net::join::{Invitation, JoinAuthority, JoinError, Redeemed, redeem, serve_join};
 use crate::net::{self, NetConfig, NetHandle};
 use crate::wire::ids;
@@ -90,6 +91,61 @@ async fn of_two_racing_joiners_exactly_one_is_admitted_in_every_round() {
         let stored = registry.dir.view().membership().expect("readable").expect("there");
         assert_eq!(stored.signed_roster, registry.signed_roster(), "what is said is on disk");
     }
+}
+
+/// Takes the roster without `gone`, as a revocation leaves it.
+fn revoke(registries: &[&Registry], owner: &Registry, gone: NodeId) {
+    let mut roster = owner.roster();
+    roster.members.retain(|member| member.node != gone);
+    roster.version += 1;
+    let sealed = members::seal(roster, owner.owner.as_ref().expect("the owner's key"));
+    for registry in registries {
+        assert!(registry.take(&sealed.signed).expect("signed").is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_member_needs_no_ticket_and_one_that_was_revoked_needs_a_new_one() {
+    let [north, den] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let registry = registry(north.path());
+    let (net, _tasks) = serving(&registry).await;
+    let dir = DataDir::open(den.path()).expect("a data directory");
+    let ticket = || registry.invite(node(1), Role::Full, 900, net.listen_addresses()).expect("a ticket");
+    let heard = Mutex::new(Vec::new());
+    let told = |enrolment: Enrolment<'_>| match enrolment {
+        Enrolment::Step(_) => {}
+        Enrolment::Joined { me, inviter, members } => {
+            heard.lock().expect("no panic").push(format!("{} joined, let in by {inviter}: {members}", me.name));
+        }
+        Enrolment::Already { me } => heard.lock().expect("no panic").push(format!("{} was in already", me.name)),
+    };
+    let first = identify(&dir, "den", Some(ticket()), Role::Full, &told).await.expect("joined");
+    let unused = ticket();
+    let second = identify(&dir, "den", Some(unused.clone()), Role::Full, &told).await.expect("a member");
+    assert_eq!((first.me, &first.membership), (second.me, &second.membership));
+    assert!(registry.ticket(&unused.id()).is_some_and(|ticket| ticket.state == TicketState::Open));
+
+    let dir = Arc::new(dir);
+    let its_own = Registry::open(dir.clone(), second.membership).expect("a registry");
+    revoke(&[&registry, &its_own], &registry, first.me);
+    let again = identify(&dir, "den", Some(unused), Role::Full, &told).await.expect("joined again");
+    assert_eq!(again.me, first.me, "under the same key");
+    let stored = dir.view().membership().expect("readable").expect("there");
+    assert_eq!((&stored, &stored.signed_roster), (&again.membership, &registry.signed_roster()));
+    let expect = ["den joined, let in by north: 2", "den was in already", "den joined, let in by north: 2"];
+    assert_eq!(*heard.lock().expect("no panic"), expect);
+}
+
+#[test]
+fn a_used_ticket_does_not_bring_a_revoked_machine_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let registry = registry(folder.path());
+    let id = registry.invite(node(1), Role::Full, 900, Vec::new()).expect("a ticket").id();
+    registry.admit(&id, member(2)).expect("admitted");
+    revoke(&[&registry], &registry, node(2));
+    assert!(registry.ticket_for(&id, &node(2)).is_none());
+    assert!(matches!(registry.admit(&id, member(2)), Err(MembershipError::Identity(IdentityError::TicketSpent))));
+    assert_eq!(registry.roster().members.len(), 1);
 }
 
 #[test]

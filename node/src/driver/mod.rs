@@ -35,6 +35,6 @@ pub use enrol::{Enrolment, Told};
 pub use error::RunError;
 
 /// Runs a node until it is told to stop. `told` hears how joining goes, where a ticket was given.
-pub async fn run(options: UpOptions, told: &Told) -> Result<(), RunError> {
+pub async fn run(options: UpOptions, told: &Told<'_>) -> Result<(), RunError> {
     start::run(options, told).await
 }

@@ -109,7 +109,7 @@ impl Drop for Fresh {
 }
 
 /// Runs a node until it is told to stop.
-pub async fn run(options: UpOptions, told: &Told) -> Result<(), RunError> {
+pub async fn run(options: UpOptions, told: &Told<'_>) -> Result<(), RunError> {
     http::check_listen(options.api)?;
     let listen = multiaddresses(&options.listen)?;
     let ticket = options.ticket.as_deref().map(Ticket::from_text).transpose().map_err(RunError::Ticket)?;
@@ -124,7 +124,7 @@ pub async fn run(options: UpOptions, told: &Told) -> Result<(), RunError> {
     fresh.arm();
     let hardware = hardware::probe(dir.path(), options.memory_bytes);
     let role = role(options.role, &hardware);
-    let identity = enrol::identify(&dir, &options, ticket, role, told).await;
+    let identity = enrol::identify(&dir, &options.name, ticket, role, told).await;
     fresh.keep_if(identity.as_ref().map_or_else(RunError::may_be_a_member, |identity| !identity.created));
     let identity = identity?;
     let node = Starting { options, dir, hardware, role, identity };

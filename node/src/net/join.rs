@@ -50,7 +50,7 @@ pub enum JoinError {
     Expired,
     /// No address of the ticket answered.
     #[error(
-        "the inviter cannot be reached: {}; is its node running, and are both machines on the same network?",
+        "the inviter cannot be reached: {}; is its node running on the same network, and does no firewall stand between?",
         tried.join(", ")
     )]
     Unreachable {
@@ -307,6 +307,6 @@ pub(super) async fn step<T>(doing: impl Future<Output = Result<T, FrameError>>) 
 }
 
 /// Seconds since the Unix epoch, by the wall clock.
-pub(super) fn unix_seconds() -> u64 {
+fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -8,12 +8,15 @@ mod child;
 mod exit;
 mod gc;
 mod invite;
+mod invite_wait;
+mod join;
 mod members;
 mod owner;
 mod parse;
 mod pin;
 mod plan;
 mod publish;
+mod qr;
 mod roster;
 mod run;
 mod scrub;
@@ -156,6 +159,9 @@ mod tests {
         let lines = [
             "fednode up",
             "fednode invite --role delegate --ttl 1h --ticket-file t --json",
+            "fednode invite --no-wait --qr",
+            "fednode invite --revoke",
+            "fednode invite --revoke 000102030405060708090a0b0c0d0e0f",
             "fednode join - --name laptop --role delegate",
             "fednode join --ticket-file t",
             "fednode members",
@@ -207,6 +213,9 @@ mod tests {
             "fednode up --name \u{7}",
             "fednode join ticket --roster r.toml",
             "fednode invite --role admin",
+            "fednode invite --wait --no-wait",
+            "fednode invite --revoke all",
+            "fednode invite --revoke --ttl 1h",
             "fednode members revoke",
             "fednode members rename den \u{7}",
             "fednode owner",

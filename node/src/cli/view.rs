@@ -21,6 +21,9 @@ pub(super) fn status(state: &State) -> String {
     let mut out = String::new();
     push_labelled(&mut out, "federation", or_unknown(short(&state.federation)));
     push_labelled(&mut out, "node", &format!("{about}, API {}", or_unknown(&node.api)));
+    if !node.notice.is_empty() {
+        push_labelled(&mut out, "notice", &node.notice);
+    }
     push_labelled(&mut out, "coordinator", &coordinator);
     push_labelled(&mut out, "plan", &plan_line(state.plan.as_ref()));
     for sentence in state.plan.iter().flat_map(|plan| &plan.pending) {

@@ -43,7 +43,7 @@ pub const MANIFEST_BYTES_MAX: usize = 16 << 20;
 pub const GOSSIP_BYTES_MAX: usize = 16 << 10;
 /// A control message on a stream, other than a manifest.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// A joining message: a few hashes and a roster of members.
+/// A joining message but the last, which brings the roster of members: a few hashes and a name.
 pub const JOIN_MESSAGE_BYTES_MAX: usize = 256 << 10;
 /// Members of a personal federation; the simulator goes beyond a person's means.
 pub const MEMBERS_MAX: usize = 16_384;
@@ -132,6 +132,8 @@ pub const NET_EVENTS_MAX: usize = 256;
 pub const NET_EVENTS_HELD_MAX: usize = 4096;
 /// Each step of joining.
 pub const JOIN_STEP: Duration = Duration::from_secs(10);
+/// Tries of a joiner whose proof was not answered, after 1, 2 and 4 s: an inviter that was killed is back by then, or away.
+pub const JOIN_TRIES_MAX: u32 = 4;
 /// Each step of a chunk (the answer to its request, every `CHUNK_PIECE_BYTES` of it): 1 MiB over a third of a megabit.
 pub const CHUNK_WAIT: Duration = Duration::from_secs(30);
 /// Read from the disk and handed to the connection at once: the processor's cache still holds it when it is encrypted.

@@ -48,6 +48,9 @@ pub struct NodeView {
     pub api: String,
     /// Peer addresses, as multiaddresses.
     pub listen: Vec<String>,
+    /// What its owner should look after, in a sentence; mostly empty.
+    #[serde(default)]
+    pub notice: String,
     /// fednode's version.
     pub version: String,
     /// Process id.

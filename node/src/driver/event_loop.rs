@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use fednode_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,13 +14,14 @@ use crate::core::machine::{Input, Machine, Output};
 use crate::core::placement::plan::Plan;
 use crate::core::route::RequestId;
 use crate::core::types::{NodeId, Time};
-use crate::core::view::State;
+use crate::core::view::{NodeView, State};
 use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
 use crate::driver::membership::Registry;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
 use crate::driver::scrub::Scrubber;
+use crate::driver::shunned::{self, Shunned};
 use crate::driver::sync::Admission;
 use crate::driver::view;
 use crate::driver::weights::Weights;
@@ -84,6 +86,7 @@ pub enum End {
 /// What the loop carries outputs out with.
 pub struct Driver {
     pub(super) end: Option<End>,
+    pub(super) shunned: Shunned,
     pub(super) machine: Machine,
     pub(super) clock: Clock,
     pub(super) dir: Arc<DataDir>,
@@ -193,7 +196,9 @@ impl Driver {
             }
             Event::View(answer) => {
                 let store = self.scrubber.as_ref().map(|scrubber| view::store(&self.machine, scrubber));
-                let _ = answer.send(State { store, ..view::state(&self.machine, &self.facts) });
+                let state = view::state(&self.machine, &self.facts);
+                let node = NodeView { notice: self.shunned.notice().to_owned(), ..state.node };
+                let _ = answer.send(State { store, node, ..state });
             }
             Event::Read(read) => read(&self.machine),
             Event::Stop => {}
@@ -241,15 +246,25 @@ impl Driver {
         match event {
             NetEvent::Connected { node, address } => {
                 tracing::info!(%node, address, "member connected");
+                self.shunned.connected(node, Instant::now());
                 self.handle(Input::Connected(node));
             }
             NetEvent::Disconnected { node } => {
                 tracing::info!(%node, "member disconnected");
+                if self.shunned.disconnected(node, Instant::now()) {
+                    tracing::warn!("{}", shunned::NOTICE);
+                    self.writer.run(self.shunned.note());
+                }
                 self.weights.forget(&node);
                 self.handle(Input::Disconnected(node));
             }
             NetEvent::DialFailed { node, refused } => self.handle(Input::DialFailed { node, refused }),
-            NetEvent::Gossip { gossip, .. } => self.handle(Input::Gossip(gossip)),
+            NetEvent::Gossip { gossip, .. } => {
+                if let Some(forget) = self.shunned.received() {
+                    self.writer.run(forget);
+                }
+                self.handle(Input::Gossip(gossip));
+            }
             NetEvent::ListenAddress { .. } => {
                 let addresses = self.net.listen_addresses();
                 self.facts.listen = addresses.clone();

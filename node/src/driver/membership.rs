@@ -11,7 +11,8 @@ use crate::core::membership::roster::{Member, MemberRoster, Role};
 use crate::core::types::{FederationId, NodeId};
 use crate::driver::clock::unix_seconds;
 use crate::store::datadir::DataDir;
-use crate::store::identity::{IdentityError, Membership, StoredTicket};
+use crate::store::identity::{IdentityError, Membership};
+use crate::store::tickets::{StoredTicket, TicketState};
 use crate::wire::WireError;
 use crate::wire::join::{Ticket, TicketId, ticket_id};
 use crate::wire::members::{self, VerifiedRoster};
@@ -58,6 +59,13 @@ pub(super) struct Inner {
     pub(super) membership: Membership,
     pub(super) roster: MemberRoster,
     pub(super) owner: Option<ed25519::Keypair>,
+}
+
+impl Inner {
+    /// Did this ticket make `joiner` the member that it still is?
+    fn admitted_by(&self, ticket: &StoredTicket, joiner: &NodeId) -> bool {
+        ticket.state == TicketState::Used(*joiner) && self.roster.admits(joiner, unix_seconds())
+    }
 }
 
 /// The registry of members of one node.
@@ -118,7 +126,8 @@ impl Registry {
         let now = unix_seconds();
         let secret: [u8; 32] = rand::random();
         let expires_unix_s = now.saturating_add(ttl_s);
-        let stored = StoredTicket { id: ticket_id(&secret), secret, expires_unix_s, role, burnt: false };
+        let state = TicketState::Open;
+        let stored = StoredTicket { id: ticket_id(&secret), secret, expires_unix_s, role, state };
         let mut inner = self.inner();
         let mut next = inner.membership.clone();
         next.invite(stored, now)?;
@@ -131,20 +140,46 @@ impl Registry {
     /// Is any invitation open?
     pub fn invitation_open(&self) -> bool {
         let now = unix_seconds();
-        self.inner().membership.tickets.iter().any(|ticket| !ticket.burnt && ticket.expires_unix_s > now)
+        self.inner().membership.tickets.iter().any(|ticket| ticket.is_open(now))
     }
 
-    /// The open ticket of this id.
+    /// The ticket of this id as it is good for `joiner`: open, or used by that machine, which is still a member and may
+    /// have lost the answer.
+    pub fn ticket_for(&self, id: &TicketId, joiner: &NodeId) -> Option<StoredTicket> {
+        let inner = self.inner();
+        let ticket = inner.membership.ticket(id)?;
+        (ticket.is_open(unix_seconds()) || inner.admitted_by(ticket, joiner)).then(|| ticket.clone())
+    }
+
+    /// The ticket of this id, whatever became of it.
     pub fn ticket(&self, id: &TicketId) -> Option<StoredTicket> {
-        self.inner().membership.open_ticket(id, unix_seconds()).cloned()
+        self.inner().membership.ticket(id).cloned()
     }
 
-    /// Burns the ticket and admits `member` in one durable write; the new roster, and its signed encoding.
+    /// Takes back the open ticket of this id, or all of them; how many there were. Durable when this returns.
+    pub fn withdraw(&self, id: Option<&TicketId>) -> Result<u32, MembershipError> {
+        let mut inner = self.inner();
+        let mut next = inner.membership.clone();
+        let withdrawn = next.withdraw(id, unix_seconds());
+        if withdrawn > 0 {
+            self.dir.save_membership(&next)?;
+            inner.membership = next;
+        }
+        Ok(withdrawn)
+    }
+
+    /// Burns the ticket and admits `member` in one durable write; the new roster, and its signed encoding. Of two machines
+    /// one at most is admitted; one that was admitted with this ticket before is told again and changes nothing.
     pub fn admit(&self, id: &TicketId, member: Member) -> Result<VerifiedRoster, MembershipError> {
         let mut inner = self.inner();
-        let member = Member { not_before_unix_s: 0, ..member };
+        let known = inner.membership.ticket(id);
+        if known.is_some_and(|ticket| inner.admitted_by(ticket, &member.node)) {
+            let signed = inner.membership.signed_roster.clone();
+            return Ok(VerifiedRoster { roster: inner.roster.clone(), signed });
+        }
+        let (joiner, member) = (member.node, Member { not_before_unix_s: 0, ..member });
         let (mut next, sealed) = self.signed(&inner, &Change::Admit(member))?;
-        self.dir.admit(&mut next, id, sealed.signed.clone(), unix_seconds())?;
+        self.dir.admit(&mut next, id, joiner, sealed.signed.clone(), unix_seconds())?;
         (inner.membership, inner.roster) = (next, sealed.roster.clone());
         Ok(sealed)
     }
@@ -162,3 +197,7 @@ fn new_member(node: NodeId, name: &str, role: Role) -> Member {
         addresses: Vec::new(),
     }
 }
+
+#[cfg(test)]
+#[path = "membership_tests.rs"]
+mod tests;

@@ -5,10 +5,12 @@ mod address_book;
 mod buffers;
 mod clock;
 mod effects;
+mod enrol;
 mod error;
 mod event_loop;
 mod fresh;
 mod gc;
+mod invitations;
 mod keeping;
 mod members;
 mod membership;
@@ -19,7 +21,7 @@ mod publish;
 mod replicas;
 mod requests;
 mod rests;
-mod returning;
+mod shunned;
 mod scrub;
 mod scrub_now;
 mod services;
@@ -34,9 +36,11 @@ mod writer;
 
 use crate::cli::up::UpOptions;
 
+pub use crate::net::join::JoinStep;
+pub use enrol::{Enrolment, Told};
 pub use error::RunError;
 
-/// Runs a node until it is told to stop.
-pub async fn run(options: UpOptions) -> Result<(), RunError> {
-    start::run(options).await
+/// Runs a node until it is told to stop. `told` hears how joining goes, where a ticket was given.
+pub async fn run(options: UpOptions, told: &Told<'_>) -> Result<(), RunError> {
+    start::run(options, told).await
 }

@@ -175,9 +175,9 @@ impl PeerBackend for Node {
 }
 
 impl JoinAuthority for Node {
-    fn invitation(&self, id: &TicketId) -> Option<Invitation> {
-        let ticket = self.registry.ticket(id)?;
-        Some(Invitation { secret: ticket.secret, role: ticket.role, expires_unix_s: ticket.expires_unix_s })
+    fn invitation(&self, id: &TicketId, joiner: &NodeId) -> Option<Invitation> {
+        let ticket = self.registry.ticket_for(id, joiner)?;
+        Some(Invitation { secret: ticket.secret, role: ticket.role })
     }
 
     async fn admit(&self, id: TicketId, member: Member) -> Result<Vec<u8>, String> {
@@ -218,7 +218,16 @@ impl AdminBackend for Node {
         let invited = self.registry.invite(self.me, role, request.ttl_s, addresses);
         let ticket = invited.map_err(|error| Status::failed_precondition(error.to_string()))?;
         self.net.set_invitation_open(true).await;
-        Ok(v1::InviteReply { expires_unix_s: ticket.expires_unix_s, ticket: ticket.to_text() })
+        let id = ticket.id().to_vec();
+        Ok(v1::InviteReply { expires_unix_s: ticket.expires_unix_s, ticket: ticket.to_text(), id })
+    }
+
+    async fn invitation(&self, request: v1::InvitationRequest) -> Result<v1::InvitationReply, Status> {
+        super::invitations::status(self, &request)
+    }
+
+    async fn withdraw(&self, request: v1::WithdrawRequest) -> Result<v1::WithdrawReply, Status> {
+        super::invitations::withdraw(self, &request).await
     }
 
     async fn publish(&self, request: v1::PublishRequest, events: mpsc::Sender<Result<v1::PublishEvent, Status>>) {

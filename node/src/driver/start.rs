@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
-use libp2p_identity::ed25519;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -18,9 +17,9 @@ use crate::core::membership::roster::{MemberRoster, Role};
 use crate::core::placement::plan::Strategy;
 use crate::core::roster::SlotRoster;
 use crate::core::sizing::Tier;
-use crate::core::types::NodeId;
 use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
+use crate::driver::enrol::{self, Identity, Told};
 use crate::driver::error::RunError;
 use crate::driver::event_loop::{Driver, End, Events};
 use crate::driver::fresh::Fresh;
@@ -31,12 +30,12 @@ use crate::driver::node::Node;
 use crate::driver::pins::PinKeeper;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
-use crate::driver::returning::{check_newer, may_return};
 use crate::driver::scrub::Scrubber;
 use crate::driver::services::{
     look_after_the_store, serve_edges, serve_members, stop_on_signal, tell_what_is_stored, watch_hardware,
     watch_invitations,
 };
+use crate::driver::shunned::Shunned;
 use crate::driver::sync::{Admission, others};
 use crate::driver::throttle::Throttle;
 use crate::driver::view::Facts;
@@ -44,7 +43,6 @@ use crate::driver::weights::Weights;
 use crate::driver::writer::Writer;
 use crate::hardware::{self, Hardware};
 use crate::http;
-use crate::net::join::redeem;
 use crate::net::weights::WeightsClient;
 use crate::net::{self, Duplex, NetConfig, NetHandle, Protocol};
 use crate::rpc::admin;
@@ -52,45 +50,33 @@ use crate::rpc::peers::{Io, Open, Peers};
 use crate::store::Store;
 use crate::store::datadir::DataDir;
 use crate::store::error::StoreError;
-use crate::store::identity::Membership;
+use crate::wire::catalog;
 use crate::wire::join::Ticket;
-use crate::wire::{catalog, ids};
 
 /// The reference roster of slots: data, not code.
 const REFERENCE_ROSTER: &str = include_str!("../../rosters/reference.toml");
 /// After a request to end, connections get this long to finish what they were saying.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Who this node is, and to which federation it belongs.
-struct Identity {
-    key: ed25519::Keypair,
-    me: NodeId,
-    membership: Membership,
-    inviter: Option<(NodeId, Vec<String>)>,
-    created: bool,
-}
-
 /// Runs a node until it is told to stop.
-pub async fn run(options: UpOptions) -> Result<(), RunError> {
+pub async fn run(options: UpOptions, told: &Told<'_>) -> Result<(), RunError> {
     http::check_listen(options.api)?;
     let listen = multiaddresses(&options.listen)?;
     let ticket = options.ticket.as_deref().map(Ticket::from_text).transpose().map_err(RunError::Ticket)?;
     let api = bind(options.api).await?;
     // Before anything is written, and before a ticket is used up for nothing.
     net::check_free(&listen)?;
-    if let (Some(ticket), Ok(known)) = (&ticket, DataDir::peek(&options.data_dir)) {
-        known.check_idle()?;
-        if known.membership()?.is_some_and(|membership| !may_return(&membership, &known, ticket)) {
-            return Err(RunError::AlreadyEnrolled(options.data_dir.clone()));
-        }
+    if let (Ok(known), Some(ticket)) = (DataDir::peek(&options.data_dir), &ticket) {
+        enrol::check(&known, ticket)?;
     }
     let mut fresh = Fresh::look(&options.data_dir);
     let dir = Arc::new(DataDir::open(&options.data_dir)?);
     fresh.arm();
     let hardware = hardware::probe(dir.path(), options.memory_bytes);
     let role = role(options.role, &hardware);
-    let identity = identify(&dir, &options, ticket, role).await?;
-    fresh.keep_if(!identity.created);
+    let identity = enrol::identify(&dir, &options.name, ticket, role, told).await;
+    fresh.keep_if(identity.as_ref().map_or_else(RunError::may_be_a_member, |identity| !identity.created));
+    let identity = identity?;
     let node = Starting { options, dir, hardware, role, identity };
     node.start(api, listen, fresh).await
 }
@@ -119,32 +105,6 @@ fn role(choice: RoleChoice, hardware: &Hardware) -> Role {
         }
         RoleChoice::Auto => Role::Full,
     }
-}
-
-async fn identify(
-    dir: &DataDir,
-    options: &UpOptions,
-    ticket: Option<Ticket>,
-    role: Role,
-) -> Result<Identity, RunError> {
-    let known = dir.view().membership()?;
-    let key = dir.node_key()?;
-    let me = ids::node_of_key(&key.public());
-    let (membership, inviter, created) = match (known, ticket) {
-        (Some(known), Some(ticket)) if !may_return(&known, dir.view(), &ticket) => {
-            return Err(RunError::AlreadyEnrolled(dir.path().to_owned()));
-        }
-        (Some(membership), None) => (membership, None, false),
-        (None, None) => (Registry::create(dir, me, &options.name, role)?, None, true),
-        (known, Some(ticket)) => {
-            let redeemed = redeem(&key, &ticket, &options.name, role).await?;
-            check_newer(known.as_ref(), &redeemed.roster)?;
-            let membership = Membership::new(ticket.federation, redeemed.roster.signed);
-            dir.save_membership(&membership)?;
-            (membership, Some((ticket.inviter, ticket.addresses)), false)
-        }
-    };
-    Ok(Identity { key, me, membership, inviter, created })
 }
 
 /// Everything that is known before the rooms open.
@@ -205,6 +165,7 @@ impl Starting {
         let path = self.dir.path().to_owned();
         let driver = Driver {
             end: None,
+            shunned: Shunned::new(&path),
             machine,
             clock,
             dir: self.dir,

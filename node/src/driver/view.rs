@@ -145,6 +145,7 @@ fn node_view(machine: &Machine, facts: &Facts, mine: &Advert) -> NodeView {
         tier: Tier::of(largest).as_str().to_owned(),
         api: facts.api.clone(),
         listen: facts.listen.clone(),
+        notice: String::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
     }

@@ -19,6 +19,13 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn state(&self) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Opens an invitation.
     fn invite(&self, request: v1::InviteRequest) -> impl Future<Output = Result<v1::InviteReply, Status>> + Send;
+    /// What became of an invitation.
+    fn invitation(
+        &self,
+        request: v1::InvitationRequest,
+    ) -> impl Future<Output = Result<v1::InvitationReply, Status>> + Send;
+    /// Takes open invitations back.
+    fn withdraw(&self, request: v1::WithdrawRequest) -> impl Future<Output = Result<v1::WithdrawReply, Status>> + Send;
     /// Imports a file and publishes it; progress goes to `events`, and so does the end.
     fn publish(
         &self,
@@ -96,6 +103,17 @@ impl<B: AdminBackend> Admin for Service<B> {
 
     async fn invite(&self, request: Request<v1::InviteRequest>) -> Result<Response<v1::InviteReply>, Status> {
         Ok(Response::new(self.backend.invite(request.into_inner()).await?))
+    }
+
+    async fn invitation(
+        &self,
+        request: Request<v1::InvitationRequest>,
+    ) -> Result<Response<v1::InvitationReply>, Status> {
+        Ok(Response::new(self.backend.invitation(request.into_inner()).await?))
+    }
+
+    async fn withdraw(&self, request: Request<v1::WithdrawRequest>) -> Result<Response<v1::WithdrawReply>, Status> {
+        Ok(Response::new(self.backend.withdraw(request.into_inner()).await?))
     }
 
     type PublishStream = ReceiverStream<Result<v1::PublishEvent, Status>>;

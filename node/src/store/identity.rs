@@ -11,10 +11,10 @@ use prost::Message;
 
 use crate::core::limits;
 use crate::core::membership::change::Change;
-use crate::core::membership::roster::Role;
 use crate::core::types::{FederationId, NodeId};
 use crate::store::datadir::{DataDir, DataDirView, read_small, write_atomic};
 use crate::store::framed::{self, FrameError};
+use crate::store::tickets::{StoredTicket, TicketRecord};
 use crate::wire::{change, ids};
 
 const IDENTITY_FILE: &str = "identity";
@@ -65,28 +65,6 @@ pub enum IdentityError {
     },
 }
 
-/// An invitation this node gave out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StoredTicket {
-    /// The first 16 bytes of BLAKE3 of the secret.
-    pub id: [u8; 16],
-    /// 256 random bits.
-    pub secret: [u8; 32],
-    /// Seconds since the Unix epoch.
-    pub expires_unix_s: u64,
-    /// The most it grants.
-    pub role: Role,
-    /// Used; kept until it expires, so that a second use is told "used" and not "unknown".
-    pub burnt: bool,
-}
-
-impl std::fmt::Debug for StoredTicket {
-    /// Without the secret: tickets must not leak into logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoredTicket").field("role", &self.role).field("burnt", &self.burnt).finish_non_exhaustive()
-    }
-}
-
 /// The federation this node belongs to. One file, so that one durable write admits a member and burns its ticket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Membership {
@@ -111,21 +89,6 @@ impl Membership {
         self.acts.push((number, change));
         let surplus = self.acts.len().saturating_sub(limits::CHANGES_KEPT_MAX);
         self.acts.drain(..surplus);
-    }
-
-    /// Adds an open invitation, forgetting those that expired before `now_unix_s`. Durable only once saved.
-    pub fn invite(&mut self, ticket: StoredTicket, now_unix_s: u64) -> Result<(), IdentityError> {
-        self.tickets.retain(|known| known.expires_unix_s > now_unix_s);
-        if self.tickets.len() >= limits::TICKETS_MAX {
-            return Err(IdentityError::TooManyTickets);
-        }
-        self.tickets.push(ticket);
-        Ok(())
-    }
-
-    /// The invitation of this id, if it is neither burnt nor expired.
-    pub fn open_ticket(&self, id: &[u8; 16], now_unix_s: u64) -> Option<&StoredTicket> {
-        self.tickets.iter().find(|ticket| &ticket.id == id && !ticket.burnt && ticket.expires_unix_s > now_unix_s)
     }
 }
 
@@ -234,25 +197,6 @@ impl DataDir {
         self.write(MEMBERSHIP_FILE, &StoredMembership::from_membership(membership).encode_to_vec())
     }
 
-    /// Burns the open ticket `id` and takes the roster that admits its bearer, in one durable write. `membership` changes
-    /// only if that write succeeded.
-    pub fn admit(
-        &self,
-        membership: &mut Membership,
-        id: &[u8; 16],
-        signed_roster: Vec<u8>,
-        now_unix_s: u64,
-    ) -> Result<(), IdentityError> {
-        let mut next = membership.clone();
-        let open = |ticket: &&mut StoredTicket| &ticket.id == id && !ticket.burnt && ticket.expires_unix_s > now_unix_s;
-        let ticket = next.tickets.iter_mut().find(open).ok_or(IdentityError::TicketSpent)?;
-        ticket.burnt = true;
-        next.signed_roster = signed_roster;
-        self.save_membership(&next)?;
-        *membership = next;
-        Ok(())
-    }
-
     /// The number of this start: one more than the last, durable before it is returned. Call once per process.
     pub fn next_incarnation(&self) -> Result<u64, IdentityError> {
         let remedy =
@@ -293,52 +237,21 @@ pub(super) struct StoredMembership {
     acts: Vec<v1::MemberChange>,
 }
 
-/// [`StoredTicket`] on disk; its id follows from the secret.
-#[derive(Clone, PartialEq, prost::Message)]
-struct TicketRecord {
-    #[prost(bytes = "vec", tag = "1")]
-    secret: Vec<u8>,
-    #[prost(uint64, tag = "2")]
-    expires_unix_s: u64,
-    #[prost(bool, tag = "3")]
-    delegate: bool,
-    #[prost(bool, tag = "4")]
-    burnt: bool,
-    #[prost(bytes = "vec", tag = "5")]
-    id: Vec<u8>,
-}
-
 impl StoredMembership {
     fn from_membership(membership: &Membership) -> StoredMembership {
-        let record = |ticket: &StoredTicket| TicketRecord {
-            secret: ticket.secret.to_vec(),
-            expires_unix_s: ticket.expires_unix_s,
-            delegate: ticket.role == Role::Delegate,
-            burnt: ticket.burnt,
-            id: ticket.id.to_vec(),
-        };
         StoredMembership {
             federation: membership.federation.0.to_vec(),
             signed_roster: membership.signed_roster.clone(),
-            tickets: membership.tickets.iter().map(record).collect(),
+            tickets: membership.tickets.iter().map(TicketRecord::from_ticket).collect(),
             acts: membership.acts.iter().map(|(number, made)| change::to_proto(*number, made)).collect(),
         }
     }
 
     pub(super) fn into_membership(self) -> Option<Membership> {
-        let ticket = |record: TicketRecord| {
-            Some(StoredTicket {
-                id: record.id.try_into().ok()?,
-                secret: record.secret.try_into().ok()?,
-                expires_unix_s: record.expires_unix_s,
-                role: if record.delegate { Role::Delegate } else { Role::Full },
-                burnt: record.burnt,
-            })
-        };
         Some(Membership {
             federation: FederationId(self.federation.try_into().ok()?),
             signed_roster: self.signed_roster,
-            tickets: self.tickets.into_iter().map(ticket).collect::<Option<Vec<_>>>()?,
+            tickets: self.tickets.into_iter().map(TicketRecord::into_ticket).collect::<Option<Vec<_>>>()?,
             acts: self.acts.iter().map(|act| change::from_proto(act).ok()).collect::<Option<Vec<_>>>()?,
         })
     }
@@ -347,10 +260,6 @@ impl StoredMembership {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ticket(seed: u8, expires_unix_s: u64) -> StoredTicket {
-        StoredTicket { id: [seed; 16], secret: [seed; 32], expires_unix_s, role: Role::Delegate, burnt: false }
-    }
 
     #[test]
     fn keys_are_made_once_and_numbers_only_rise() {
@@ -394,30 +303,6 @@ mod tests {
         let stored = dir.view().membership().unwrap().unwrap();
         assert_eq!(stored, membership);
         assert_eq!((stored.acts.len(), stored.acts[0].0), (limits::CHANGES_KEPT_MAX, 6));
-    }
-
-    #[test]
-    fn admitting_burns_the_ticket_in_the_same_write() {
-        let base = tempfile::tempdir().unwrap();
-        let dir = DataDir::open(base.path()).unwrap();
-        let mut membership =
-            Membership::new(FederationId([9; 32]), b"v1".to_vec());
-        membership.invite(ticket(1, 100), 0).unwrap();
-        membership.invite(ticket(2, 100), 0).unwrap();
-        dir.save_membership(&membership).unwrap();
-        assert_eq!(dir.view().membership().unwrap().as_ref(), Some(&membership));
-        dir.admit(&mut membership, &[1; 16], b"v2".to_vec(), 50).unwrap();
-        let stored = dir.view().membership().unwrap().unwrap();
-        assert_eq!(stored, membership);
-        assert_eq!(stored.signed_roster, b"v2");
-        assert_eq!(stored.open_ticket(&[1; 16], 50), None);
-        assert!(stored.open_ticket(&[2; 16], 50).is_some());
-        assert!(stored.open_ticket(&[2; 16], 100).is_none());
-        for (id, now) in [([1; 16], 50), ([2; 16], 100), ([3; 16], 50)] {
-            let again = dir.admit(&mut membership, &id, b"v3".to_vec(), now);
-            assert!(matches!(again, Err(IdentityError::TicketSpent)));
-        }
-        assert_eq!(dir.view().membership().unwrap(), Some(stored));
     }
 
     #[test]

@@ -26,8 +26,7 @@ fn of(pid: u32) -> Vec<(Ends, String)> {
 fn inodes(pid: u32) -> BTreeSet<String> {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    let sockets = targets.filter_map(|target| {
-        Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
-    });
+    let sockets =
+        targets.filter_map(|target| Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()));
     sockets.collect()
 }

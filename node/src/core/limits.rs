@@ -63,6 +63,8 @@ pub const SIGNERS_MAX: usize = 32;
 pub const CHANGES_KEPT_MAX: usize = 64;
 /// Versions of a roster: beyond it lies an overflow that a false admin might want.
 pub const ROSTER_VERSION_MAX: u64 = 1 << 62;
+/// Saying goodbye on a connection takes at most this long: it must end, also towards a peer that reads nothing.
+pub const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// Members that one node tells of a new roster by itself; the others hear that there is one and ask.
 pub const ROSTER_PUSHES_MAX: usize = 64;
 /// A revoked machine has so long to hear that it was before its connections end.

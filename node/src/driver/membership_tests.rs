@@ -24,9 +24,8 @@ fn node(seed: u8) -> NodeId {
 /// The owner's registry in `folder`: created, or as a start finds it.
 fn registry(folder: &std::path::Path) -> Registry {
     let dir = DataDir::open(folder).expect("a data directory");
-    let known = dir.view().membership().expect("readable");
-    let membership =
-        known.map_or_else(|| Registry::create(&dir, node(1), "north", Role::Full), Ok).expect("membership");
+    let (known, me) = (dir.view().membership().expect("readable"), dir.node_id().expect("a key"));
+    let membership = known.map_or_else(|| Registry::create(&dir, me, "north", Role::Full), Ok).expect("membership");
     Registry::open(Arc::new(dir), membership).expect("a registry")
 }
 
@@ -47,7 +46,7 @@ impl JoinAuthority for Registry {
 /// A network that serves joiners of `registry` for as long as it is kept.
 async fn serving(registry: &Registry) -> (NetHandle, JoinSet<()>) {
     let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
-    let config = NetConfig { keypair: key(1), federation: registry.roster().federation, listen };
+    let config = NetConfig { keypair: registry.key.clone(), federation: registry.roster().federation, listen };
     let (net, mut events, mut incoming) = net::start(config, BTreeSet::new()).await.expect("a free port");
     net.set_invitation_open(true).await;
     let (mut tasks, registry) = (JoinSet::new(), registry.clone());
@@ -55,7 +54,7 @@ async fn serving(registry: &Registry) -> (NetHandle, JoinSet<()>) {
     tasks.spawn(async move {
         while let Some((joiner, stream)) = incoming.join.recv().await {
             let registry = registry.clone();
-            tokio::spawn(async move { serve_join(stream, joiner, node(1), &registry).await.map(drop) });
+            tokio::spawn(async move { serve_join(stream, joiner, registry.me(), &registry).await.map(drop) });
         }
     });
     (net, tasks)
@@ -76,7 +75,7 @@ async fn of_two_racing_joiners_exactly_one_is_admitted_in_every_round() {
     let (net, _tasks) = serving(&registry).await;
     for round in 0..ROUNDS {
         let before = registry.roster();
-        let ticket = registry.invite(node(1), Role::Full, 900, net.listen_addresses()).expect("a ticket");
+        let ticket = registry.invite(registry.me(), Role::Full, 900, net.listen_addresses()).expect("a ticket");
         let keys = [ed25519::Keypair::generate(), ed25519::Keypair::generate()];
         let joining = keys.clone().map(|key| tokio::spawn(joins(key, ticket.clone())));
         let results = futures::future::join_all(joining).await;
@@ -110,7 +109,7 @@ async fn a_member_needs_no_ticket_and_one_that_was_revoked_needs_a_new_one() {
     let registry = registry(north.path());
     let (net, _tasks) = serving(&registry).await;
     let dir = DataDir::open(den.path()).expect("a data directory");
-    let ticket = || registry.invite(node(1), Role::Full, 900, net.listen_addresses()).expect("a ticket");
+    let ticket = || registry.invite(registry.me(), Role::Full, 900, net.listen_addresses()).expect("a ticket");
     let heard = Mutex::new(Vec::new());
     let told = |enrolment: Enrolment<'_>| match enrolment {
         Enrolment::Step(_) => {}
@@ -140,7 +139,7 @@ async fn a_member_needs_no_ticket_and_one_that_was_revoked_needs_a_new_one() {
 fn a_used_ticket_does_not_bring_a_revoked_machine_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let registry = registry(folder.path());
-    let id = registry.invite(node(1), Role::Full, 900, Vec::new()).expect("a ticket").id();
+    let id = registry.invite(registry.me(), Role::Full, 900, Vec::new()).expect("a ticket").id();
     registry.admit(&id, member(2)).expect("admitted");
     revoke(&[&registry], &registry, node(2));
     assert!(registry.ticket_for(&id, &node(2)).is_none());
@@ -153,7 +152,7 @@ fn what_was_admitted_before_a_crash_is_told_again_after_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let id = {
         let registry = registry(folder.path());
-        let ticket = registry.invite(node(1), Role::Full, 900, Vec::new()).expect("a ticket");
+        let ticket = registry.invite(registry.me(), Role::Full, 900, Vec::new()).expect("a ticket");
         registry.admit(&ticket.id(), member(2)).expect("admitted");
         // Killed here: the answer was never sent.
         ticket.id()
@@ -173,7 +172,7 @@ fn what_was_admitted_before_a_crash_is_told_again_after_it() {
 fn expired_withdrawn_and_unknown_tickets_admit_nobody() {
     let folder = tempfile::tempdir().expect("a folder");
     let registry = registry(folder.path());
-    let ticket = |ttl| registry.invite(node(1), Role::Full, ttl, Vec::new()).expect("a ticket").id();
+    let ticket = |ttl| registry.invite(registry.me(), Role::Full, ttl, Vec::new()).expect("a ticket").id();
     let (expired, withdrawn, open) = (ticket(0), ticket(900), ticket(900));
     assert_eq!(registry.withdraw(Some(&withdrawn)).expect("written"), 1);
     for id in [expired, withdrawn, [7; 16]] {

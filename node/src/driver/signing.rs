@@ -127,7 +127,7 @@ impl Registry {
         By { machine: self.me(), owner: inner.owner.is_some() }
     }
 
-    fn me(&self) -> NodeId {
+    pub(super) fn me(&self) -> NodeId {
         ids::node_of_key(&self.key.public())
     }
 }

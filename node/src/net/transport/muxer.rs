@@ -2,7 +2,7 @@
 //! Any yamux peer reads them: the protocol bounds nothing, and the common implementations accept 1 MiB.
 
 use std::collections::VecDeque;
-use std::future::{Ready, ready};
+use std::future::{Future, Ready, ready};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -13,6 +13,7 @@ use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade,
 use yamux::{Connection, ConnectionError, Mode};
 
 use crate::core::limits;
+use crate::net::std_duration;
 
 /// The upgrade that makes a connection a [`Muxer`].
 #[derive(Clone, Copy, Debug)]
@@ -66,11 +67,13 @@ pub(super) struct Muxer<C> {
     accepted: VecDeque<yamux::Stream>,
     /// Who waits for one.
     waiting: Option<Waker>,
+    /// When a farewell has taken long enough.
+    closing: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
     fn new(connection: Connection<C>) -> Muxer<C> {
-        Muxer { connection, accepted: VecDeque::new(), waiting: None }
+        Muxer { connection, accepted: VecDeque::new(), waiting: None, closing: None }
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<yamux::Stream>> {
@@ -101,7 +104,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin + 'static> StreamMuxer for Muxer<C> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.connection.poll_close(cx).map_err(io_error)
+        if let Poll::Ready(closed) = self.connection.poll_close(cx) {
+            return Poll::Ready(closed.map_err(io_error));
+        }
+        // A peer that takes nothing in would keep its connection by that alone, and a revoked one must not.
+        let patience = || Box::pin(tokio::time::sleep(std_duration(limits::CLOSE_WAIT)));
+        self.closing.get_or_insert_with(patience).as_mut().poll(cx).map(Ok)
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
@@ -128,5 +136,37 @@ fn io_error(error: ConnectionError) -> io::Error {
     match error {
         ConnectionError::Io(error) => error,
         other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_reads_nothing_does_not_keep_its_connection() {
+        let (ours, _theirs) = tokio::io::duplex(1024);
+        let mut muxer = Muxer::new(Connection::new(ours.compat(), config(), Mode::Client));
+        let mut stream = poll_fn(|cx| Pin::new(&mut muxer).poll_outbound(cx)).await.expect("a stream");
+        // Until neither the stream nor the pipe takes more.
+        let full = poll_fn(|cx| {
+            let written = Pin::new(&mut stream).poll_write(cx, &[7; 4096]);
+            let progress = Pin::new(&mut muxer).poll(cx).map(|_| ());
+            match (written, progress) {
+                (Poll::Ready(Ok(_)), _) => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error)),
+                (Poll::Pending, _) => Poll::Ready(Ok(())),
+            }
+        });
+        full.await.expect("it only fills up");
+        let closed = poll_fn(|cx| Pin::new(&mut muxer).poll_close(cx));
+        tokio::time::timeout(std::time::Duration::from_secs(30), closed).await.expect("it ends").expect("without a fault");
     }
 }

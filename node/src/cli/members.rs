@@ -94,9 +94,13 @@ pub(super) async fn run(out: Out, data_dir: &Path, command: Option<MembersComman
 /// Asks at a terminal; without one nobody can have said yes.
 fn confirm(out: Out, who: &str) -> Result<(), Failure> {
     if out.json || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return Err(Failure::wrong_use("nobody can be asked here; say --yes to revoke this machine without a question"));
+        return Err(Failure::wrong_use(
+            "nobody can be asked here; say --yes to revoke this machine without a question",
+        ));
     }
-    out.text(&format!("{who} gets nothing from this federation any more. It can come back only with a new invitation.\n"));
+    out.text(&format!(
+        "{who} gets nothing from this federation any more. It can come back only with a new invitation.\n"
+    ));
     print!("revoke it? [y/N] ");
     let _ = std::io::stdout().flush();
     let mut line = String::new();

@@ -217,7 +217,10 @@ impl Driver {
             Input::Members(roster) => {
                 self.facts.members_changed(roster);
                 if roster.member(&self.machine.config().me).is_none() {
-                    tracing::error!(version = roster.version, "this machine was revoked from the federation; the node ends");
+                    tracing::error!(
+                        version = roster.version,
+                        "this machine was revoked from the federation; the node ends"
+                    );
                     self.end = Some(End::Revoked);
                 }
             }

@@ -27,7 +27,9 @@ pub enum MembershipError {
     #[error(transparent)]
     Refused(#[from] ChangeRefusal),
     /// What an admin signed after its time.
-    #[error("it was signed by an admin whose charter has expired; the owner's machine renews it, or this machine's clock is wrong")]
+    #[error(
+        "it was signed by an admin whose charter has expired; the owner's machine renews it, or this machine's clock is wrong"
+    )]
     CharterExpired,
     /// A recovery file of somebody else.
     #[error(

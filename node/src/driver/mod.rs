@@ -21,10 +21,10 @@ mod publish;
 mod replicas;
 mod requests;
 mod rests;
-mod shunned;
 mod scrub;
 mod scrub_now;
 mod services;
+mod shunned;
 mod signing;
 
 mod start;

@@ -36,7 +36,13 @@ pub struct Shunned {
 impl Shunned {
     /// For the node of this data directory.
     pub(super) fn new(data_dir: &Path) -> Shunned {
-        Shunned { file: data_dir.join(FILE), open: BTreeMap::new(), closed: 0, say_at: CLOSED_MIN, shut_out: was(data_dir) }
+        Shunned {
+            file: data_dir.join(FILE),
+            open: BTreeMap::new(),
+            closed: 0,
+            say_at: CLOSED_MIN,
+            shut_out: was(data_dir),
+        }
     }
 
     /// A member connected.

@@ -3,9 +3,9 @@
 
 use libp2p_identity::ed25519;
 
+use crate::core::limits;
 use crate::core::membership::change::{By, Change, ChangeRefusal};
 use crate::core::membership::roster::{MemberRoster, Signer};
-use crate::core::limits;
 use crate::core::types::{FederationId, NodeId};
 use crate::driver::clock::unix_seconds;
 use crate::driver::membership::{Inner, MembershipError, Registry};
@@ -64,7 +64,10 @@ impl Registry {
         let (by, mut roster) = (self.by(&inner), offered.roster);
         if let Some(mine) = roster.with_lost(&next.acts, &by, now) {
             let sealed = self.seal(&inner, mine);
-            tracing::info!(version = sealed.roster.version, "another signer's roster won; this machine's changes are made again");
+            tracing::info!(
+                version = sealed.roster.version,
+                "another signer's roster won; this machine's changes are made again"
+            );
             (next.signed_roster, roster) = (sealed.signed, sealed.roster);
         }
         if !roster.may_sign(&by) {
@@ -96,11 +99,7 @@ impl Registry {
     }
 
     /// The record and the roster with `change` made by this machine, signed and not yet durable.
-    pub(super) fn signed(
-        &self,
-        inner: &Inner,
-        change: &Change,
-    ) -> Result<(Membership, VerifiedRoster), ChangeRefusal> {
+    pub(super) fn signed(&self, inner: &Inner, change: &Change) -> Result<(Membership, VerifiedRoster), ChangeRefusal> {
         let by = self.by(inner);
         let newest = inner.membership.acts.last().map_or(0, |(number, _)| *number);
         let number = newest.max(inner.roster.acts_of(&by.machine)) + 1;
@@ -131,3 +130,7 @@ impl Registry {
         ids::node_of_key(&self.key.public())
     }
 }
+
+#[cfg(test)]
+#[path = "signing_tests.rs"]
+mod tests;

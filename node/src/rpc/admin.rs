@@ -142,7 +142,9 @@ impl<B: AdminBackend> Admin for Service<B> {
         &self,
         request: Request<v1::ImportOwnerRequest>,
     ) -> Result<Response<v1::ImportOwnerReply>, Status> {
-        Ok(Response::new(v1::ImportOwnerReply { json: self.backend.import_owner(request.into_inner().recovery).await? }))
+        Ok(Response::new(v1::ImportOwnerReply {
+            json: self.backend.import_owner(request.into_inner().recovery).await?,
+        }))
     }
 
     async fn pin(&self, request: Request<v1::PinRequest>) -> Result<Response<v1::PinReply>, Status> {

@@ -167,6 +167,9 @@ mod tests {
         });
         full.await.expect("it only fills up");
         let closed = poll_fn(|cx| Pin::new(&mut muxer).poll_close(cx));
-        tokio::time::timeout(std::time::Duration::from_secs(30), closed).await.expect("it ends").expect("without a fault");
+        tokio::time::timeout(std::time::Duration::from_secs(30), closed)
+            .await
+            .expect("it ends")
+            .expect("without a fault");
     }
 }

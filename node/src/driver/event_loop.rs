@@ -17,6 +17,7 @@ use crate::core::types::{NodeId, Time};
 use crate::core::view::{NodeView, State};
 use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
+use crate::driver::error::RunError;
 use crate::driver::membership::Registry;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
@@ -74,18 +75,10 @@ impl Events {
     }
 }
 
-/// Why the loop ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum End {
-    /// The node was told to stop.
-    Asked,
-    /// This machine is no member any more.
-    Revoked,
-}
-
 /// What the loop carries outputs out with.
 pub struct Driver {
-    pub(super) end: Option<End>,
+    /// This machine was turned out while it ran.
+    pub(super) revoked: bool,
     pub(super) shunned: Shunned,
     pub(super) machine: Machine,
     pub(super) clock: Clock,
@@ -113,8 +106,8 @@ impl Driver {
         mut events: mpsc::Receiver<Event>,
         mut network: mpsc::Receiver<NetEvent>,
         stopped: watch::Sender<bool>,
-    ) -> End {
-        while self.end.is_none() {
+    ) -> Result<(), RunError> {
+        while !self.revoked {
             let deadline = self.machine.next_deadline(self.clock.now());
             let deadline = deadline.map(|time| tokio::time::Instant::from_std(self.clock.instant(time)));
             tokio::select! {
@@ -138,7 +131,8 @@ impl Driver {
                 }
             }
         }
-        let end = self.end.unwrap_or(End::Asked);
+        let path = self.dir.path().to_owned();
+        let end = if self.revoked { Err(RunError::Revoked(path)) } else { Ok(()) };
         self.leave(&stopped).await;
         end
     }
@@ -221,7 +215,7 @@ impl Driver {
                         version = roster.version,
                         "this machine was revoked from the federation; the node ends"
                     );
-                    self.end = Some(End::Revoked);
+                    self.revoked = true;
                 }
             }
             _ => {}

@@ -21,7 +21,7 @@ use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
 use crate::driver::enrol::{self, Identity, Told};
 use crate::driver::error::RunError;
-use crate::driver::event_loop::{Driver, End, Events};
+use crate::driver::event_loop::{Driver, Events};
 use crate::driver::fresh::Fresh;
 use crate::driver::keeping::Keeper;
 use crate::driver::members::watch_certificates;
@@ -119,7 +119,7 @@ struct Starting {
 impl Starting {
     async fn start(self, api: TcpListener, listen: Vec<Multiaddr>, mut fresh: Fresh) -> Result<(), RunError> {
         let me = self.identity.me;
-        let registry = Registry::open(self.dir.clone(), self.identity.membership.clone())?;
+        let registry = self.registry()?;
         let roster = registry.roster();
         // What the owner's roster says this machine is outweighs what it asked for.
         let role = roster.member(&me).map_or(self.role, |member| member.role);
@@ -127,9 +127,6 @@ impl Starting {
             Role::Full => Some(Arc::new(Store::open(&self.dir)?.with_budget(self.options.disk_budget_bytes))),
             Role::Delegate => None,
         };
-        if !registry.is_enrolled() {
-            return Err(RunError::Revoked(self.dir.path().to_owned()));
-        }
         let others = others(&roster, &me);
         let config = NetConfig { keypair: self.identity.key.clone(), federation: roster.federation, listen };
         let (net, network, incoming) = net::start(config, others).await?;
@@ -162,10 +159,9 @@ impl Starting {
         watch_certificates(node.clone());
         look_after_the_store(&node);
         stop_on_signal(events.clone());
-        let path = self.dir.path().to_owned();
         let driver = Driver {
-            end: None,
-            shunned: Shunned::new(&path),
+            revoked: false,
+            shunned: Shunned::new(self.dir.path()),
             machine,
             clock,
             dir: self.dir,
@@ -187,9 +183,15 @@ impl Starting {
         tell_what_is_stored(store.as_deref(), &events, &node).await;
         let end = driver.run(inbox, network, stopped).await;
         let _ = tokio::time::timeout(GRACE, edges).await;
-        match end {
-            End::Asked => Ok(()),
-            End::Revoked => Err(RunError::Revoked(path)),
+        end
+    }
+
+    /// Who belongs to the federation: this machine among them.
+    fn registry(&self) -> Result<Registry, RunError> {
+        let registry = Registry::open(self.dir.clone(), self.identity.membership.clone())?;
+        match registry.is_enrolled() {
+            true => Ok(registry),
+            false => Err(RunError::Revoked(self.dir.path().to_owned())),
         }
     }
 

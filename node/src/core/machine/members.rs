@@ -1,4 +1,5 @@
-//! The machine's part in a change of the roster of members.
+//! The machine's part in who is there: connections that open and end, and changes of the roster of members. The network may
+//! still speak of one that was turned out just now.
 
 use crate::core::limits;
 use crate::core::machine::{Machine, Output};
@@ -34,5 +35,32 @@ impl Machine {
             outbox.push(Output::Sync(node));
         }
         self.plan_dirty(now);
+    }
+
+    pub(super) fn connected(&mut self, now: Time, node: NodeId, outbox: &mut Vec<Output>) {
+        if self.config.members.member(&node).is_none() {
+            return;
+        }
+        self.table.connected(now, node);
+        self.synced.insert(node, now);
+        outbox.push(Output::Sync(node));
+        self.advertised = None; // say everything again: the newcomer has heard nothing yet
+        self.plan_dirty(now);
+    }
+
+    pub(super) fn disconnected(&mut self, now: Time, node: NodeId) {
+        if self.config.members.member(&node).is_some() {
+            self.table.disconnected(now, node);
+        }
+        self.transfers.lost(node);
+        self.plan_sent.remove(&node);
+        self.plan_dirty(now);
+    }
+
+    pub(super) fn dial_failed(&mut self, now: Time, node: NodeId, refused: bool) {
+        let member = self.config.members.member(&node).is_some();
+        if member && self.table.dial_failed(now, node, refused) {
+            self.plan_dirty(now);
+        }
     }
 }

@@ -156,28 +156,9 @@ impl Machine {
                 self.plan_dirty(now);
             }
             Input::Addresses(addresses) => self.addresses = addresses,
-            Input::Connected(node) if self.config.members.member(&node).is_none() => {}
-            Input::Connected(node) => {
-                self.table.connected(now, node);
-                self.synced.insert(node, now);
-                outbox.push(Output::Sync(node));
-                self.advertised = None; // say everything again: the newcomer has heard nothing yet
-                self.plan_dirty(now);
-            }
-            Input::Disconnected(node) => {
-                if self.config.members.member(&node).is_some() {
-                    self.table.disconnected(now, node);
-                }
-                self.transfers.lost(node);
-                self.plan_sent.remove(&node);
-                self.plan_dirty(now);
-            }
-            Input::DialFailed { node, refused } => {
-                let member = self.config.members.member(&node).is_some();
-                if member && self.table.dial_failed(now, node, refused) {
-                    self.plan_dirty(now);
-                }
-            }
+            Input::Connected(node) => self.connected(now, node, outbox),
+            Input::Disconnected(node) => self.disconnected(now, node),
+            Input::DialFailed { node, refused } => self.dial_failed(now, node, refused),
             Input::Gossip(gossip) => self.gossip(now, gossip, outbox),
             Input::Members(roster) => self.members_changed(now, roster, outbox),
             Input::Record(record) => {

@@ -2,6 +2,7 @@
 //! `chat`, over its HTTP API) and prints; it decides nothing. `main.rs` calls [`main`].
 
 mod admin;
+mod api_args;
 mod bench;
 mod chat;
 mod child;
@@ -10,6 +11,7 @@ mod gc;
 mod invite;
 mod invite_wait;
 mod join;
+mod keys;
 mod members;
 mod owner;
 mod parse;
@@ -76,6 +78,11 @@ enum Command {
         #[command(subcommand)]
         command: owner::OwnerCommand,
     },
+    /// Make, list and remove keys of this node's API
+    Keys {
+        #[command(subcommand)]
+        command: Option<keys::KeysCommand>,
+    },
     /// Publish a model, or an adapter, into a manager slot
     Publish(publish::PublishArgs),
     /// Keep a manager, or one artifact, on this machine's disk; without a name, list what is kept
@@ -134,7 +141,7 @@ mod tests {
 
     use clap::CommandFactory;
 
-    use super::up::{RoleChoice, UpOptions};
+    use super::up::{ApiOptions, RoleChoice, TlsChoice, UpOptions};
     use super::*;
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
@@ -172,6 +179,12 @@ mod tests {
             "fednode members revoke-admin den",
             "fednode owner export key",
             "fednode owner import key --json",
+            "fednode keys",
+            "fednode keys add laptop --slot UCM --slot ULM --expires 90d --json",
+            "fednode keys list",
+            "fednode keys remove laptop",
+            "fednode up --api 0.0.0.0:7717 --api-host desk.example --api-tls self-signed --api-key-always",
+            "fednode up --api-tls-cert c.pem --api-tls-key k.pem",
             "fednode publish model.gguf --as ULM --domain core --version 2",
             "fednode pin",
             "fednode pin ULM:core --json",
@@ -224,6 +237,12 @@ mod tests {
             "fednode publish model.gguf --as ../UCM",
             "fednode pin ../UCM",
             "fednode unpin",
+            "fednode keys add",
+            "fednode keys add ../x",
+            "fednode keys add laptop --expires never",
+            "fednode up --api-host http://desk",
+            "fednode up --api-tls-cert c.pem",
+            "fednode up --api-tls self-signed --api-tls-cert c.pem --api-tls-key k.pem",
         ];
         for line in lines {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
@@ -237,7 +256,12 @@ mod tests {
             data_dir: PathBuf::from("/data"),
             role: RoleChoice::Auto,
             listen: vec!["/ip4/0.0.0.0/tcp/7718".to_owned()],
-            api: SocketAddr::from(([127, 0, 0, 1], 7717)),
+            api: ApiOptions {
+                address: SocketAddr::from(([127, 0, 0, 1], 7717)),
+                key_always: false,
+                hosts: Vec::new(),
+                tls: TlsChoice::Off,
+            },
             memory_bytes: None,
             disk_budget_bytes: None,
             scrub_days: 30,

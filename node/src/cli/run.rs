@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, gc, invite, members, owner, parse, pin, plan, publish, roster,
+    Cli, Command, Global, admin, bench, chat, child, gc, invite, keys, members, owner, parse, pin, plan, publish, roster,
     scrub, transfers_watch, up, view,
 };
 
@@ -127,6 +127,7 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         // It asks no node when it reads an inventory, and must work where no home directory is.
         Command::Plan(args) => plan::run(out, move || data_dir(global), args).await,
         Command::Invite(args) => invite::run(out, &data_dir(global)?, args).await,
+        Command::Keys { command } => keys::run(out, &data_dir(global)?, command),
         Command::Publish(args) => publish::run(out, &data_dir(global)?, args).await,
         Command::Pin(args) => pin::pin(out, &data_dir(global)?, args).await,
         Command::Unpin(args) => pin::unpin(out, &data_dir(global)?, args).await,

@@ -1,15 +1,17 @@
 //! `fednode up` and `fednode join`: what they accept, as plain values, and the one place where the node is started.
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::api_args::ApiArgs;
 use super::exit::Failure;
 use super::{join, parse};
 use crate::core::limits;
 use crate::core::roster::SlotRoster;
+
+pub use super::api_args::{ApiOptions, TlsChoice};
 
 pub(super) const ROSTER_BYTES_MAX: u64 = 1 << 20;
 
@@ -33,9 +35,8 @@ struct NodeArgs {
     /// Address for other members, IP:PORT or a multiaddress; may be given several times
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7718", value_parser = parse::peer_address)]
     listen: Vec<String>,
-    /// Address of the OpenAI-compatible API; loopback only
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7717")]
-    api: SocketAddr,
+    #[command(flatten)]
+    api: ApiArgs,
     /// RAM that fednode may use for managers, such as 20GiB; what is free, less a reserve, if not given
     #[arg(long, value_name = "BYTES", value_parser = parse::bytes)]
     memory: Option<u64>,
@@ -91,8 +92,8 @@ pub struct UpOptions {
     pub role: RoleChoice,
     /// Multiaddresses as text; a malformed one is the network room's to refuse.
     pub listen: Vec<String>,
-    /// The API's address; `http::check_listen` says whether it may be used.
-    pub api: SocketAddr,
+    /// Where the API listens, and for whom.
+    pub api: ApiOptions,
     /// RAM for managers, bytes.
     pub memory_bytes: Option<u64>,
     /// What all stored weights may take together, bytes.
@@ -137,7 +138,7 @@ impl NodeArgs {
             data_dir,
             role: self.role,
             listen: self.listen,
-            api: self.api,
+            api: self.api.options(),
             memory_bytes: self.memory,
             disk_budget_bytes: self.disk_budget,
             scrub_days: self.scrub_days,

@@ -303,6 +303,6 @@ pub(super) async fn step<T>(doing: impl Future<Output = Result<T, FrameError>>) 
 }
 
 /// Seconds since the Unix epoch, by the wall clock.
-fn unix_seconds() -> u64 {
+pub(super) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -3,8 +3,7 @@
 //!
 //! In order, on one stream: the joiner names the ticket and sends a nonce; the inviter answers with its nonce and proves
 //! that it knows the ticket's secret; only then the joiner proves the same; the inviter burns the ticket, admits the joiner
-//! and sends the roster. The secret itself never travels. An inviter that does not know the ticket sends an empty
-//! challenge and its refusal. When the answer to a proof is lost the joiner may be a member without knowing it: it asks
+//! and sends the roster. The secret itself never travels. An inviter that does not know the ticket hangs up. When the answer to a proof is lost the joiner may be a member without knowing it: it asks
 //! again with the same key and ticket, and the inviter answers that machine, and no other, once more.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,9 +56,9 @@ pub enum JoinError {
         /// The ticket's addresses, each with what became of it.
         tried: Vec<String>,
     },
-    /// The inviter lets no strangers in.
+    /// The inviter hung up: it lets no strangers in, or not with this ticket.
     #[error(
-        "the inviter has no invitation open: this ticket was used or withdrawn, or has expired; ask for a new one with `fednode invite`"
+        "the inviter lets nobody in with this ticket: it was used or withdrawn, has expired, or was made by another node; ask for a new one with `fednode invite`"
     )]
     NotInvited,
     /// The secret was proved, and what came of it is not known.
@@ -246,9 +245,6 @@ pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     let shut = |error| if is_shut(&error) { JoinError::NotInvited } else { bad_reply(error) };
     step(frame::write(stream, &request)).await.map_err(shut)?;
     let challenge: v1::JoinChallenge = receive(stream).await.map_err(shut)?;
-    if challenge == v1::JoinChallenge::default() {
-        return finish(receive(stream).await.map_err(bad_reply)?, me, ticket);
-    }
     let inviter_nonce: [u8; 32] = challenge.nonce.as_slice().try_into().map_err(|_| JoinError::WrongInviter)?;
     let transcript = Transcript { inviter: ticket.inviter, joiner: me, joiner_nonce, inviter_nonce };
     // First of all: nothing is proved to a machine that did not prove itself.

@@ -12,10 +12,6 @@ use crate::net::join::{receive, step};
 use crate::wire::join::{Side, TicketId, Transcript};
 use crate::wire::{self, WireError, members};
 
-/// One text for all of them: whoever asks learns nothing about which tickets exist.
-const UNKNOWN: &str = "this ticket is not known here: it was used or withdrawn, has expired, or was made by another node; \
-    ask for a new one with `fednode invite`";
-
 /// What the authority knows of an open ticket.
 #[derive(Clone)]
 pub struct Invitation {
@@ -81,9 +77,7 @@ where
     let Request { id, nonce, name } = request_from_proto(&request).map_err(malformed)?;
 
     let Some(invitation) = authority.invitation(&id, &joiner) else {
-        // The empty challenge that announces a refusal.
-        step(frame::write(&mut stream, &v1::JoinChallenge::default())).await.map_err(broken)?;
-        refuse(&mut stream, UNKNOWN).await.map_err(broken)?;
+        // Not a word to a stranger: the stream ends, and that says enough to who had a ticket.
         return Err(ServeJoinError::NotInvited { joiner });
     };
 
@@ -95,7 +89,6 @@ where
     step(frame::write(&mut stream, &challenge)).await.map_err(broken)?;
     let proof: v1::JoinProof = receive(&mut stream).await.map_err(broken)?;
     if !transcript.holds(&invitation.secret, Side::Joiner, &proof.proof) {
-        refuse(&mut stream, UNKNOWN).await.map_err(broken)?;
         return Err(ServeJoinError::NotInvited { joiner });
     }
 

@@ -85,6 +85,7 @@ fn inside<T: Send>(machine: &Machine, doing: impl FnOnce() -> T + Send) -> T {
 }
 
 fn namespaces_are_permitted() -> bool {
-    let probe = Command::new("unshare").args(["--net", "true"]).stdin(Stdio::null()).stderr(Stdio::null()).status();
+    let probe =
+        Command::new("unshare").args(["--net", "--mount", "true"]).stdin(Stdio::null()).stderr(Stdio::null()).status();
     probe.is_ok_and(|status| status.success())
 }

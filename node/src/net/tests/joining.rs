@@ -139,7 +139,7 @@ async fn the_right_ticket_admits_once_and_grants_no_more_than_its_role() {
     assert_eq!((redeemed.member.node, redeemed.member.role), (node(2), Role::Delegate));
     assert_eq!(members::open(&redeemed.roster.signed, &host.ticket.federation), Ok(redeemed.roster.clone()));
     let again = joins(3, &host.ticket).await;
-    assert!(matches!(&again, Err(JoinError::Refused { reason }) if reason.contains("not known here")), "{again:?}");
+    assert_eq!(again, Err(JoinError::NotInvited));
 }
 
 #[tokio::test]
@@ -147,14 +147,15 @@ async fn of_two_racing_joiners_one_gets_in() {
     let host = inviting([3; 32], Role::Full).await;
     let (one, two) = tokio::join!(joins(2, &host.ticket), joins(3, &host.ticket));
     assert_eq!([&one, &two].into_iter().filter(|result| result.is_ok()).count(), 1, "{one:?} {two:?}");
-    let refused = |result: &Result<_, _>| matches!(result, Err(JoinError::Refused { .. }));
+    // The other one came too late either to show the ticket or to use it.
+    let refused = |result: &Result<_, _>| matches!(result, Err(JoinError::Refused { .. } | JoinError::NotInvited));
     assert!(refused(&one) || refused(&two), "{one:?} {two:?}");
 }
 
 #[tokio::test]
 async fn a_wrong_ticket_admits_nobody() {
     let host = inviting([4; 32], Role::Full).await;
-    assert!(matches!(joins(2, &host.ticket).await, Err(JoinError::Refused { .. })));
+    assert_eq!(joins(2, &host.ticket).await, Err(JoinError::NotInvited));
 }
 
 #[tokio::test]
@@ -184,10 +185,9 @@ async fn a_ticket_is_of_no_use_with_another_member_than_its_inviter() {
     let addresses = other.net.listen_addresses();
     let elsewhere = Ticket { inviter: other.id, addresses: addresses.clone(), ..host.ticket.clone() };
     let (joined, served) = tokio::join!(joins(2, &elsewhere), serving);
-    assert!(
-        matches!(&joined, Err(JoinError::Refused { reason }) if reason.contains("another node") && reason.contains("fednode invite")),
-        "{joined:?}"
-    );
+    assert_eq!(joined, Err(JoinError::NotInvited));
+    let text = JoinError::NotInvited.to_string();
+    assert!(text.contains("another node") && text.contains("fednode invite"), "{text}");
     assert!(served.is_err() && authority.roster.lock().expect("no panic").members.is_empty());
     // Led to the other's address, but told whom to expect there.
     assert_eq!(joins(2, &Ticket { addresses, ..host.ticket.clone() }).await, Err(JoinError::WrongInviter));
@@ -205,7 +205,7 @@ async fn a_lost_answer_is_given_again_to_the_same_machine_and_to_no_other() {
     assert_eq!((redeemed.member.node, redeemed.roster.roster.version), (node(2), 1));
     // Also much later, and still nobody else.
     assert_eq!(joins(2, &host.ticket).await.map(|redeemed| redeemed.roster.roster.version), Ok(1));
-    assert!(matches!(joins(3, &host.ticket).await, Err(JoinError::Refused { .. })));
+    assert_eq!(joins(3, &host.ticket).await, Err(JoinError::NotInvited));
     assert_eq!(host.authority.roster.lock().expect("no panic").members.len(), 1);
 }
 

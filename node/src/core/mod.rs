@@ -4,6 +4,7 @@
 pub mod artifact;
 pub mod catalog;
 pub mod coordinator;
+pub mod guard;
 pub mod keeping;
 pub mod limits;
 pub mod machine;

@@ -8,6 +8,7 @@ use libp2p::PeerId;
 
 use crate::core::types::NodeId;
 use crate::net::Protocol;
+use crate::net::door::Door;
 use crate::wire::ids;
 
 /// What a peer is to us now.
@@ -27,31 +28,35 @@ pub(super) enum Denied {
     /// Not in the roster, and no invitation is open.
     #[error("not a member of this federation")]
     Stranger,
-    /// Too many strangers knock.
-    #[error("too many machines are joining at once")]
-    Crowded,
 }
 
-/// The members and whether an invitation is open.
-#[derive(Default)]
+/// The members, whether an invitation is open, and the door before both are asked.
 pub(super) struct Admission {
     state: RwLock<State>,
+    door: Door,
 }
 
 #[derive(Default)]
 struct State {
     members: BTreeSet<NodeId>,
     invitation_open: bool,
+    /// Members that proved who they are when we dialled them. A door that closes behind the encryption looks to who dialled
+    /// like a broken line, but for this.
+    answered: BTreeSet<NodeId>,
 }
 
 impl Admission {
     /// Admits `members` and nobody else.
     pub(super) fn new(members: BTreeSet<NodeId>) -> Admission {
-        Admission { state: RwLock::new(State { members, invitation_open: false }) }
+        Admission { state: RwLock::new(State { members, ..State::default() }), door: Door::new() }
     }
 
     pub(super) fn set_members(&self, members: BTreeSet<NodeId>) {
-        self.write(|state| state.members = members);
+        self.door.retain(&members);
+        self.write(|state| {
+            state.answered.retain(|node| members.contains(node));
+            state.members = members;
+        });
     }
 
     pub(super) fn set_invitation_open(&self, open: bool) {
@@ -69,6 +74,27 @@ impl Admission {
 
     pub(super) fn is_member(&self, node: &NodeId) -> bool {
         self.state.read().unwrap_or_else(PoisonError::into_inner).members.contains(node)
+    }
+
+    /// `peer`, whom we dialled, has proved who it is.
+    pub(super) fn answered(&self, peer: &PeerId) {
+        let Some(node) = ids::node_id(peer) else { return };
+        self.write(|state| {
+            if state.members.contains(&node) {
+                state.answered.insert(node);
+            }
+        });
+    }
+
+    /// Has `peer` ever?
+    pub(super) fn has_answered(&self, peer: &PeerId) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        ids::node_id(peer).is_some_and(|node| state.answered.contains(&node))
+    }
+
+    /// The door, which keeps a way free to wherever members are.
+    pub(super) fn door(&self) -> &Door {
+        &self.door
     }
 
     /// May `peer` open a stream of `protocol` here?

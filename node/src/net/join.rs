@@ -23,7 +23,7 @@ use crate::core::limits;
 use crate::core::membership::roster::{Member, Role};
 use crate::core::types::NodeId;
 use crate::net::admission::Admission;
-use crate::net::dial::{dial_of, dialable};
+use crate::net::dial::{dial_of, dialable, is_other};
 use crate::net::frame::{self, FrameError};
 pub use crate::net::join_serve::{Invitation, JoinAuthority, ServeJoinError, serve_join};
 use crate::net::{Protocol, std_duration, streams, transport};
@@ -118,8 +118,9 @@ pub async fn redeem(
 /// A swarm that connects to the inviter and to nobody else, and serves nothing.
 fn knocking_swarm(keypair: &ed25519::Keypair, inviter: NodeId) -> Result<Swarm<streams::Behaviour>, JoinError> {
     let keypair = libp2p::identity::Keypair::from(keypair.clone());
-    let transport = transport::build(&keypair).map_err(|error| JoinError::Setup { why: error.to_string() })?;
     let admission = Arc::new(Admission::new(BTreeSet::from([inviter])));
+    let transport = transport::build(&keypair, Arc::clone(&admission))
+        .map_err(|error| JoinError::Setup { why: error.to_string() })?;
     let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(60));
     let behaviour = streams::Behaviour::new(admission, None);
     Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config))
@@ -149,13 +150,20 @@ async fn reach(
             SwarmEvent::ConnectionEstablished { connection_id, .. } => return Ok(connection_id),
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 pending.remove(&connection_id);
-                only_others &= matches!(error, libp2p::swarm::DialError::WrongPeerId { .. });
+                only_others &= is_other(&error);
                 tracing::debug!(%error, "inviter not reached");
             }
             _ => {}
         }
     }
-    Err(if only_others { JoinError::WrongInviter } else { unreachable() })
+    Err(if swarm.behaviour().has_answered(&inviter) {
+        // It is there, and hung up when it heard who we are.
+        JoinError::NotInvited
+    } else if only_others {
+        JoinError::WrongInviter
+    } else {
+        unreachable()
+    })
 }
 
 /// The joiner's half of the conversation.

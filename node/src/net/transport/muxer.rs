@@ -14,19 +14,30 @@ use yamux::{Connection, ConnectionError, Mode};
 
 use crate::core::limits;
 
-/// The upgrade that makes a connection a [`Muxer`].
+/// The upgrade that makes a connection a [`Muxer`], and what its other end may make us hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Multiplex;
+pub(super) struct Multiplex {
+    streams_max: usize,
+    /// Beyond the first window of each stream.
+    window_bytes: usize,
+}
 
-fn config() -> yamux::Config {
-    let mut config = yamux::Config::default();
-    // In this order: each setter checks that every stream can have its first window.
-    config.set_max_num_streams(limits::STREAMS_PER_CONNECTION_MAX);
-    config.set_max_connection_receive_window(Some(
-        limits::STREAMS_PER_CONNECTION_MAX * yamux::DEFAULT_CREDIT as usize + limits::CONNECTION_WINDOW_BYTES,
-    ));
-    config.set_split_send_size(limits::FRAME_BYTES);
-    config
+impl Multiplex {
+    /// For members.
+    pub(super) const MEMBER: Multiplex =
+        Multiplex { streams_max: limits::STREAMS_PER_CONNECTION_MAX, window_bytes: limits::CONNECTION_WINDOW_BYTES };
+    /// For those who may only join.
+    pub(super) const GUEST: Multiplex = Multiplex { streams_max: limits::STREAMS_PER_GUEST_MAX, window_bytes: 0 };
+
+    fn config(self) -> yamux::Config {
+        let mut config = yamux::Config::default();
+        let windows = self.streams_max * yamux::DEFAULT_CREDIT as usize + self.window_bytes;
+        // In this order: each setter checks that every stream can have its first window.
+        config.set_max_num_streams(self.streams_max);
+        config.set_max_connection_receive_window(Some(windows));
+        config.set_split_send_size(limits::FRAME_BYTES);
+        config
+    }
 }
 
 impl UpgradeInfo for Multiplex {
@@ -44,7 +55,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> InboundConnectionUpgrade<C> for Multiple
     type Future = Ready<Result<Muxer<C>, io::Error>>;
 
     fn upgrade_inbound(self, socket: C, _: &'static str) -> Self::Future {
-        ready(Ok(Muxer::new(Connection::new(socket, config(), Mode::Server))))
+        ready(Ok(Muxer::new(Connection::new(socket, self.config(), Mode::Server))))
     }
 }
 
@@ -54,7 +65,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Multipl
     type Future = Ready<Result<Muxer<C>, io::Error>>;
 
     fn upgrade_outbound(self, socket: C, _: &'static str) -> Self::Future {
-        ready(Ok(Muxer::new(Connection::new(socket, config(), Mode::Client))))
+        ready(Ok(Muxer::new(Connection::new(socket, self.config(), Mode::Client))))
     }
 }
 

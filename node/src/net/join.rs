@@ -3,8 +3,7 @@
 //!
 //! In order, on one stream: the joiner names the ticket and sends a nonce; the inviter answers with its nonce and proves
 //! that it knows the ticket's secret; only then the joiner proves the same; the inviter burns the ticket, admits the joiner
-//! and sends the roster. The secret itself never travels. An inviter that does not know the ticket sends an empty
-//! challenge and its refusal.
+//! and sends the roster. The secret itself never travels. An inviter that does not know the ticket hangs up.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -181,9 +180,6 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     let shut = |error| if is_shut(&error) { JoinError::NotInvited } else { bad_reply(error) };
     step(frame::write(stream, &request)).await.map_err(shut)?;
     let challenge: v1::JoinChallenge = receive(stream).await.map_err(shut)?;
-    if challenge == v1::JoinChallenge::default() {
-        return finish(receive(stream).await.map_err(bad_reply)?, me, ticket);
-    }
     let inviter_nonce: [u8; 32] = challenge.nonce.as_slice().try_into().map_err(|_| JoinError::WrongInviter)?;
     let transcript = Transcript { inviter: ticket.inviter, joiner: me, joiner_nonce, inviter_nonce };
     // First of all: nothing is proved to a machine that did not prove itself.

@@ -82,9 +82,7 @@ where
 
     let open = authority.invitation(&id).filter(|invitation| unix_seconds() < invitation.expires_unix_s);
     let Some(invitation) = open else {
-        // The empty challenge that announces a refusal.
-        step(frame::write(&mut stream, &v1::JoinChallenge::default())).await.map_err(broken)?;
-        refuse(&mut stream, UNKNOWN).await.map_err(broken)?;
+        // Not a word to a stranger: the stream ends, and that says enough to who had a ticket.
         return Err(ServeJoinError::NotInvited { joiner });
     };
 

@@ -14,8 +14,10 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use crate::Security;
 
-/// Nothing came for so long: nothing comes.
-pub(crate) const SILENCE: Duration = Duration::from_secs(2);
+/// An answer begins by then, and a node has hung up, however busy the machine.
+const FIRST: Duration = Duration::from_secs(5);
+/// An answer that has begun goes on by then.
+const NEXT: Duration = Duration::from_millis(400);
 /// A handshake on one machine, however busy.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
@@ -92,7 +94,8 @@ pub(crate) async fn knock(
 pub(crate) async fn read_all(wire: &mut (impl AsyncRead + Unpin)) -> (Vec<u8>, bool) {
     let (mut bytes, mut piece) = (Vec::new(), [0u8; 4096]);
     loop {
-        match tokio::time::timeout(SILENCE, wire.read(&mut piece)).await {
+        let patience = if bytes.is_empty() { FIRST } else { NEXT };
+        match tokio::time::timeout(patience, wire.read(&mut piece)).await {
             Err(_) => return (bytes, false),
             Ok(Ok(0) | Err(_)) => return (bytes, true),
             Ok(Ok(read)) => bytes.extend_from_slice(&piece[..read]),

@@ -74,6 +74,7 @@ pub struct Flood {
 impl Flood {
     /// `count` connections at once.
     pub fn start(targets: Targets, count: usize) -> io::Result<Flood> {
+        allow_files();
         let counts = Arc::new(Counts::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared = Arc::clone(&counts);
@@ -104,6 +105,13 @@ impl Drop for Flood {
             let _ = thread.join();
         }
     }
+}
+
+/// A thousand sockets are more than a shell usually allows a program, and less than what it may ask for.
+fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 async fn flood(targets: Targets, count: usize, counts: Arc<Counts>) {

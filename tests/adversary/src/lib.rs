@@ -6,6 +6,7 @@
 
 mod encrypted;
 pub mod flood;
+pub mod forge;
 mod member;
 mod quic;
 mod streams;
@@ -15,7 +16,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use fednode::core::types::NodeId;
 use fednode::wire::ids;
+use fednode::wire::join::Ticket;
+use fednode_proto::v1;
 use libp2p::identity::{Keypair, ed25519};
+use prost::Message;
 
 pub use encrypted::Heard;
 pub use member::Synced;
@@ -88,6 +92,14 @@ impl Adversary {
     /// Opens a stream of `protocol` on a connection of its own and says `words` before it is asked.
     pub fn speak(&self, at: SocketAddr, security: Security, protocol: &str, words: &[u8]) -> Answer {
         self.runtime.block_on(streams::speak(&self.keypair, at, self.from, security, protocol, words))
+    }
+
+    /// Comes with a ticket (its text) and shows which one it is; what is answered before anything was proved.
+    pub fn redeem(&self, at: SocketAddr, security: Security, ticket: &str) -> Answer {
+        let ticket = Ticket::from_text(ticket).expect("a ticket that was good once");
+        let request =
+            v1::JoinRequest { ticket_id: ticket.id().to_vec(), nonce: vec![7; 32], name: "adversary".to_owned() };
+        self.speak(at, security, "/fednode/join/1", &request.encode_length_delimited_to_vec())
     }
 
     /// Runs a whole libp2p node with gossip on `topic`, identification and pings; what it heard within a few seconds.

@@ -51,7 +51,8 @@ fn build(keypair: &Keypair, topic: &gossipsub::Sha256Topic) -> Swarm<Everything>
         }
     };
     let builder = SwarmBuilder::with_existing_identity(keypair.clone()).with_tokio();
-    let builder = builder.with_tcp(tcp::Config::default(), noise::Config::new, libp2p_yamux::Config::default).expect("any key");
+    let builder =
+        builder.with_tcp(tcp::Config::default(), noise::Config::new, libp2p_yamux::Config::default).expect("any key");
     let builder = builder.with_behaviour(behaviour).expect("it cannot fail");
     builder.with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(60))).build()
 }

@@ -179,7 +179,9 @@ mod tests {
     fn a_place_is_free_again_when_its_handshake_is_over() {
         let mut door = door();
         for n in 0..1000u64 {
-            let Answer::Enter { place, instead } = door.knock(at(n * 1000), source(1)) else { panic!("refused at {n}") };
+            let Answer::Enter { place, instead } = door.knock(at(n * 1000), source(1)) else {
+                panic!("refused at {n}")
+            };
             assert_eq!(instead, None);
             door.know([source(MEMBER), source(1)].into());
             door.left(place);

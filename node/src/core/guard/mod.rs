@@ -8,4 +8,4 @@ mod door;
 
 pub use allowance::{Allowance, Rate};
 pub use crowd::Crowd;
-pub use door::{Answer, Door, Source, Place};
+pub use door::{Answer, Door, Place, Source};

@@ -33,10 +33,7 @@ use crate::net::{NetError, std_duration};
 
 /// The transport of the node whose identity is `keypair`. Who dials it passes the door, and has no connection before
 /// `admission` knows it.
-pub(super) fn build(
-    keypair: &Keypair,
-    admission: Arc<Admission>,
-) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
+pub(super) fn build(keypair: &Keypair, admission: Arc<Admission>) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
     let security = Security::new(keypair)?.admitting(admission);
     match dns::tokio::Transport::system(tcp()) {
         Ok(with_names) => Ok(secure(with_names, security)),

@@ -27,6 +27,10 @@ fn measure(run: usize, chats: usize) -> Result<(), Error> {
     federation.join(NodeSpec::delegate("south"), "north")?;
     federation.node("north").publish("UCM")?;
     federation.wait_carried_out(LIMIT, |_| {})?;
+    until("south knowing of UCM", LIMIT, || match federation.node("south").holders("UCM") {
+        Ok(holders) if holders == ["north"] => Ok(()),
+        other => Err(format!("{other:?}")),
+    })?;
     // The first answers warm caches.
     ask(&federation, chats / 10)?;
 

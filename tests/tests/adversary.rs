@@ -35,6 +35,11 @@ impl World {
         let expired = std::fs::read_to_string(&short).expect("a ticket file is text");
         federation.node("north").publish("UCM").expect("north publishes");
         federation.wait_carried_out(LIMIT, |_| {}).expect("UCM is ready");
+        until("south knowing of UCM", LIMIT, || match federation.node("south").holders("UCM") {
+            Ok(holders) if holders == ["north"] => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .expect("it hears of it");
         let world = World { federation, stranger: Adversary::new().expect("a runtime"), used, expired };
         world.invitation_closed();
         world
@@ -140,6 +145,11 @@ fn a_hostile_member_changes_no_roster() {
     world.federation.join(NodeSpec::delegate("late"), "north").expect("late joins");
     let new = mallory.push_roster(north, None).expect("a member is answered");
     assert!(new.version > old.version, "{} after {}", new.version, old.version);
+    until("south having the newer roster", LIMIT, || match mallory.push_roster(world.at("south"), None) {
+        Ok(held) if held == new => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .expect("it travels");
 
     let rolled_back = ("a rolled-back roster", old.roster);
     let forged = forge::by_another_owner(&new.roster, world.stranger.node()).expect("a roster");

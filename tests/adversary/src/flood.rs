@@ -144,7 +144,11 @@ fn source(n: usize) -> Option<IpAddr> {
         return None;
     }
     let [high, low] = u16::try_from(n).unwrap_or(u16::MAX).to_be_bytes();
-    Some(IpAddr::V4(if n % 2 == 0 { Ipv4Addr::new(127, 66, 0, 1) } else { Ipv4Addr::new(127, 67, high, low.max(1)) }))
+    Some(IpAddr::V4(if n.is_multiple_of(2) {
+        Ipv4Addr::new(127, 66, 0, 1)
+    } else {
+        Ipv4Addr::new(127, 67, high, low.max(1))
+    }))
 }
 
 async fn one(kind: Kind, keypair: &Keypair, at: SocketAddr, from: Option<IpAddr>, counts: &Counts) -> io::Result<()> {

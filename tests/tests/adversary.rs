@@ -166,10 +166,53 @@ fn a_hostile_member_changes_no_roster() {
     }
 }
 
+#[test]
+fn a_revoked_identity_is_told_nothing() {
+    let mut world = World::new();
+    world.federation.join(NodeSpec::delegate("mallory"), "north").expect("mallory joins");
+    world.federation.node_mut("mallory").stop().expect("it stops");
+    let file = std::fs::read(world.federation.node("mallory").data_dir().join("identity")).expect("its key");
+    let mallory = Adversary::with_identity(&file).expect("its key");
+    let held = until("both answering the member", LIMIT, || {
+        let held = ["north", "south"].map(|name| mallory.push_roster(world.at(name), None));
+        if let [Ok(north), Ok(south)] = &held
+            && north == south
+        {
+            Ok(north.clone())
+        } else {
+            Err(format!("{held:?}"))
+        }
+    })
+    .expect("a member is answered");
+
+    world.federation.node("north").command(&["members", "revoke", "mallory", "--yes"]).expect("north revokes it");
+    world.invitation_closed();
+    until("south knowing of it", LIMIT, || match told_to(&mallory, &world, b"") {
+        told if told.is_empty() => Ok(()),
+        told => Err(told.join("; ")),
+    })
+    .expect("it travels");
+    for name in ["north", "south"] {
+        for roster in [None, Some(held.roster.as_slice())] {
+            let answer = mallory.push_roster(world.at(name), roster);
+            assert!(answer.is_err(), "{name} answers a revoked identity: {answer:?}");
+        }
+        for protocol in protocols::all() {
+            let answer = mallory.speak(world.at(name), Security::Tls, &protocol, &[8; 64]);
+            assert!(answer.is_silent() && !answer.multiplexed, "{name}, {protocol}: {answer:?}");
+        }
+    }
+    world.works("after a revoked identity tried", 2);
+}
+
 /// Whatever is said behind the encryption, the node hangs up without a word.
 fn hung_up(world: &World, words: &[u8]) -> Vec<String> {
+    told_to(&world.stranger, world, words)
+}
+
+fn told_to(adversary: &Adversary, world: &World, words: &[u8]) -> Vec<String> {
     both(world, |at| {
-        let heard = Security::ALL.map(|security| (security, world.stranger.knock(at, security, words)));
+        let heard = Security::ALL.map(|security| (security, adversary.knock(at, security, words)));
         let told = heard.into_iter().filter(|(_, heard)| !(heard.encrypted && heard.closed && heard.bytes.is_empty()));
         told.map(|(security, heard)| format!("{security:?}: {heard:?}")).collect()
     })

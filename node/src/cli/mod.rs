@@ -8,10 +8,15 @@ mod child;
 mod exit;
 mod gc;
 mod invite;
+mod invite_wait;
+mod join;
+mod members;
+mod owner;
 mod parse;
 mod pin;
 mod plan;
 mod publish;
+mod qr;
 mod roster;
 mod run;
 mod scrub;
@@ -61,10 +66,15 @@ enum Command {
     Invite(invite::InviteArgs),
     /// Join a federation with a ticket, then run this machine's node
     Join(up::JoinArgs),
-    /// List the machines of the federation
+    /// List the machines of the federation, or revoke, rename or trust one
     Members {
         #[command(subcommand)]
-        command: Option<MembersCommand>,
+        command: Option<members::MembersCommand>,
+    },
+    /// Keep the owner's key in a recovery file, or take it from one
+    Owner {
+        #[command(subcommand)]
+        command: owner::OwnerCommand,
     },
     /// Publish a model, or an adapter, into a manager slot
     Publish(publish::PublishArgs),
@@ -103,12 +113,6 @@ enum Command {
     /// Tools for developers
     #[command(hide = true)]
     Dev(child::DevArgs),
-}
-
-#[derive(Subcommand, Debug)]
-enum MembersCommand {
-    /// List them
-    List,
 }
 
 /// See `fuzzing`.
@@ -155,10 +159,19 @@ mod tests {
         let lines = [
             "fednode up",
             "fednode invite --role delegate --ttl 1h --ticket-file t --json",
+            "fednode invite --no-wait --qr",
+            "fednode invite --revoke",
+            "fednode invite --revoke 000102030405060708090a0b0c0d0e0f",
             "fednode join - --name laptop --role delegate",
             "fednode join --ticket-file t",
             "fednode members",
             "fednode members list --json",
+            "fednode members revoke den --yes",
+            "fednode members rename den attic --json",
+            "fednode members grant-admin den",
+            "fednode members revoke-admin den",
+            "fednode owner export key",
+            "fednode owner import key --json",
             "fednode publish model.gguf --as ULM --domain core --version 2",
             "fednode pin",
             "fednode pin ULM:core --json",
@@ -200,6 +213,13 @@ mod tests {
             "fednode up --name \u{7}",
             "fednode join ticket --roster r.toml",
             "fednode invite --role admin",
+            "fednode invite --wait --no-wait",
+            "fednode invite --revoke all",
+            "fednode invite --revoke --ttl 1h",
+            "fednode members revoke",
+            "fednode members rename den \u{7}",
+            "fednode owner",
+            "fednode owner export",
             "fednode publish model.gguf",
             "fednode publish model.gguf --as ../UCM",
             "fednode pin ../UCM",

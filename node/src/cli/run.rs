@@ -10,12 +10,15 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, gc, invite, parse, pin, plan, publish, roster, scrub,
+    Cli, Command, Global, admin, bench, chat, child, gc, invite, members, owner, parse, pin, plan, publish, roster, scrub,
     transfers_watch, up, view,
 };
 
-/// Fewer would let one blocked task stop a node.
-const WORKERS_MIN: usize = 2;
+/// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.
+/// Nothing that runs on them waits for a disk.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
 
 /// Parses the command line, carries it out and says how the process ends.
 pub fn main() -> ExitCode {
@@ -71,6 +74,11 @@ impl Out {
         self.text(&format!("{value:#}\n"));
     }
 
+    /// A document on one line, for commands that print several.
+    pub(super) fn line(self, value: &Value) {
+        self.text(&format!("{value}\n"));
+    }
+
     /// Whichever was asked for.
     pub(super) fn either(self, value: &Value, text: impl FnOnce() -> String) {
         match self.json {
@@ -100,9 +108,8 @@ fn carry_out(global: Global, command: Command) -> Result<(), Failure> {
         Command::Dev(args) => child::dev(args),
         Command::Bench(args) if let Some(done) = bench::without_runtime(&args) => done,
         command => {
-            let cores = std::thread::available_parallelism().map_or(WORKERS_MIN, |cores| cores.get());
             let mut builder = tokio::runtime::Builder::new_multi_thread();
-            let runtime = builder.worker_threads(cores.max(WORKERS_MIN)).enable_all().build();
+            let runtime = builder.worker_threads(workers()).enable_all().build();
             let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
             let done = runtime.block_on(with_runtime(global, command));
             // A thread that still reads the terminal must not hold the process.
@@ -132,11 +139,8 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
             out.either(&value, || view::status(&state));
             Ok(())
         }
-        Command::Members { .. } => {
-            let (value, state) = admin::state(&data_dir(global)?).await?;
-            out.either(&json!({"members": value["members"]}), || view::members(&state));
-            Ok(())
-        }
+        Command::Members { command } => members::run(out, &data_dir(global)?, command).await,
+        Command::Owner { command } => owner::run(out, &data_dir(global)?, command).await,
         Command::Managers => {
             let (value, state) = admin::state(&data_dir(global)?).await?;
             out.either(&json!({"slots": value["slots"]}), || view::managers(&state));

@@ -1,14 +1,16 @@
-//! Who may speak with us, asked when a connection is made and again at every stream. Written by the network task alone,
-//! read by every connection.
+//! Who may speak with us, asked when a connection is made and again at every stream and message. A member is one while its
+//! term runs, by this machine's clock at that moment. Written by the network task alone, read by every connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock};
 
 use libp2p::PeerId;
 
+use crate::core::membership::roster::Term;
 use crate::core::types::NodeId;
 use crate::net::Protocol;
 use crate::net::door::Door;
+use crate::net::join::unix_seconds;
 use crate::wire::ids;
 
 /// What a peer is to us now.
@@ -30,6 +32,34 @@ pub(super) enum Denied {
     Stranger,
 }
 
+/// The members and their terms.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Members(BTreeMap<NodeId, Term>);
+
+impl Members {
+    /// All of them, whether or not their term runs.
+    pub(super) fn nodes(&self) -> BTreeSet<NodeId> {
+        self.0.keys().copied().collect()
+    }
+
+    fn admit(&self, node: &NodeId) -> bool {
+        self.0.get(node).is_some_and(|term| term.contains(unix_seconds()))
+    }
+}
+
+impl From<BTreeMap<NodeId, Term>> for Members {
+    fn from(terms: BTreeMap<NodeId, Term>) -> Members {
+        Members(terms)
+    }
+}
+
+impl From<BTreeSet<NodeId>> for Members {
+    /// Without an end.
+    fn from(nodes: BTreeSet<NodeId>) -> Members {
+        Members(nodes.into_iter().map(|node| (node, Term::ALWAYS)).collect())
+    }
+}
+
 /// The members, whether an invitation is open, and the door before both are asked.
 pub(super) struct Admission {
     state: RwLock<State>,
@@ -38,7 +68,7 @@ pub(super) struct Admission {
 
 #[derive(Default)]
 struct State {
-    members: BTreeSet<NodeId>,
+    members: Members,
     invitation_open: bool,
     /// Members that proved who they are when we dialled them. A door that closes behind the encryption looks to who dialled
     /// like a broken line, but for this.
@@ -47,14 +77,15 @@ struct State {
 
 impl Admission {
     /// Admits `members` and nobody else.
-    pub(super) fn new(members: BTreeSet<NodeId>) -> Admission {
+    pub(super) fn new(members: Members) -> Admission {
         Admission { state: RwLock::new(State { members, ..State::default() }), door: Door::new() }
     }
 
-    pub(super) fn set_members(&self, members: BTreeSet<NodeId>) {
-        self.door.retain(&members);
+    pub(super) fn set_members(&self, members: Members) {
+        let nodes = members.nodes();
+        self.door.retain(&nodes);
         self.write(|state| {
-            state.answered.retain(|node| members.contains(node));
+            state.answered.retain(|node| nodes.contains(node));
             state.members = members;
         });
     }
@@ -66,30 +97,29 @@ impl Admission {
     pub(super) fn standing(&self, peer: &PeerId) -> Standing {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         match ids::node_id(peer) {
-            Some(node) if state.members.contains(&node) => Standing::Member,
+            Some(node) if state.members.admit(&node) => Standing::Member,
             Some(_) if state.invitation_open => Standing::Guest,
             _ => Standing::Stranger,
         }
     }
 
     pub(super) fn is_member(&self, node: &NodeId) -> bool {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).members.contains(node)
+        self.state.read().unwrap_or_else(PoisonError::into_inner).members.admit(node)
     }
 
     /// `peer`, whom we dialled, has proved who it is.
     pub(super) fn answered(&self, peer: &PeerId) {
         let Some(node) = ids::node_id(peer) else { return };
         self.write(|state| {
-            if state.members.contains(&node) {
+            if state.members.admit(&node) {
                 state.answered.insert(node);
             }
         });
     }
 
-    /// Has `peer` ever?
-    pub(super) fn has_answered(&self, peer: &PeerId) -> bool {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        ids::node_id(peer).is_some_and(|node| state.answered.contains(&node))
+    /// Has `peer`, since it was asked about last?
+    pub(super) fn take_answered(&self, peer: &NodeId) -> bool {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).answered.remove(peer)
     }
 
     /// The door, which keeps a way free to wherever members are.

@@ -184,7 +184,10 @@ mod tests {
     #[test]
     fn only_a_members_message_on_the_topic_is_remembered() {
         let (member, node) = peer(1);
-        let ears = OnlyMembers { topic: topic(&FEDERATION).hash(), admission: Arc::new(Admission::new([node].into())) };
+        let ears = OnlyMembers {
+            topic: topic(&FEDERATION).hash(),
+            admission: Arc::new(Admission::new(std::collections::BTreeSet::from([node]).into())),
+        };
         let message = RawMessage {
             source: Some(member),
             data: vec![0; limits::GOSSIP_BYTES_MAX],

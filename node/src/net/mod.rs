@@ -23,7 +23,6 @@ mod tests;
 mod transport;
 pub mod weights;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use libp2p::Multiaddr;
@@ -35,6 +34,7 @@ use crate::core::membership::advert::Gossip;
 use crate::core::types::{FederationId, NodeId};
 pub use crate::net::accepted::Accepted;
 use crate::net::admission::Admission;
+pub use crate::net::admission::Members;
 use crate::net::behaviour::Behaviour;
 pub use crate::net::duplex::{Duplex, Stream};
 use crate::net::listen::Listening;
@@ -98,6 +98,11 @@ pub enum NetEvent {
         /// Every address that can be reached from here answered that this node is not there; false when some did not
         /// answer at all.
         refused: bool,
+    },
+    /// A member that was dialled proved who it is, and hung up when it heard who we are. A `DialFailed` follows.
+    TurnedAway {
+        /// Which member.
+        node: NodeId,
     },
     /// A member spoke: signed by it, checked, and passed on.
     Gossip {
@@ -194,10 +199,10 @@ pub fn check_free(addresses: &[Multiaddr]) -> Result<(), NetError> {
 /// Starts the network. Returns once it listens on every address asked for, or says why it cannot.
 pub async fn start(
     config: NetConfig,
-    members: BTreeSet<NodeId>,
+    members: impl Into<Members>,
 ) -> Result<(NetHandle, mpsc::Receiver<NetEvent>, IncomingStreams), NetError> {
     let keypair = libp2p::identity::Keypair::from(config.keypair);
-    let admission = Arc::new(Admission::new(members));
+    let admission = Arc::new(Admission::new(members.into()));
     let (rpc_in, rpc) = mpsc::channel(limits::STREAMS_WAITING_MAX);
     let (weights_in, weights) = mpsc::channel(limits::STREAMS_WAITING_MAX);
     let (join_in, join) = mpsc::channel(limits::STREAMS_WAITING_MAX);
@@ -235,9 +240,10 @@ impl NetHandle {
         self.send(Command::Know { node, addresses, hurry: true }).await;
     }
 
-    /// Admits these and nobody else. Connections of nodes no longer among them are closed at once.
-    pub async fn set_members(&self, members: BTreeSet<NodeId>) {
-        self.send(Command::SetMembers(members)).await;
+    /// Admits these, each within its term, and nobody else. Connections of nodes no longer among them are closed at once, and
+    /// those of a member whose term ends, when it does.
+    pub async fn set_members(&self, members: impl Into<Members>) {
+        self.send(Command::SetMembers(members.into())).await;
     }
 
     /// While open, strangers may connect and reach the joining protocol. Those connected when it closes keep the stream

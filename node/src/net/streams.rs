@@ -87,7 +87,7 @@ impl Behaviour {
 
     /// Has this peer proved who it is when we dialled it, whatever came of it?
     pub(super) fn has_answered(&self, peer: &PeerId) -> bool {
-        self.admission.has_answered(peer)
+        ids::node_id(peer).is_some_and(|node| self.admission.take_answered(&node))
     }
 
     fn handler(&self, peer: PeerId) -> Result<Handler, ConnectionDenied> {

@@ -1,6 +1,8 @@
 //! The one task that owns the swarm: it follows commands, turns what libp2p says into events, keeps members connected.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod terms;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::core::limits;
 use crate::core::membership::advert::Gossip;
 use crate::core::types::{FederationId, NodeId};
-use crate::net::admission::Admission;
+use crate::net::admission::{Admission, Members};
 use crate::net::behaviour::{Behaviour, BehaviourEvent, MemberBehaviourEvent};
 use crate::net::dial::{absence, dial_of, dialable};
 use crate::net::gossip::{self, Patience, Talk};
@@ -35,7 +37,7 @@ const PAUSE: std::time::Duration = std::time::Duration::from_secs(3);
 pub(super) enum Command {
     Publish(Vec<u8>),
     Know { node: NodeId, addresses: Vec<String>, hurry: bool },
-    SetMembers(BTreeSet<NodeId>),
+    SetMembers(Members),
     SetInvitationOpen(bool),
     Disconnect(NodeId),
     Open { node: NodeId, wish: streams::Open },
@@ -204,26 +206,9 @@ impl Task {
         self.dial_due(now);
     }
 
-    fn set_members(&mut self, members: BTreeSet<NodeId>) {
-        self.admission.set_members(members.clone());
-        for (node, connections) in self.book.retain(&members) {
-            self.dismiss(node, connections);
-        }
-    }
-
-    /// Closes what a peer had and says so at once; libp2p may take long to close towards one that is not there.
-    fn dismiss(&mut self, node: NodeId, connections: Vec<ConnectionId>) {
-        if connections.is_empty() {
-            return;
-        }
-        for connection in connections {
-            self.swarm.close_connection(connection);
-        }
-        self.outbox.push(NetEvent::Disconnected { node });
-    }
-
     fn dial_due(&mut self, now: Instant) {
-        for node in self.book.due(now) {
+        // One whose term ended is dialled again when it is renewed.
+        for node in self.book.due(now).into_iter().filter(|node| self.admission.is_member(node)).collect::<Vec<_>>() {
             self.dial(node, now);
         }
     }
@@ -244,6 +229,9 @@ impl Task {
     fn on_dial_error(&mut self, node: NodeId, dial: ConnectionId, error: &DialError, now: Instant) {
         tracing::debug!(%node, %error, "dial failed");
         if let Some(failed) = self.book.dial_failed(&node, dial, absence(error), now) {
+            if self.admission.take_answered(&node) {
+                self.outbox.push(NetEvent::TurnedAway { node });
+            }
             self.outbox.push(NetEvent::DialFailed { node, refused: failed.refused });
         }
     }
@@ -294,6 +282,7 @@ impl Task {
             self.swarm.close_connection(connection);
             return;
         };
+        self.admission.take_answered(&node);
         match self.book.arrived(node, connection, now) {
             Arrival::First => {
                 // libp2p appends the peer id to an address it dialled.
@@ -345,11 +334,7 @@ impl Task {
     }
 
     /// Is this message, which `bringer` brought, to be believed and passed on? Its signature was checked by gossipsub.
-    fn judge(
-        &mut self,
-        bringer: &PeerId,
-        message: &gossipsub::Message,
-    ) -> Result<(NodeId, Gossip), MessageAcceptance> {
+    fn judge(&mut self, bringer: &PeerId, message: &gossipsub::Message) -> Result<(NodeId, Gossip), MessageAcceptance> {
         match self.talk.heard(*bringer, message.data.len()) {
             Patience::Hear => {}
             Patience::Drop => return Err(MessageAcceptance::Ignore),
@@ -376,6 +361,7 @@ impl Task {
     }
 
     fn on_tick(&mut self, now: Instant) {
+        self.end_terms(now);
         let since = now.saturating_duration_since(self.ticked);
         self.ticked = now;
         if since > PAUSE {

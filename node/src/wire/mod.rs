@@ -2,12 +2,15 @@
 //! are checked, and what comes out cannot be wrong. Nothing behind this line checks again.
 
 pub mod catalog;
+pub mod change;
+pub mod charter;
 pub mod gossip;
 pub mod ids;
 pub mod inventory;
 pub mod join;
 pub mod manifest;
 pub mod members;
+pub mod owner_key;
 pub mod plan;
 pub mod sign;
 

@@ -147,7 +147,7 @@ fn said() -> std::io::Result<()> {
         disk_free_bytes: 9,
         holdings: vec![Holding { artifact: Digest::of(b"a"), complete: false, chunks: 3 }],
         replicas: Vec::new(),
-        member_roster_version: 1,
+        member_roster_mark: 1,
         catalog_digest: Digest::of(b"c"),
         plan_epoch: 1,
         plan_revision: 1,

@@ -4,6 +4,7 @@
 
 mod advertising;
 mod io;
+mod members;
 mod planning;
 mod readers;
 mod routing;
@@ -155,6 +156,7 @@ impl Machine {
                 self.plan_dirty(now);
             }
             Input::Addresses(addresses) => self.addresses = addresses,
+            Input::Connected(node) if self.config.members.member(&node).is_none() => {}
             Input::Connected(node) => {
                 self.table.connected(now, node);
                 self.synced.insert(node, now);
@@ -163,13 +165,16 @@ impl Machine {
                 self.plan_dirty(now);
             }
             Input::Disconnected(node) => {
-                self.table.disconnected(now, node);
+                if self.config.members.member(&node).is_some() {
+                    self.table.disconnected(now, node);
+                }
                 self.transfers.lost(node);
                 self.plan_sent.remove(&node);
                 self.plan_dirty(now);
             }
             Input::DialFailed { node, refused } => {
-                if self.table.dial_failed(now, node, refused) {
+                let member = self.config.members.member(&node).is_some();
+                if member && self.table.dial_failed(now, node, refused) {
                     self.plan_dirty(now);
                 }
             }
@@ -272,7 +277,8 @@ impl Machine {
         if from == self.config.me || self.config.members.member(&from).is_none() {
             return;
         }
-        let behind = advert.member_roster_version > self.config.members.version
+        // In either direction: which of two counts is seen by whoever holds both.
+        let behind = advert.member_roster_mark != self.config.members.mark()
             || advert.catalog_digest != self.config.catalog.digest();
         if behind && self.rested(now, &from) {
             self.synced.insert(from, now);
@@ -288,17 +294,6 @@ impl Machine {
     /// Not synced with `node` within the last settling time.
     fn rested(&self, now: Time, node: &NodeId) -> bool {
         self.synced.get(node).is_none_or(|at| now >= at.after(limits::SETTLE.times(4)))
-    }
-
-    fn members_changed(&mut self, now: Time, roster: MemberRoster, outbox: &mut Vec<Output>) {
-        if self.config.members.may_become(&roster).is_err() {
-            return;
-        }
-        self.config.members = roster;
-        let members = &self.config.members;
-        self.table.retain(|node| members.member(node).is_some());
-        outbox.push(Output::Admit);
-        self.plan_dirty(now);
     }
 
     fn plan_offered(&mut self, from: NodeId, plan: Plan, outbox: &mut Vec<Output>) {

@@ -1,0 +1,38 @@
+//! The machine's part in a change of the roster of members.
+
+use crate::core::limits;
+use crate::core::machine::{Machine, Output};
+use crate::core::membership::advert::Advert;
+use crate::core::membership::roster::MemberRoster;
+use crate::core::types::{NodeId, Time};
+
+impl Machine {
+    /// A newer roster of members: whoever is no longer in it is gone, with its seat and whatever was asked of it, and the others
+    /// hear of it.
+    pub(super) fn members_changed(&mut self, now: Time, roster: MemberRoster, outbox: &mut Vec<Output>) {
+        if self.config.members.may_become(&roster).is_err() {
+            return;
+        }
+        self.config.members = roster;
+        let (members, me) = (&self.config.members, self.config.me);
+        let gone: Vec<NodeId> =
+            self.table.iter().map(|(node, _)| *node).filter(|node| members.member(node).is_none()).collect();
+        self.table.retain(|node| members.member(node).is_some());
+        // First of all: who was turned out hears nothing more.
+        outbox.push(Output::Admit);
+        for node in gone {
+            self.transfers.lost(node);
+            self.plan_sent.remove(&node);
+            let actions = self.coordinator.turned_out(now, node);
+            self.seat(now, actions, outbox);
+        }
+        let mark = self.config.members.mark();
+        let unaware = |advert: &&Advert| advert.node != me && advert.member_roster_mark != mark;
+        let told = self.table.alive().filter(unaware).map(|advert| advert.node).take(limits::ROSTER_PUSHES_MAX);
+        for node in told.collect::<Vec<_>>() {
+            self.synced.insert(node, now);
+            outbox.push(Output::Sync(node));
+        }
+        self.plan_dirty(now);
+    }
+}

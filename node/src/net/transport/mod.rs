@@ -3,7 +3,7 @@
 
 mod cipher;
 mod gate;
-mod muxer;
+mod mux;
 mod read_ahead;
 mod security;
 #[cfg(test)]
@@ -25,7 +25,7 @@ use rustls::{ClientConfig, ServerConfig};
 use crate::core::limits;
 use crate::net::admission::{Admission, Standing};
 use crate::net::transport::gate::Gate;
-use crate::net::transport::muxer::Multiplex;
+use crate::net::transport::mux::Multiplex;
 use crate::net::transport::read_ahead::ReadAhead;
 use crate::net::transport::security::{Security, SecurityError};
 use crate::net::transport::tls::Tls;

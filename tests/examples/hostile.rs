@@ -27,8 +27,8 @@ fn measure(run: usize, chats: usize) -> Result<(), Error> {
     federation.join(NodeSpec::delegate("south"), "north")?;
     federation.node("north").publish("UCM")?;
     federation.wait_carried_out(LIMIT, |_| {})?;
-    until("south knowing of UCM", LIMIT, || match federation.node("south").holders("UCM") {
-        Ok(holders) if holders == ["north"] => Ok(()),
+    until("south knowing of UCM", LIMIT, || match federation.node("south").client().chat("UCM", "Who are you?") {
+        Ok(answer) if answer.is_complete() => Ok(()),
         other => Err(format!("{other:?}")),
     })?;
     // The first answers warm caches.

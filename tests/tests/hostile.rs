@@ -23,8 +23,8 @@ fn a_thousand_hostile_connections_stop_no_chat_and_no_join() {
     federation.join(NodeSpec::delegate("south"), "north").expect("south joins");
     federation.node("north").publish("UCM").expect("north publishes");
     federation.wait_carried_out(LIMIT, |_| {}).expect("UCM is ready");
-    until("south knowing of UCM", LIMIT, || match federation.node("south").holders("UCM") {
-        Ok(holders) if holders == ["north"] => Ok(()),
+    until("south knowing of UCM", LIMIT, || match federation.node("south").client().chat("UCM", "Who are you?") {
+        Ok(answer) if answer.is_complete() => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .expect("it hears of it");

@@ -1,6 +1,7 @@
 //! One `fednode` process: how it is started, commanded, looked at, stopped and killed.
 
 use std::fs::{File, OpenOptions};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -225,6 +226,16 @@ impl NodeProcess {
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+    }
+
+    /// Where it listens for members.
+    pub fn peer_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.peer_port))
+    }
+
+    /// Where its HTTP API listens.
+    pub fn api_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.api_port))
     }
 
     /// The client of its HTTP API.

@@ -1,5 +1,6 @@
 //! Every bound, by name, with the reason for its number. A bound that is not here does not exist.
 
+use super::guard::Rate;
 use super::types::Duration;
 
 /// Largest chunk. 1 to 16 MiB measured alike (DESIGN 16); 4 MiB keeps what a crash or a liar costs small.
@@ -39,8 +40,10 @@ pub const TICKETS_MAX: usize = 256;
 /// An encoded manifest: `CHUNKS_PER_ARTIFACT_MAX` chunks of at most 52 bytes each.
 pub const MANIFEST_BYTES_MAX: usize = 16 << 20;
 
-/// A gossip message (DESIGN 6 and issue 3): one advertisement of a node with dozens of replicas fits in a quarter of it.
-pub const GOSSIP_BYTES_MAX: usize = 16 << 10;
+/// A gossip message as it travels (DESIGN 6): with its topic, author, signature and frame.
+pub const GOSSIP_FRAME_BYTES_MAX: usize = 16 << 10;
+/// What a gossip message says: one advertisement of a node with dozens of replicas fits in a quarter of it.
+pub const GOSSIP_BYTES_MAX: usize = GOSSIP_FRAME_BYTES_MAX - 512;
 /// A control message on a stream, other than a manifest.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// A joining message but the last, which brings the roster of members: a few hashes and a name.
@@ -88,18 +91,42 @@ pub const PINS_MAX: usize = 1024;
 /// Addresses of one member.
 pub const ADDRESSES_MAX: usize = 16;
 
-/// Strangers connected at once while an invitation is open: one joins, a few may knock.
-pub const GUESTS_MAX: usize = 8;
+/// Strangers connected at once while an invitation is open: one joins, a few may knock. A newer one takes an older one's place.
+pub const GUESTS_MAX: usize = 16;
+/// Of these from one address, so that one that knocks often does not keep out one that knocks once.
+pub const GUESTS_PER_SOURCE_MAX: usize = 4;
+/// Streams of one stranger's connection: joining takes one; a member that others do not know yet tries all its protocols.
+pub const STREAMS_PER_GUEST_MAX: usize = 16;
 /// A stranger's connection ends after this, whatever it does: joining takes a second, and each step has its own limit.
 pub const GUEST_LIFE: Duration = Duration::from_secs(60);
 /// Connections of one peer: both sides may dial at once, and those of a process that died linger until found silent.
 pub const CONNECTIONS_PER_PEER_MAX: u32 = 8;
 /// Connections in all: a few for each member of any federation a person owns.
 pub const CONNECTIONS_MAX: u32 = 4096;
-/// Connections being encrypted, each way: what a port scan may cost us.
-pub const CONNECTIONS_PENDING_MAX: u32 = 256;
+/// Dials under way: every member at a few addresses each, a few members at a time.
+pub const DIALS_PENDING_MAX: u32 = 256;
 /// A dial, with encryption and multiplexing, ends by then.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Who dialled us has proved who it is by then: three round trips and some milliseconds of arithmetic.
+pub const HANDSHAKE_IN: Duration = Duration::from_secs(5);
+/// Connections from unknown addresses that have not yet proved who they are. Each costs a socket and, once it spoke, some 50 KiB.
+pub const HALF_OPEN_STRANGERS_MAX: usize = 128;
+/// Of these from one address: a joiner dials each address of its ticket at once, and all may be one machine.
+pub const HALF_OPEN_PER_STRANGER_MAX: usize = ADDRESSES_MAX;
+/// The same from addresses where members are known to be.
+pub const HALF_OPEN_KNOWN_MAX: usize = 256;
+/// Of these from one address: several members may be behind it, or on this very machine.
+pub const HALF_OPEN_PER_KNOWN_MAX: usize = 64;
+/// Handshakes begun with all strangers: each costs half a millisecond, so that a flood takes a few hundredths of a core.
+pub const HANDSHAKES_OF_STRANGERS: Rate = Rate { per_second: 64, burst: 128 };
+/// Handshakes begun with one unknown address: twice all the addresses of a ticket, and one after the other from then on.
+pub const HANDSHAKES_OF_STRANGER: Rate = Rate { per_second: 8, burst: 32 };
+/// Handshakes begun with one address of members: a machine that runs many nodes, all of them restarted.
+pub const HANDSHAKES_OF_KNOWN: Rate = Rate { per_second: 64, burst: 256 };
+/// Addresses whose handshakes are counted: each costs some 100 bytes.
+pub const SOURCES_MAX: usize = 4096;
+/// Addresses of one member as they were seen from here.
+pub const SEEN_ADDRESSES_MAX: usize = 8;
 /// A connection is pinged this often.
 pub const PING_PERIOD: Duration = Duration::from_secs(5);
 /// A pong not here by then, and the peer counts as silent.
@@ -112,6 +139,31 @@ pub const REDIAL_LONGEST: Duration = Duration::from_secs(15);
 pub const CONNECTION_LIVED: Duration = Duration::from_secs(1);
 /// Streams of one connection, both ways: a dozen are in use, and the peer is not trusted to keep to that.
 pub const STREAMS_PER_CONNECTION_MAX: usize = 256;
+/// Streams of one member that are served at once, over all its connections, for gRPC: one is used, and one more while the
+/// connection under it changes.
+pub const RPC_STREAMS_PER_MEMBER_MAX: usize = 8;
+/// The same for weights: what a member asks for at once, and what it gave up that may still be on its way.
+pub const CHUNK_STREAMS_PER_MEMBER_MAX: usize = 4 * CHUNKS_IN_FLIGHT_PER_SOURCE;
+/// The same for joining: the one that waits for its answer and the one that tries again.
+pub const JOIN_STREAMS_PER_PEER_MAX: usize = 2;
+/// gRPC bytes that one member may send us in requests; what comes faster is read later. Prompts and catalogs have kilobytes,
+/// the largest message has 4 MiB.
+pub const RPC_BYTES: Rate = Rate { per_second: 8 << 20, burst: 16 << 20 };
+/// gRPC calls of one member; more are refused. A busy delegate forwards some tens of questions a second.
+pub const RPC_CALLS: Rate = Rate { per_second: 500, burst: 2000 };
+/// gRPC calls at once on one stream; more wait at the caller.
+pub const RPC_CALLS_AT_ONCE: u32 = 256;
+/// Gossip messages heard from one member, its own and those it passes on; more are dropped. Each member says one a second,
+/// and more only while much changes.
+pub const GOSSIP_MESSAGES: Rate = Rate { per_second: 200, burst: 2000 };
+/// Their bytes: a tenth of a slow Wi-Fi.
+pub const GOSSIP_BYTES: Rate = Rate { per_second: 512 << 10, burst: 4 << 20 };
+/// Messages announced at once to a member that may have missed them: some 60 bytes each.
+pub const GOSSIP_ANNOUNCED_MAX: usize = 200;
+/// Messages waiting to be sent to one member.
+pub const GOSSIP_WAITING_MAX: usize = 512;
+/// Subscriptions in one message of a member: there is one topic.
+pub const SUBSCRIPTIONS_PER_MESSAGE_MAX: usize = 8;
 /// What the receive windows of one connection may grow beyond their first 256 KiB each, in all: twice what is under way on a
 /// gigabit line of 60 ms. A peer may make us hold this much.
 pub const CONNECTION_WINDOW_BYTES: usize = 16 << 20;
@@ -156,8 +208,6 @@ pub const CHUNK_STREAMS_MAX: usize = 1024;
 pub const CHUNK_STREAM_IDLE: Duration = Duration::from_secs(60);
 /// A chunk request or the header of its reply: a digest and two numbers.
 pub const CHUNK_HEADER_BYTES_MAX: usize = 64;
-/// Around one gossip message: its topic, author, signature and frame.
-pub const GOSSIP_FRAME_BYTES: usize = 4 << 10;
 /// A node's last messages, said again to a peer that begins to listen: an advertisement and a lease.
 pub const LAST_WORDS_MAX: usize = 2;
 /// The system says within this whether a port can be listened on.

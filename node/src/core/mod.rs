@@ -5,6 +5,7 @@ pub mod api_keys;
 pub mod artifact;
 pub mod catalog;
 pub mod coordinator;
+pub mod guard;
 pub mod keeping;
 pub mod limits;
 pub mod machine;

@@ -239,6 +239,13 @@ impl Driver {
         });
     }
 
+    fn say_shunned(&mut self, due: bool) {
+        if due {
+            tracing::warn!("{}", shunned::NOTICE);
+            self.writer.run(self.shunned.note());
+        }
+    }
+
     fn network_event(&mut self, event: NetEvent) {
         match event {
             NetEvent::Connected { node, address } => {
@@ -248,12 +255,14 @@ impl Driver {
             }
             NetEvent::Disconnected { node } => {
                 tracing::info!(%node, "member disconnected");
-                if self.shunned.disconnected(node, Instant::now()) {
-                    tracing::warn!("{}", shunned::NOTICE);
-                    self.writer.run(self.shunned.note());
-                }
+                let due = self.shunned.disconnected(node, Instant::now());
+                self.say_shunned(due);
                 self.weights.forget(&node);
                 self.handle(Input::Disconnected(node));
+            }
+            NetEvent::TurnedAway { .. } => {
+                let due = self.shunned.turned_away();
+                self.say_shunned(due);
             }
             NetEvent::DialFailed { node, refused } => self.handle(Input::DialFailed { node, refused }),
             NetEvent::Gossip { gossip, .. } => {

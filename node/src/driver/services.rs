@@ -16,7 +16,7 @@ use crate::driver::throttle::Throttle;
 use crate::driver::weights::StoreChunks;
 use crate::hardware::Hardware;
 use crate::http;
-use crate::net::join::serve_join;
+use crate::net::join::{ServeJoinError, serve_join};
 use crate::net::weights::WeightsServer;
 use crate::net::{Duplex, IncomingStreams};
 use crate::rpc::{admin, peer};
@@ -45,6 +45,8 @@ pub fn serve_members(node: &Node, store: Option<Arc<Store>>, up: Throttle, incom
             tokio::spawn(async move {
                 match serve_join(stream, joiner, node.me, &node).await {
                     Ok(member) => tracing::info!(name = member.name, node = %member.node, "a machine joined"),
+                    // Any stranger can cause this, as often as it likes.
+                    Err(error @ ServeJoinError::Broken { .. }) => tracing::debug!(%error, "nobody joined"),
                     Err(error) => tracing::warn!(%error, "nobody joined"),
                 }
             });

@@ -1,5 +1,5 @@
 //! A machine that was revoked while it was away hears nothing of it: strangers are told nothing, and a revoked machine is one. All
-//! it sees is that members which answer close every connection at once. This is where that is noticed, said to its owner, and
+//! it sees is that members which answer hang up, or close every connection at once. This is where that is noticed, said to its owner, and
 //! noted on the disk, so that a new ticket lets it in again although its own roster still names it.
 
 use std::collections::BTreeMap;
@@ -56,6 +56,11 @@ impl Shunned {
         if now.saturating_duration_since(since).as_nanos() >= u128::from(limits::CONNECTION_LIVED.0) {
             return false;
         }
+        self.turned_away()
+    }
+
+    /// A member hung up on this machine before there was a connection. True as above.
+    pub(super) fn turned_away(&mut self) -> bool {
         self.closed += 1;
         // One that stays connected knows this machine, whatever happens with the others.
         let due = self.closed >= self.say_at && self.open.is_empty();
@@ -111,6 +116,8 @@ mod tests {
         shunned.note()();
         assert!(was(folder.path()) && shunned.notice() == NOTICE);
         assert!(!brief(&mut shunned, one, 30), "it was said just now");
+        let said = (0..CLOSED_AGAIN).filter(|_| shunned.turned_away()).count();
+        assert_eq!(said, 1, "said again after so many more, however they were turned away");
         shunned.connected(two, at(40));
         assert!(!shunned.disconnected(two, at(2000)), "it was received");
         assert_eq!(Shunned::new(folder.path()).notice(), NOTICE, "known after a restart");

@@ -9,6 +9,7 @@ use libp2p::PeerId;
 use crate::core::membership::roster::Term;
 use crate::core::types::NodeId;
 use crate::net::Protocol;
+use crate::net::door::Door;
 use crate::net::join::unix_seconds;
 use crate::wire::ids;
 
@@ -29,9 +30,6 @@ pub(super) enum Denied {
     /// Not in the roster, and no invitation is open.
     #[error("not a member of this federation")]
     Stranger,
-    /// Too many strangers knock.
-    #[error("too many machines are joining at once")]
-    Crowded,
 }
 
 /// The members and their terms.
@@ -62,26 +60,34 @@ impl From<BTreeSet<NodeId>> for Members {
     }
 }
 
-/// The members and whether an invitation is open.
-#[derive(Default)]
+/// The members, whether an invitation is open, and the door before both are asked.
 pub(super) struct Admission {
     state: RwLock<State>,
+    door: Door,
 }
 
 #[derive(Default)]
 struct State {
     members: Members,
     invitation_open: bool,
+    /// Members that proved who they are when we dialled them. A door that closes behind the encryption looks to who dialled
+    /// like a broken line, but for this.
+    answered: BTreeSet<NodeId>,
 }
 
 impl Admission {
     /// Admits `members` and nobody else.
     pub(super) fn new(members: Members) -> Admission {
-        Admission { state: RwLock::new(State { members, invitation_open: false }) }
+        Admission { state: RwLock::new(State { members, ..State::default() }), door: Door::new() }
     }
 
     pub(super) fn set_members(&self, members: Members) {
-        self.write(|state| state.members = members);
+        let nodes = members.nodes();
+        self.door.retain(&nodes);
+        self.write(|state| {
+            state.answered.retain(|node| nodes.contains(node));
+            state.members = members;
+        });
     }
 
     pub(super) fn set_invitation_open(&self, open: bool) {
@@ -99,6 +105,26 @@ impl Admission {
 
     pub(super) fn is_member(&self, node: &NodeId) -> bool {
         self.state.read().unwrap_or_else(PoisonError::into_inner).members.admit(node)
+    }
+
+    /// `peer`, whom we dialled, has proved who it is.
+    pub(super) fn answered(&self, peer: &PeerId) {
+        let Some(node) = ids::node_id(peer) else { return };
+        self.write(|state| {
+            if state.members.admit(&node) {
+                state.answered.insert(node);
+            }
+        });
+    }
+
+    /// Has `peer`, since it was asked about last?
+    pub(super) fn take_answered(&self, peer: &NodeId) -> bool {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).answered.remove(peer)
+    }
+
+    /// The door, which keeps a way free to wherever members are.
+    pub(super) fn door(&self) -> &Door {
+        &self.door
     }
 
     /// May `peer` open a stream of `protocol` here?

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use libp2p::identity::Keypair;
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{connection_limits, gossipsub, identify, ping};
+use libp2p::{connection_limits, identify, ping};
 
 use crate::core::limits;
 use crate::core::types::FederationId;
 use crate::net::admission::Admission;
+use crate::net::gossip::{self, Gossip};
 use crate::net::members_only::MembersOnly;
 use crate::net::streams::{self, Inbox};
 use crate::net::{NetError, std_duration};
@@ -26,7 +27,7 @@ pub(super) struct Behaviour {
 /// What members see.
 #[derive(NetworkBehaviour)]
 pub(super) struct MemberBehaviour {
-    pub(super) gossip: gossipsub::Behaviour,
+    pub(super) gossip: Gossip,
     ping: ping::Behaviour,
     identify: identify::Behaviour,
 }
@@ -39,7 +40,7 @@ impl Behaviour {
         inbox: Inbox,
     ) -> Result<Behaviour, NetError> {
         let inner = MemberBehaviour {
-            gossip: gossip(keypair, federation)?,
+            gossip: gossip::build(keypair, federation, Arc::clone(&admission))?,
             ping: ping::Behaviour::new(
                 ping::Config::new()
                     .with_interval(std_duration(limits::PING_PERIOD))
@@ -61,37 +62,10 @@ impl Behaviour {
     }
 }
 
-/// The one topic of a federation. Its name is hashed: an eavesdropping relay learns nothing from it.
-pub(super) fn topic(federation: &FederationId) -> gossipsub::Sha256Topic {
-    gossipsub::Sha256Topic::new(format!("fednode/1/{federation}"))
-}
-
-fn gossip(keypair: &Keypair, federation: &FederationId) -> Result<gossipsub::Behaviour, NetError> {
-    let setup = |why: String| NetError::Setup { what: "gossip", why };
-    let config = gossipsub::ConfigBuilder::default()
-        .validation_mode(gossipsub::ValidationMode::Strict)
-        .validate_messages()
-        .max_transmit_size(limits::GOSSIP_BYTES_MAX + limits::GOSSIP_FRAME_BYTES)
-        .heartbeat_interval(std::time::Duration::from_secs(1))
-        // Every member we are connected to hears us at once; the mesh only carries messages on to those we cannot reach.
-        .flood_publish(true)
-        // A federation has a handful of members: two already make a mesh.
-        .mesh_n(4)
-        .mesh_n_low(2)
-        .mesh_n_high(8)
-        .mesh_outbound_min(1)
-        .build()
-        .map_err(|error| setup(error.to_string()))?;
-    let signed = gossipsub::MessageAuthenticity::Signed(keypair.clone());
-    let mut gossip = gossipsub::Behaviour::new(signed, config).map_err(|error| setup(error.to_owned()))?;
-    gossip.subscribe(&topic(federation)).map_err(|error| setup(error.to_string()))?;
-    Ok(gossip)
-}
-
+/// How many may wait to be let in is the door's to say: it tells members from strangers.
 fn connection_limits() -> connection_limits::ConnectionLimits {
     connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(limits::CONNECTIONS_PENDING_MAX))
-        .with_max_pending_outgoing(Some(limits::CONNECTIONS_PENDING_MAX))
+        .with_max_pending_outgoing(Some(limits::DIALS_PENDING_MAX))
         .with_max_established_per_peer(Some(limits::CONNECTIONS_PER_PEER_MAX))
         .with_max_established(Some(limits::CONNECTIONS_MAX))
 }

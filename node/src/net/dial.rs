@@ -42,9 +42,22 @@ pub(super) enum Absence {
     Possible,
 }
 
+/// Does another machine live at the one address of this dial?
+pub(super) fn is_other(error: &DialError) -> bool {
+    match error {
+        DialError::WrongPeerId { .. } => true,
+        DialError::Transport(errors) => errors.iter().any(|(_, error)| match error {
+            TransportError::Other(error) => transport::is_stranger(error),
+            TransportError::MultiaddrNotSupported(_) => false,
+        }),
+        _ => false,
+    }
+}
+
 /// Reads a failed dial. Every dial of ours has one address.
 pub(super) fn absence(error: &DialError) -> Absence {
     match error {
+        other if is_other(other) => Absence::Known,
         DialError::Transport(errors) => match errors.first() {
             Some((_, TransportError::Other(error))) => {
                 transport::io_kind(error).map_or(Absence::Possible, absence_by_kind)
@@ -52,7 +65,7 @@ pub(super) fn absence(error: &DialError) -> Absence {
             _ => Absence::NoWay,
         },
         // The last: libp2p drops an address that we listen on ourselves.
-        DialError::WrongPeerId { .. } | DialError::LocalPeerId { .. } | DialError::NoAddresses => Absence::Known,
+        DialError::LocalPeerId { .. } | DialError::NoAddresses => Absence::Known,
         _ => Absence::Possible,
     }
 }

@@ -13,14 +13,14 @@ use crate::core::types::NodeId;
 pub type Stream = libp2p::Stream;
 
 /// A libp2p stream for whoever needs tokio's reading and writing, such as tonic.
-pub struct Duplex {
-    stream: Compat<Stream>,
+pub struct Duplex<S = Stream> {
+    stream: Compat<S>,
     peer: NodeId,
 }
 
-impl Duplex {
+impl<S: futures::AsyncRead + futures::AsyncWrite> Duplex<S> {
     /// Wraps a stream to or from `peer`.
-    pub fn new(peer: NodeId, stream: Stream) -> Duplex {
+    pub fn new(peer: NodeId, stream: S) -> Duplex<S> {
         Duplex { stream: stream.compat(), peer }
     }
 
@@ -30,13 +30,13 @@ impl Duplex {
     }
 }
 
-impl AsyncRead for Duplex {
+impl<S: futures::AsyncRead + Unpin> AsyncRead for Duplex<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
 
-impl AsyncWrite for Duplex {
+impl<S: futures::AsyncWrite + Unpin> AsyncWrite for Duplex<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

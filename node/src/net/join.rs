@@ -3,8 +3,9 @@
 //!
 //! In order, on one stream: the joiner names the ticket and sends a nonce; the inviter answers with its nonce and proves
 //! that it knows the ticket's secret; only then the joiner proves the same; the inviter burns the ticket, admits the joiner
-//! and sends the roster. The secret itself never travels. An inviter that does not know the ticket hangs up. When the answer to a proof is lost the joiner may be a member without knowing it: it asks
-//! again with the same key and ticket, and the inviter answers that machine, and no other, once more.
+//! and sends the roster. The secret itself never travels. An inviter that does not know the ticket hangs up. When the answer
+//! to a proof is lost the joiner may be a member without knowing it: it asks again with the same key and ticket, and the
+//! inviter answers that machine, and no other, once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::core::limits;
 use crate::core::membership::roster::{Member, Role};
 use crate::core::types::NodeId;
 use crate::net::admission::Admission;
-use crate::net::dial::{Absence, absence, dial_of, dialable};
+use crate::net::dial::{Absence, absence, dial_of, dialable, is_other};
 use crate::net::frame::{self, FrameError};
 pub use crate::net::join_serve::{Invitation, JoinAuthority, ServeJoinError, serve_join};
 use crate::net::{Protocol, std_duration, streams, transport};
@@ -58,7 +59,7 @@ pub enum JoinError {
     },
     /// The inviter hung up: it lets no strangers in, or not with this ticket.
     #[error(
-        "the inviter lets nobody in with this ticket: it was used or withdrawn, has expired, or was made by another node; ask for a new one with `fednode invite`"
+        "the inviter has no open invitation for this ticket: it was used or withdrawn, has expired, or was made by another node; ask for a new one with `fednode invite`"
     )]
     NotInvited,
     /// The secret was proved, and what came of it is not known.
@@ -171,8 +172,9 @@ pub(super) async fn knock(
 /// A swarm that connects to the inviter and to nobody else, and serves nothing.
 fn knocking_swarm(keypair: &ed25519::Keypair, inviter: NodeId) -> Result<Swarm<streams::Behaviour>, JoinError> {
     let keypair = libp2p::identity::Keypair::from(keypair.clone());
-    let transport = transport::build(&keypair).map_err(|error| JoinError::Setup { why: error.to_string() })?;
     let admission = Arc::new(Admission::new(BTreeSet::from([inviter]).into()));
+    let transport = transport::build(&keypair, Arc::clone(&admission))
+        .map_err(|error| JoinError::Setup { why: error.to_string() })?;
     let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(60));
     let behaviour = streams::Behaviour::new(admission, None);
     Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config))
@@ -209,21 +211,28 @@ async fn reach(
             SwarmEvent::ConnectionEstablished { connection_id, .. } => return Ok(connection_id),
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 let text = pending.remove(&connection_id);
-                only_others &= matches!(error, DialError::WrongPeerId { .. });
+                only_others &= is_other(&error);
                 tried.extend(text.map(|text| format!("{text} ({})", not_reached(&error))));
                 tracing::debug!(%error, "inviter not reached");
             }
             _ => {}
         }
     }
-    Err(if only_others { JoinError::WrongInviter } else { JoinError::Unreachable { tried } })
+    Err(if swarm.behaviour().has_answered(&inviter) {
+        // It is there, and hung up when it heard who we are.
+        JoinError::NotInvited
+    } else if only_others {
+        JoinError::WrongInviter
+    } else {
+        JoinError::Unreachable { tried }
+    })
 }
 
 /// Why a dial failed, in a few words for people.
 fn not_reached(error: &DialError) -> &'static str {
     match (error, absence(error)) {
-        (DialError::WrongPeerId { .. }, _) => "another machine is there",
         (DialError::LocalPeerId { .. }, _) => "it is this machine",
+        (other, _) if is_other(other) => "another machine is there",
         (_, Absence::Known) => "refused",
         (_, Absence::NoWay) => "no way leads there",
         (_, Absence::Possible) => "no answer",

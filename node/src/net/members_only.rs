@@ -3,7 +3,7 @@
 //!
 //! A connection keeps the standing it began with. Who joined as a guest comes back as a member over a new connection.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -12,35 +12,49 @@ use libp2p::core::transport::PortUse;
 use libp2p::swarm::behaviour::ConnectionEstablished;
 use libp2p::swarm::derive_prelude::Either;
 use libp2p::swarm::{
-    ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
-    THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
+    CloseConnection, ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler,
+    THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
 };
 use libp2p::{Multiaddr, PeerId};
 
+use crate::core::guard::{Crowd, Source};
 use crate::core::limits;
 use crate::net::admission::{Admission, Denied, Standing};
+use crate::net::door;
+use crate::wire::ids;
 
 /// See the top of this file.
 pub(super) struct MembersOnly<B> {
     pub(super) inner: B,
     admission: Arc<Admission>,
-    guests: HashSet<ConnectionId>,
+    guests: HashMap<ConnectionId, (PeerId, Source)>,
+    /// The guests that may stay.
+    crowd: Crowd<Source, ConnectionId>,
+    /// Guests whose place another one took.
+    leaving: VecDeque<ConnectionId>,
     members: HashMap<PeerId, Vec<ConnectionId>>,
 }
 
 impl<B: NetworkBehaviour> MembersOnly<B> {
     pub(super) fn new(inner: B, admission: Arc<Admission>) -> MembersOnly<B> {
-        MembersOnly { inner, admission, guests: HashSet::new(), members: HashMap::new() }
+        MembersOnly {
+            inner,
+            admission,
+            guests: HashMap::new(),
+            crowd: Crowd::new(limits::GUESTS_MAX, limits::GUESTS_PER_SOURCE_MAX),
+            leaving: VecDeque::new(),
+            members: HashMap::new(),
+        }
     }
 
     /// Did this connection begin as a stranger's?
     pub(super) fn is_guest(&self, connection: ConnectionId) -> bool {
-        self.guests.contains(&connection)
+        self.guests.contains_key(&connection)
     }
 
     /// The inner behaviour counts connections of a peer; guests must not be among them.
     fn established(&mut self, event: ConnectionEstablished<'_>) {
-        if self.guests.contains(&event.connection_id) {
+        if self.is_guest(event.connection_id) {
             return;
         }
         let connections = self.members.entry(event.peer_id).or_default();
@@ -51,7 +65,8 @@ impl<B: NetworkBehaviour> MembersOnly<B> {
     }
 
     fn closed(&mut self, event: ConnectionClosed<'_>) {
-        if self.guests.remove(&event.connection_id) {
+        if let Some((_, source)) = self.guests.remove(&event.connection_id) {
+            self.crowd.leave(source, event.connection_id);
             return;
         }
         let remaining_established = match self.members.get_mut(&event.peer_id) {
@@ -66,6 +81,12 @@ impl<B: NetworkBehaviour> MembersOnly<B> {
         }
         let event = ConnectionClosed { remaining_established, ..event };
         self.inner.on_swarm_event(FromSwarm::ConnectionClosed(event));
+    }
+
+    fn learn<'a>(&self, peer: &PeerId, addresses: impl IntoIterator<Item = &'a Multiaddr>) {
+        if let Some(node) = ids::node_id(peer).filter(|node| self.admission.is_member(node)) {
+            self.admission.door().learn(node, addresses);
+        }
     }
 
     /// "Any connection of this peer" must not be a guest's, whose handler understands nothing.
@@ -89,13 +110,27 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         if self.admission.standing(&peer) == Standing::Member {
+            self.learn(&peer, [remote]);
             return self.inner.handle_established_inbound_connection(connection, peer, local, remote).map(Either::Left);
         }
-        if self.guests.len() >= limits::GUESTS_MAX {
-            return Err(ConnectionDenied::new(Denied::Crowded));
-        }
-        self.guests.insert(connection);
+        let source = door::source(remote).ok_or_else(|| ConnectionDenied::new(Denied::Stranger))?;
+        self.leaving.extend(self.crowd.enter(source, connection));
+        self.guests.insert(connection, (peer, source));
         Ok(Either::Right(dummy::ConnectionHandler))
+    }
+
+    /// Where a member is dialled it may also call from.
+    fn handle_pending_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        if let Some(peer) = peer {
+            self.learn(&peer, addresses);
+        }
+        Ok(Vec::new())
     }
 
     fn handle_established_outbound_connection(
@@ -110,6 +145,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         if self.admission.standing(&peer) != Standing::Member {
             return Err(ConnectionDenied::new(Denied::Stranger));
         }
+        self.learn(&peer, [address]);
         self.inner.handle_established_outbound_connection(connection, peer, address, role, port).map(Either::Left)
     }
 
@@ -117,7 +153,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         match event {
             FromSwarm::ConnectionEstablished(event) => self.established(event),
             FromSwarm::ConnectionClosed(event) => self.closed(event),
-            FromSwarm::AddressChange(event) if self.guests.contains(&event.connection_id) => {}
+            FromSwarm::AddressChange(event) if self.is_guest(event.connection_id) => {}
             other => self.inner.on_swarm_event(other),
         }
     }
@@ -130,6 +166,12 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        while let Some(connection) = self.leaving.pop_front() {
+            if let Some(&(peer_id, _)) = self.guests.get(&connection) {
+                let connection = CloseConnection::One(connection);
+                return Poll::Ready(ToSwarm::CloseConnection { peer_id, connection });
+            }
+        }
         loop {
             match self.inner.poll(context) {
                 Poll::Pending => return Poll::Pending,

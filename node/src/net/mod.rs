@@ -2,11 +2,14 @@
 //! The driver starts it once, sends commands through a `NetHandle` and reads `NetEvent`s; `rpc` and the weight plane take
 //! streams. It knows `core` and `wire`, and no other room.
 
+mod accepted;
 mod admission;
 mod behaviour;
 mod dial;
+mod door;
 pub mod duplex;
 mod frame;
+mod gossip;
 pub mod join;
 mod join_serve;
 mod listen;
@@ -29,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::core::limits;
 use crate::core::membership::advert::Gossip;
 use crate::core::types::{FederationId, NodeId};
+pub use crate::net::accepted::Accepted;
 use crate::net::admission::Admission;
 pub use crate::net::admission::Members;
 use crate::net::behaviour::Behaviour;
@@ -94,6 +98,11 @@ pub enum NetEvent {
         /// Every address that can be reached from here answered that this node is not there; false when some did not
         /// answer at all.
         refused: bool,
+    },
+    /// A member that was dialled proved who it is, and hung up when it heard who we are. A `DialFailed` follows.
+    TurnedAway {
+        /// Which member.
+        node: NodeId,
     },
     /// A member spoke: signed by it, checked, and passed on.
     Gossip {
@@ -168,11 +177,11 @@ pub enum NetError {
 /// Accepted streams, already filtered by membership: strangers reach `join` only, and only while an invitation is open.
 pub struct IncomingStreams {
     /// For the gRPC server.
-    pub rpc: mpsc::Receiver<(NodeId, Stream)>,
+    pub rpc: mpsc::Receiver<(NodeId, Accepted)>,
     /// For `weights::WeightsServer`.
-    pub weights: mpsc::Receiver<(NodeId, Stream)>,
+    pub weights: mpsc::Receiver<(NodeId, Accepted)>,
     /// For `join::serve_join`.
-    pub join: mpsc::Receiver<(NodeId, Stream)>,
+    pub join: mpsc::Receiver<(NodeId, Accepted)>,
 }
 
 /// Commands to the network. Cheap to clone; the network ends when the last one is dropped, or on `stop`.
@@ -202,7 +211,7 @@ pub async fn start(
     let swarm_config = libp2p::swarm::Config::with_tokio_executor()
         // Members stay connected however quiet they are; silence is noticed by pings, guests by their own limit.
         .with_idle_connection_timeout(std::time::Duration::MAX);
-    let transport = transport::build(&keypair)?;
+    let transport = transport::build(&keypair, Arc::clone(&admission))?;
     let swarm = libp2p::Swarm::new(transport, behaviour, keypair.public().to_peer_id(), swarm_config);
 
     let (commands, commands_out) = mpsc::channel(limits::NET_COMMANDS_MAX);

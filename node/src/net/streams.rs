@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::core::limits;
 use crate::core::types::NodeId;
 use crate::net::Protocol;
+use crate::net::accepted::{Accepted, Places};
 use crate::net::admission::{Admission, Denied, Standing};
 use crate::wire::ids;
 
@@ -49,13 +50,13 @@ pub(super) struct Open {
 /// Where accepted streams go.
 #[derive(Clone)]
 pub(super) struct Inbox {
-    pub(super) rpc: mpsc::Sender<(NodeId, Stream)>,
-    pub(super) weights: mpsc::Sender<(NodeId, Stream)>,
-    pub(super) join: mpsc::Sender<(NodeId, Stream)>,
+    pub(super) rpc: mpsc::Sender<(NodeId, Accepted)>,
+    pub(super) weights: mpsc::Sender<(NodeId, Accepted)>,
+    pub(super) join: mpsc::Sender<(NodeId, Accepted)>,
 }
 
 impl Inbox {
-    fn of(&self, protocol: Protocol) -> &mpsc::Sender<(NodeId, Stream)> {
+    fn of(&self, protocol: Protocol) -> &mpsc::Sender<(NodeId, Accepted)> {
         match protocol {
             Protocol::Rpc => &self.rpc,
             Protocol::Weights => &self.weights,
@@ -69,12 +70,13 @@ pub(super) struct Behaviour {
     admission: Arc<Admission>,
     /// `None`: opens streams and accepts none.
     inbox: Option<Inbox>,
+    places: Places,
     wishes: VecDeque<(PeerId, ConnectionId, Open)>,
 }
 
 impl Behaviour {
     pub(super) fn new(admission: Arc<Admission>, inbox: Option<Inbox>) -> Behaviour {
-        Behaviour { admission, inbox, wishes: VecDeque::new() }
+        Behaviour { admission, inbox, places: Places::new(), wishes: VecDeque::new() }
     }
 
     /// Opens a stream on one connection. The caller polls the swarm next, so nobody needs waking; the queue is emptied
@@ -83,14 +85,19 @@ impl Behaviour {
         self.wishes.push_back((peer, connection, wish));
     }
 
+    /// Has this peer proved who it is when we dialled it, whatever came of it?
+    pub(super) fn has_answered(&self, peer: &PeerId) -> bool {
+        ids::node_id(peer).is_some_and(|node| self.admission.take_answered(&node))
+    }
+
     fn handler(&self, peer: PeerId) -> Result<Handler, ConnectionDenied> {
         if self.admission.standing(&peer) == Standing::Stranger {
             return Err(ConnectionDenied::new(Denied::Stranger));
         }
         // An Ed25519 key is what makes a standing other than Stranger.
         let node = ids::node_id(&peer).ok_or_else(|| ConnectionDenied::new(Denied::Stranger))?;
-        let (admission, inbox) = (Arc::clone(&self.admission), self.inbox.clone());
-        Ok(Handler { peer, node, admission, inbox, wishes: VecDeque::new(), opening: 0 })
+        let (admission, inbox, places) = (Arc::clone(&self.admission), self.inbox.clone(), self.places.clone());
+        Ok(Handler { peer, node, admission, inbox, places, wishes: VecDeque::new(), opening: 0 })
     }
 }
 
@@ -141,6 +148,7 @@ pub(super) struct Handler {
     node: NodeId,
     admission: Arc<Admission>,
     inbox: Option<Inbox>,
+    places: Places,
     wishes: VecDeque<Open>,
     opening: usize,
 }
@@ -152,7 +160,11 @@ impl Handler {
             return;
         }
         let Some(inbox) = &self.inbox else { return };
-        if inbox.of(protocol).try_send((self.node, stream)).is_err() {
+        let Some(place) = self.places.take(self.node, protocol) else {
+            tracing::debug!(node = %self.node, ?protocol, "stream reset: the peer has as many as it may");
+            return;
+        };
+        if inbox.of(protocol).try_send((self.node, Accepted::new(stream, place))).is_err() {
             tracing::debug!(node = %self.node, ?protocol, "stream reset: too many wait to be served");
         }
     }

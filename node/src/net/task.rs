@@ -19,8 +19,9 @@ use crate::core::limits;
 use crate::core::membership::advert::Gossip;
 use crate::core::types::{FederationId, NodeId};
 use crate::net::admission::{Admission, Members};
-use crate::net::behaviour::{self, Behaviour, BehaviourEvent, MemberBehaviourEvent};
+use crate::net::behaviour::{Behaviour, BehaviourEvent, MemberBehaviourEvent};
 use crate::net::dial::{absence, dial_of, dialable};
+use crate::net::gossip::{self, Patience, Talk};
 use crate::net::listen::{self, Listening};
 use crate::net::outbox::Outbox;
 use crate::net::peers::{Arrival, Book};
@@ -55,6 +56,7 @@ pub(super) struct Task {
     book: Book,
     /// Strangers' connections and when they end.
     guests: BTreeMap<ConnectionId, Instant>,
+    talk: Talk,
     last_words: VecDeque<Vec<u8>>,
     ticked: Instant,
 }
@@ -70,7 +72,7 @@ impl Task {
     ) -> Task {
         Task {
             swarm,
-            topic: behaviour::topic(federation),
+            topic: gossip::topic(federation),
             admission,
             listening,
             commands,
@@ -78,6 +80,7 @@ impl Task {
             outbox: Outbox::default(),
             book: Book::default(),
             guests: BTreeMap::new(),
+            talk: Talk::new(),
             last_words: VecDeque::new(),
             ticked: Instant::now(),
         }
@@ -226,6 +229,9 @@ impl Task {
     fn on_dial_error(&mut self, node: NodeId, dial: ConnectionId, error: &DialError, now: Instant) {
         tracing::debug!(%node, %error, "dial failed");
         if let Some(failed) = self.book.dial_failed(&node, dial, absence(error), now) {
+            if self.admission.take_answered(&node) {
+                self.outbox.push(NetEvent::TurnedAway { node });
+            }
             self.outbox.push(NetEvent::DialFailed { node, refused: failed.refused });
         }
     }
@@ -276,6 +282,7 @@ impl Task {
             self.swarm.close_connection(connection);
             return;
         };
+        self.admission.take_answered(&node);
         match self.book.arrived(node, connection, now) {
             Arrival::First => {
                 // libp2p appends the peer id to an address it dialled.
@@ -308,7 +315,7 @@ impl Task {
                 }
             }
             MemberBehaviourEvent::Gossip(gossipsub::Event::Message { propagation_source, message_id, message }) => {
-                let acceptance = match self.judge(&message) {
+                let acceptance = match self.judge(&propagation_source, &message) {
                     Ok((author, gossip)) => {
                         self.outbox.push_gossip(author, gossip);
                         MessageAcceptance::Accept
@@ -326,8 +333,18 @@ impl Task {
         }
     }
 
-    /// Is this message to be believed and passed on? Its signature was checked by gossipsub.
-    fn judge(&self, message: &gossipsub::Message) -> Result<(NodeId, Gossip), MessageAcceptance> {
+    /// Is this message, which `bringer` brought, to be believed and passed on? Its signature was checked by gossipsub.
+    fn judge(&mut self, bringer: &PeerId, message: &gossipsub::Message) -> Result<(NodeId, Gossip), MessageAcceptance> {
+        match self.talk.heard(*bringer, message.data.len()) {
+            Patience::Hear => {}
+            Patience::Drop => return Err(MessageAcceptance::Ignore),
+            Patience::End => {
+                tracing::warn!(%bringer, "connection closed: a member says more than anybody has to say");
+                // An error says that it has none any more.
+                let _ = self.swarm.disconnect_peer_id(*bringer);
+                return Err(MessageAcceptance::Ignore);
+            }
+        }
         let author = message.source.as_ref().and_then(wire::ids::node_id).ok_or(MessageAcceptance::Reject)?;
         if !self.admission.is_member(&author) {
             // Whoever passed it on may have a newer or an older roster than we.

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::core::limits;
 use crate::core::types::{Digest, NodeId};
 use crate::net::frame::{self, FrameError};
-use crate::net::{NetError, NetHandle, Protocol, Stream, std_duration};
+use crate::net::{Accepted, NetError, NetHandle, Protocol, Stream, std_duration};
 use crate::wire;
 
 /// Why a chunk did not come.
@@ -245,7 +245,7 @@ impl WeightsServer {
     }
 
     /// Serves every stream that comes in, until the network ends.
-    pub async fn run(self, mut incoming: mpsc::Receiver<(NodeId, Stream)>) {
+    pub async fn run(self, mut incoming: mpsc::Receiver<(NodeId, Accepted)>) {
         while let Some((node, stream)) = incoming.recv().await {
             let Ok(permit) = Arc::clone(&self.streams).try_acquire_owned() else {
                 tracing::debug!(%node, "weight stream closed: too many are open");

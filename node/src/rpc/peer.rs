@@ -1,10 +1,12 @@
 //! The serving side of the `Peer` service. Who calls is known from the stream (the network room authenticated it), never
 //! from the message.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use fednode_proto::v1;
 use fednode_proto::v1::peer_server::{Peer, PeerServer};
@@ -18,9 +20,10 @@ use tonic::{Request, Response, Status};
 
 use crate::core::artifact::Bitmap;
 use crate::core::coordinator::PlanRefusal;
+use crate::core::guard::Allowance;
 use crate::core::limits;
 use crate::core::placement::plan::Plan;
-use crate::core::types::{Digest, NodeId};
+use crate::core::types::{Digest, NodeId, Time};
 use crate::wire;
 
 /// What the node does for other members.
@@ -86,19 +89,52 @@ where
     B: PeerBackend,
 {
     let streams = incoming.map(|(caller, io)| Ok::<_, std::io::Error>(PeerIo { io, caller }));
-    let service = PeerServer::new(Service { backend })
+    let service = PeerServer::new(Service { backend, calls: Calls::new() })
         .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::MANIFEST_BYTES_MAX);
-    Server::builder().add_service(service).serve_with_incoming(streams).await
+    let mut server = Server::builder().max_concurrent_streams(limits::RPC_CALLS_AT_ONCE);
+    server.add_service(service).serve_with_incoming(streams).await
 }
 
 struct Service<B> {
     backend: Arc<B>,
+    calls: Calls,
 }
 
-fn caller<T>(request: &Request<T>) -> Result<NodeId, Status> {
-    let caller = request.extensions().get::<Caller>();
-    caller.map(|caller| caller.0).ok_or_else(|| Status::unauthenticated("the stream has no peer"))
+impl<B> Service<B> {
+    /// Who calls, if it has a call left.
+    fn caller<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
+        let caller = request.extensions().get::<Caller>();
+        let caller = caller.map(|caller| caller.0).ok_or_else(|| Status::unauthenticated("the stream has no peer"))?;
+        match self.calls.take(caller, self.calls.now()) {
+            true => Ok(caller),
+            false => Err(Status::resource_exhausted("this member calls too often")),
+        }
+    }
+}
+
+/// How often each member called lately.
+struct Calls {
+    callers: Mutex<BTreeMap<NodeId, Allowance>>,
+    start: Instant,
+}
+
+impl Calls {
+    fn new() -> Calls {
+        Calls { callers: Mutex::default(), start: Instant::now() }
+    }
+
+    fn now(&self) -> Time {
+        Time(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn take(&self, caller: NodeId, now: Time) -> bool {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !callers.contains_key(&caller) {
+            callers.retain(|_, allowance| !allowance.is_full(now));
+        }
+        callers.entry(caller).or_insert_with(|| Allowance::new(limits::RPC_CALLS)).take(now, 1)
+    }
 }
 
 fn digest(bytes: &[u8]) -> Result<Digest, Status> {
@@ -108,12 +144,12 @@ fn digest(bytes: &[u8]) -> Result<Digest, Status> {
 #[tonic::async_trait]
 impl<B: PeerBackend> Peer for Service<B> {
     async fn sync(&self, request: Request<v1::SyncRequest>) -> Result<Response<v1::SyncReply>, Status> {
-        let from = caller(&request)?;
+        let from = self.caller(&request)?;
         Ok(Response::new(self.backend.sync(from, request.into_inner()).await))
     }
 
     async fn deliver_plan(&self, request: Request<v1::Plan>) -> Result<Response<v1::PlanAck>, Status> {
-        let from = caller(&request)?;
+        let from = self.caller(&request)?;
         let plan = wire::plan::from_proto(request.get_ref());
         let plan = plan.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let (answer, epoch_highest) = self.backend.plan(from, plan).await;
@@ -125,6 +161,7 @@ impl<B: PeerBackend> Peer for Service<B> {
         &self,
         request: Request<v1::ManifestRequest>,
     ) -> Result<Response<v1::SignedManifest>, Status> {
+        self.caller(&request)?;
         let artifact = digest(&request.get_ref().artifact)?;
         let signed = self.backend.manifest(&artifact).ok_or_else(|| Status::not_found("no such artifact here"))?;
         let signed = prost::Message::decode(signed.as_slice()).map_err(|_| Status::internal("damaged manifest"))?;
@@ -132,13 +169,14 @@ impl<B: PeerBackend> Peer for Service<B> {
     }
 
     async fn have(&self, request: Request<v1::HaveRequest>) -> Result<Response<v1::HaveReply>, Status> {
+        self.caller(&request)?;
         let artifact = digest(&request.get_ref().artifact)?;
         let have = self.backend.have(&artifact).ok_or_else(|| Status::not_found("no such artifact here"))?;
         Ok(Response::new(v1::HaveReply { bitmap: have.as_bytes().to_vec() }))
     }
 
     async fn promise_hold(&self, request: Request<v1::HoldRequest>) -> Result<Response<v1::HoldReply>, Status> {
-        let from = caller(&request)?;
+        let from = self.caller(&request)?;
         let artifact = digest(&request.get_ref().artifact)?;
         let reply = match self.backend.promise_hold(from, artifact).await {
             Ok(until_unix_s) => v1::HoldReply { promised: true, reason: String::new(), until_unix_s },
@@ -148,7 +186,7 @@ impl<B: PeerBackend> Peer for Service<B> {
     }
 
     async fn report_damage(&self, request: Request<v1::DamageReport>) -> Result<Response<v1::DamageAck>, Status> {
-        let from = caller(&request)?;
+        let from = self.caller(&request)?;
         let artifact = digest(&request.get_ref().artifact)?;
         self.backend.damage_reported(from, artifact, request.get_ref().chunk);
         Ok(Response::new(v1::DamageAck {}))
@@ -157,11 +195,26 @@ impl<B: PeerBackend> Peer for Service<B> {
     type GenerateStream = Pin<Box<dyn Stream<Item = Result<v1::GenerateEvent, Status>> + Send>>;
 
     async fn generate(&self, request: Request<v1::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
+        self.caller(&request)?;
         let message = request.into_inner();
         if message.messages.len() > limits::CHAT_MESSAGES_MAX || message.stop.len() > limits::STOPS_MAX {
             return Err(Status::invalid_argument("more messages or stop strings than a request may have"));
         }
         let events = self.backend.generate(message).await;
         Ok(Response::new(Box::pin(ReceiverStream::new(events).map(Ok))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_calls_too_often_is_refused_and_no_other() {
+        let (calls, [loud, quiet]) = (Calls::new(), [1, 2].map(|n| NodeId([n; 32])));
+        let taken = (0..2 * limits::RPC_CALLS.burst).filter(|_| calls.take(loud, Time(1))).count() as u64;
+        assert_eq!(taken, limits::RPC_CALLS.burst);
+        assert!(calls.take(quiet, Time(1)));
+        assert!(calls.take(loud, Time(1_000_000_000)), "a second later");
     }
 }

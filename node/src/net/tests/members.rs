@@ -37,8 +37,17 @@ async fn gossip_passes_through_a_member_in_the_middle() {
     middle.connected(left.id).await;
     left.connected(middle.id).await;
     right.connected(middle.id).await;
-    left.net.publish(lease(left.id, 1)).await;
-    assert_eq!(hears(&mut right, left.id).await, 1);
+    let speaking = async {
+        // What was said before the one in the middle knew that the other listens is not said again.
+        loop {
+            left.net.publish(lease(left.id, 1)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        epoch = hears(&mut right, left.id) => assert_eq!(epoch, 1),
+        () = speaking => {}
+    }
 }
 
 #[tokio::test]
@@ -73,6 +82,44 @@ async fn a_stranger_gets_no_connection_and_no_stream() {
     stranger.net.publish(lease(stranger.id, 1)).await;
     one.net.publish(lease(one.id, 2)).await;
     assert_eq!(hears(&mut two, one.id).await, 2);
+}
+
+#[tokio::test]
+async fn a_guest_that_knocks_often_makes_room_for_its_newest() {
+    let (one, _two) = pair().await;
+    one.net.set_invitation_open(true).await;
+    let mut guests = Vec::new();
+    for seed in (10u8..).take(limits::GUESTS_PER_SOURCE_MAX + 1) {
+        let mut guest = running(seed, &[1, seed]).await;
+        guest.dial(&one).await;
+        guest.connected(one.id).await;
+        guests.push(guest);
+    }
+    guests[0].disconnected(one.id).await;
+    let newest = guests.last().expect("a guest");
+    newest.net.open_stream(one.id, Protocol::Join).await.map(drop).expect("the newest may join");
+}
+
+#[tokio::test]
+async fn a_member_has_so_many_streams_served_and_no_more() {
+    let (mut one, two) = pair().await;
+    let mut held = Vec::new();
+    for _ in 0..2 * limits::RPC_STREAMS_PER_MEMBER_MAX {
+        let mut stream = two.net.open_stream(one.id, Protocol::Rpc).await.expect("negotiated");
+        let _ = stream.write_all(b"x").await;
+        let _ = stream.flush().await;
+        held.push(stream);
+    }
+    let mut served = Vec::new();
+    for _ in 0..limits::RPC_STREAMS_PER_MEMBER_MAX {
+        served.push(one.incoming.rpc.recv().await.expect("the network runs"));
+    }
+    // The others were reset before this one was opened.
+    let mut weights = two.net.open_stream(one.id, Protocol::Weights).await.expect("another protocol has its own");
+    weights.write_all(b"x").await.expect("a stream");
+    weights.flush().await.expect("a stream");
+    one.incoming.weights.recv().await.expect("the network runs");
+    assert!(one.incoming.rpc.try_recv().is_err());
 }
 
 #[tokio::test]
@@ -155,23 +202,24 @@ async fn a_member_that_dies_is_soon_known_to_be_gone_and_found_again() {
 #[tokio::test]
 async fn many_streams_at_once_all_arrive() {
     let (mut one, two) = pair().await;
-    let opening = (0..40u8).map(|n| {
+    let count = limits::CHUNK_STREAMS_PER_MEMBER_MAX as u8;
+    let opening = (0..count).map(|n| {
         let net = two.net.clone();
         async move {
-            let mut stream = net.open_stream(node(1), Protocol::Rpc).await.expect("a stream");
+            let mut stream = net.open_stream(node(1), Protocol::Weights).await.expect("a stream");
             stream.write_all(&[n]).await.expect("a stream");
             stream.close().await.expect("a stream");
         }
     });
     futures::future::join_all(opening).await;
     let mut seen = BTreeSet::new();
-    for _ in 0..40 {
-        let (_, mut stream) = one.incoming.rpc.recv().await.expect("the network runs");
+    for _ in 0..count {
+        let (_, mut stream) = one.incoming.weights.recv().await.expect("the network runs");
         let mut said = [0];
         stream.read_exact(&mut said).await.expect("a stream");
         seen.insert(said[0]);
     }
-    assert_eq!(seen.len(), 40);
+    assert_eq!(seen.len(), usize::from(count));
 }
 
 #[tokio::test]

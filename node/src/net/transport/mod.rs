@@ -2,6 +2,7 @@
 //! of it is tuned for weights (DESIGN 16); everything above this folder sees streams only.
 
 mod cipher;
+mod gate;
 mod mux;
 mod read_ahead;
 mod security;
@@ -14,6 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::transport::{Boxed, Transport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
@@ -21,15 +23,18 @@ use libp2p::{PeerId, dns, tcp};
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::core::limits;
+use crate::net::admission::{Admission, Standing};
+use crate::net::transport::gate::Gate;
 use crate::net::transport::mux::Multiplex;
 use crate::net::transport::read_ahead::ReadAhead;
-use crate::net::transport::security::Security;
+use crate::net::transport::security::{Security, SecurityError};
 use crate::net::transport::tls::Tls;
 use crate::net::{NetError, std_duration};
 
-/// The transport of the node whose identity is `keypair`.
-pub(super) fn build(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
-    let security = Security::new(keypair)?;
+/// The transport of the node whose identity is `keypair`. Who dials it passes the door, and has no connection before
+/// `admission` knows it.
+pub(super) fn build(keypair: &Keypair, admission: Arc<Admission>) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
+    let security = Security::new(keypair)?.admitting(admission);
     match dns::tokio::Transport::system(tcp()) {
         Ok(with_names) => Ok(secure(with_names, security)),
         Err(error) => {
@@ -52,13 +57,26 @@ where
     T::Dial: Send + 'static,
     T::ListenerUpgrade: Send + 'static,
 {
-    transport
+    let admission = security.admission();
+    let multiplexed = transport
         .map(|socket, _| ReadAhead::new(socket))
         .upgrade(Version::V1)
         .authenticate(security)
-        .multiplex(Multiplex)
-        .timeout(std_duration(limits::HANDSHAKE))
-        .boxed()
+        .multiplex_ext({
+            let admission = admission.clone();
+            move |peer, end| match &admission {
+                Some(admission) if end.is_listener() && admission.standing(peer) != Standing::Member => {
+                    Multiplex::GUEST
+                }
+                _ => Multiplex::MEMBER,
+            }
+        })
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let timed = TransportTimeout::with_outgoing_timeout(multiplexed, std_duration(limits::HANDSHAKE));
+    match admission {
+        Some(admission) => Gate::new(timed, admission.door().clone(), std_duration(limits::HANDSHAKE_IN)).boxed(),
+        None => timed.boxed(),
+    }
 }
 
 /// See `fuzzing`.
@@ -75,6 +93,16 @@ pub(super) fn tls_configs(keypair: &Keypair) -> Result<(Arc<ServerConfig>, Arc<C
 /// See [`crate::net::preferred_cipher`].
 pub(super) fn preferred_cipher() -> &'static str {
     cipher::suites(cipher::has_aes()).first().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown")
+}
+
+/// Does another machine than the one that was meant live where we dialled?
+pub(super) fn is_stranger(error: &(dyn Error + 'static)) -> bool {
+    // `source()` of a wrapping `io::Error` skips the very error it wraps.
+    let inner = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner as &(dyn Error + 'static)),
+        None => error.source(),
+    };
+    matches!(error.downcast_ref(), Some(SecurityError::Stranger(_))) || inner.is_some_and(is_stranger)
 }
 
 /// What the system said, under all the layers that wrapped it: the kind of the innermost I/O error.

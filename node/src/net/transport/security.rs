@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::future::Either;
 use futures::{AsyncRead, AsyncWrite};
@@ -15,6 +16,7 @@ use libp2p::{PeerId, noise};
 use libp2p_tls::certificate;
 
 use crate::net::NetError;
+use crate::net::admission::{Admission, Standing};
 use crate::net::transport::cipher;
 use crate::net::transport::tls::Tls;
 
@@ -27,6 +29,8 @@ pub(super) struct Security {
     names: &'static [&'static str],
     tls: Tls,
     noise: noise::Config,
+    /// Who may go on after its handshake, either way; `None`: whoever it is.
+    admission: Option<Arc<Admission>>,
 }
 
 /// Why a connection was not encrypted.
@@ -44,6 +48,10 @@ pub(super) enum SecurityError {
     /// The Noise handshake.
     #[error("the Noise handshake failed: {0}")]
     Noise(#[from] noise::Error),
+    /// It proved who it is, and that is nobody we know. Whoever was dialled closes the socket without a word; whoever dialled
+    /// learns that another machine lives at that address.
+    #[error("{0} is not a member of this federation")]
+    Stranger(PeerId),
 }
 
 /// An encrypted connection, either way.
@@ -54,7 +62,25 @@ impl Security {
     pub(super) fn new(keypair: &Keypair) -> Result<Security, NetError> {
         let noise =
             noise::Config::new(keypair).map_err(|error| NetError::Setup { what: "noise", why: error.to_string() })?;
-        Ok(Security { names: &[TLS, NOISE], tls: Tls::new(keypair, cipher::has_aes())?, noise })
+        let tls = Tls::new(keypair, cipher::has_aes())?;
+        Ok(Security { names: &[TLS, NOISE], tls, noise, admission: None })
+    }
+
+    /// One that hangs up on whoever is a stranger to `admission`.
+    pub(super) fn admitting(self, admission: Arc<Admission>) -> Security {
+        Security { admission: Some(admission), ..self }
+    }
+
+    /// Who is asked about those who dial.
+    pub(super) fn admission(&self) -> Option<Arc<Admission>> {
+        self.admission.clone()
+    }
+
+    fn admit(&self, peer: &PeerId) -> Result<(), SecurityError> {
+        match &self.admission {
+            Some(admission) if admission.standing(peer) == Standing::Stranger => Err(SecurityError::Stranger(*peer)),
+            _ => Ok(()),
+        }
     }
 
     /// One that offers Noise only, as a peer without TLS does.
@@ -91,12 +117,18 @@ where
 
     fn upgrade_inbound(self, socket: C, name: &'static str) -> Handshake<C> {
         Box::pin(async move {
-            if name == TLS {
-                let (peer, stream) = self.tls.accept(socket).await?;
-                return Ok((peer, Either::Left(stream)));
-            }
-            let (peer, stream) = self.noise.upgrade_inbound(socket, name).await?;
-            Ok((peer, Either::Right(stream)))
+            let (peer, stream) = match name == TLS {
+                true => {
+                    let (peer, stream) = self.tls.clone().accept(socket).await?;
+                    (peer, Either::Left(stream))
+                }
+                false => {
+                    let (peer, stream) = self.noise.clone().upgrade_inbound(socket, name).await?;
+                    (peer, Either::Right(stream))
+                }
+            };
+            self.admit(&peer)?;
+            Ok((peer, stream))
         })
     }
 }
@@ -111,12 +143,21 @@ where
 
     fn upgrade_outbound(self, socket: C, name: &'static str) -> Handshake<C> {
         Box::pin(async move {
-            if name == TLS {
-                let (peer, stream) = self.tls.connect(socket).await?;
-                return Ok((peer, Either::Left(stream)));
+            let (peer, stream) = match name == TLS {
+                true => {
+                    let (peer, stream) = self.tls.clone().connect(socket).await?;
+                    (peer, Either::Left(stream))
+                }
+                false => {
+                    let (peer, stream) = self.noise.clone().upgrade_outbound(socket, name).await?;
+                    (peer, Either::Right(stream))
+                }
+            };
+            self.admit(&peer)?;
+            if let Some(admission) = &self.admission {
+                admission.answered(&peer);
             }
-            let (peer, stream) = self.noise.upgrade_outbound(socket, name).await?;
-            Ok((peer, Either::Right(stream)))
+            Ok((peer, stream))
         })
     }
 }

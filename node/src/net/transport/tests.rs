@@ -231,3 +231,28 @@ fn the_systems_word_is_found_under_its_wrappings() {
     check(io::Error::other(io::Error::other(refused())), io::ErrorKind::ConnectionRefused);
     check(io::Error::other("words"), io::ErrorKind::Other);
 }
+
+#[tokio::test]
+async fn a_silent_connection_makes_room_for_a_newer_one_from_its_address() {
+    use tokio::io::AsyncReadExt as _;
+    let nobody = Arc::new(Admission::new(std::collections::BTreeSet::new().into()));
+    let mut transport = build(&keypair(1), nobody).expect("a transport");
+    let address = listen(&mut transport).await.to_string();
+    let port: u16 = address.rsplit('/').next().and_then(|port| port.parse().ok()).expect("a port");
+    let serving = tokio::spawn(async move {
+        while let Some(event) = transport.next().await {
+            if let TransportEvent::Incoming { upgrade, .. } = event {
+                tokio::spawn(async move { upgrade.await.map(drop) });
+            }
+        }
+    });
+    let mut silent = Vec::new();
+    for _ in 0..=limits::HALF_OPEN_PER_STRANGER_MAX {
+        silent.push(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("accepted"));
+    }
+    let ended = tokio::time::timeout(DEADLINE, silent[0].read(&mut [0; 16])).await.expect("in time");
+    assert!(!matches!(ended, Ok(1..)), "the oldest is closed without a word");
+    let newest = silent.last().expect("several").try_read(&mut [0; 16]);
+    assert!(matches!(newest, Err(error) if error.kind() == io::ErrorKind::WouldBlock), "the newest may go on");
+    serving.abort();
+}

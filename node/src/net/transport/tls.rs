@@ -52,6 +52,7 @@ impl Tls {
             .map_err(|error| setup(error.to_string()))?;
         let mut server = server.with_client_cert_verifier(judge.clone()).with_cert_resolver(shown.clone());
         server.alpn_protocols = vec![ALPN.to_vec()];
+        server.send_tls13_tickets = 0; // nobody resumes; and a stranger is told nothing after its handshake
         // The side without AES instructions decides: for the other one ChaCha20 is slower, for this one AES would be a crawl.
         server.ignore_client_order = !has_aes;
 

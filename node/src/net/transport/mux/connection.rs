@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use futures::{AsyncRead, AsyncWrite};
 
+use super::Multiplex;
 use super::frame::{FIN, HEADER_BYTES, Header, Kind, RST, SYN};
 use super::state::Stream;
 use super::wakes::{ReadWake, Wakes, WriteWake};
@@ -73,6 +74,7 @@ pub(super) struct Connection<C> {
     steps_seen: u64,
     scratch: Box<[u8]>,
     ended: Option<Ended>,
+    streams_max: usize,
     /// What all windows may still grow by.
     spare: u32,
     pub(super) wakes: Arc<Wakes>,
@@ -81,7 +83,7 @@ pub(super) struct Connection<C> {
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
-    pub(super) fn new(io: C, role: Role) -> Connection<C> {
+    pub(super) fn new(io: C, role: Role, bounds: Multiplex) -> Connection<C> {
         let wakes = Arc::<Wakes>::default();
         Connection {
             io,
@@ -98,7 +100,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
             steps_seen: 0,
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             ended: None,
-            spare: limits::CONNECTION_WINDOW_BYTES as u32,
+            streams_max: bounds.streams_max,
+            spare: bounds.window_bytes,
             read_waker: Arc::new(ReadWake(Arc::clone(&wakes))).into(),
             write_waker: Arc::new(WriteWake(Arc::clone(&wakes))).into(),
             wakes,
@@ -127,7 +130,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
 
     /// A new stream of ours; `None` while there are as many as there may be.
     pub(super) fn open(&mut self) -> Option<u32> {
-        if self.streams.len() >= limits::STREAMS_PER_CONNECTION_MAX {
+        if self.streams.len() >= self.streams_max {
             return None;
         }
         let id = self.next;

@@ -26,9 +26,23 @@ use crate::net::std_duration;
 /// How often a busy connection is looked after in case a stream that was woken does not come.
 const RESCUE: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// The upgrade that makes a connection a [`Muxer`].
+/// The upgrade that makes a connection a [`Muxer`], and what its other end may make us hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Multiplex;
+pub(super) struct Multiplex {
+    streams_max: usize,
+    /// What all windows may grow by beyond their first size.
+    window_bytes: u32,
+}
+
+impl Multiplex {
+    /// For members.
+    pub(super) const MEMBER: Multiplex = Multiplex {
+        streams_max: limits::STREAMS_PER_CONNECTION_MAX,
+        window_bytes: limits::CONNECTION_WINDOW_BYTES as u32,
+    };
+    /// For those who may only join.
+    pub(super) const GUEST: Multiplex = Multiplex { streams_max: limits::STREAMS_PER_GUEST_MAX, window_bytes: 0 };
+}
 
 impl UpgradeInfo for Multiplex {
     type Info = &'static str;
@@ -45,7 +59,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> InboundConnectionUpgrade<C> for Multiple
     type Future = Ready<Result<Muxer<C>, io::Error>>;
 
     fn upgrade_inbound(self, socket: C, _: &'static str) -> Self::Future {
-        ready(Ok(Muxer::new(socket, Role::Listener)))
+        ready(Ok(Muxer::bounded(socket, Role::Listener, self)))
     }
 }
 
@@ -55,7 +69,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Multipl
     type Future = Ready<Result<Muxer<C>, io::Error>>;
 
     fn upgrade_outbound(self, socket: C, _: &'static str) -> Self::Future {
-        ready(Ok(Muxer::new(socket, Role::Dialer)))
+        ready(Ok(Muxer::bounded(socket, Role::Dialer, self)))
     }
 }
 
@@ -74,8 +88,14 @@ pub(super) struct Muxer<C> {
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
+    #[cfg(test)]
     fn new(io: C, role: Role) -> Muxer<C> {
-        Muxer { shared: Arc::new(Mutex::new(Connection::new(io, role))), rescue: None, closing: None }
+        Muxer::bounded(io, role, Multiplex::MEMBER)
+    }
+
+    fn bounded(io: C, role: Role, bounds: Multiplex) -> Muxer<C> {
+        let shared = Arc::new(Mutex::new(Connection::new(io, role, bounds)));
+        Muxer { shared, rescue: None, closing: None }
     }
 
     fn substream(&self, id: u32) -> Substream<C> {
@@ -186,8 +206,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Drop for Substream<C> {
 /// See `fuzzing`: a peer sends `bytes`, takes what it is answered, and leaves.
 #[cfg(fuzzing)]
 pub(super) fn fuzz(bytes: &[u8]) {
-    use crate::core::limits;
-
     struct Peer<'a>(&'a [u8]);
 
     impl AsyncRead for Peer<'_> {
@@ -211,7 +229,7 @@ pub(super) fn fuzz(bytes: &[u8]) {
     }
 
     for role in [Role::Dialer, Role::Listener] {
-        let mut connection = Connection::new(Peer(bytes), role);
+        let mut connection = Connection::new(Peer(bytes), role, Multiplex::MEMBER);
         while let Poll::Ready(Ok(())) = connection.poll_drive(false) {}
         assert!(connection.check().is_err(), "it left");
         assert!(connection.streams.len() <= limits::STREAMS_PER_CONNECTION_MAX);

@@ -239,8 +239,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
         if odd == (self.role == Role::Dialer) || self.streams.contains_key(&id) {
             return Err(invalid(Malformed));
         }
-        let taken = self.streams.len() < limits::STREAMS_PER_CONNECTION_MAX
-            && self.accepted.len() < limits::STREAMS_WAITING_MAX;
+        let taken = self.streams.len() < self.streams_max && self.accepted.len() < limits::STREAMS_WAITING_MAX;
         if taken {
             self.streams.insert(id, Stream::new(ACK));
             self.accepted.push_back(id);

@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, gc, invite, keys, members, owner, parse, pin, plan, publish, roster,
-    scrub, transfers_watch, up, view,
+    Cli, Command, Global, admin, bench, chat, child, gc, invite, keys, members, owner, parse, pin, plan, publish,
+    roster, scrub, transfers_watch, up, view,
 };
 
 /// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.

@@ -176,6 +176,7 @@ mod tests {
             "fednode scrub",
             "fednode scrub --now ULM:core",
             "fednode up --disk-budget 200GiB --scrub-days 0",
+            "fednode up --no-mdns --peer den.local:7718 --peer /ip4/10.0.0.1/tcp/7718",
             "fednode engine --socket /run/socket",
             "fednode bench transfer --size 1GiB --sources 2 --runs 3 --dir /tmp --json",
         ];
@@ -190,6 +191,7 @@ mod tests {
             "fednode",
             "fednode fly",
             "fednode up --listen here",
+            "fednode up --peer den.local",
             "fednode up --memory lots",
             "fednode up --disk-budget much",
             "fednode gc --forget UCM",
@@ -216,7 +218,9 @@ mod tests {
         let expect = UpOptions {
             data_dir: PathBuf::from("/data"),
             role: RoleChoice::Auto,
-            listen: vec!["/ip4/0.0.0.0/tcp/7718".to_owned()],
+            listen: up::default_listen(),
+            peers: Vec::new(),
+            mdns: true,
             api: SocketAddr::from(([127, 0, 0, 1], 7717)),
             memory_bytes: None,
             disk_budget_bytes: None,

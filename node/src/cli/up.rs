@@ -12,6 +12,7 @@ use crate::core::limits;
 use crate::core::roster::SlotRoster;
 
 pub(super) const ROSTER_BYTES_MAX: u64 = 1 << 20;
+const DEFAULT_PORT: u16 = 7718;
 const TICKET_BYTES_MAX: u64 = 64 << 10;
 
 /// What a node wants to be.
@@ -31,9 +32,16 @@ struct NodeArgs {
     /// What this node wants to be; auto decides by memory and disk
     #[arg(long, value_enum, default_value = "auto")]
     role: RoleChoice,
-    /// Address for other members, IP:PORT or a multiaddress; may be given several times
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7718", value_parser = parse::peer_address)]
+    /// Address for other members, IP:PORT or a multiaddress; may be given several times; port 7718 of every IPv4 and IPv6
+    /// address if not given
+    #[arg(long, value_name = "ADDR", value_parser = parse::peer_address)]
     listen: Vec<String>,
+    /// Where a member is, HOST:PORT or a multiaddress, when it cannot be found otherwise; may be given several times
+    #[arg(long = "peer", value_name = "ADDR", value_parser = parse::member_address)]
+    peers: Vec<String>,
+    /// Neither look for members on the local network nor be found there
+    #[arg(long, env = "FEDNODE_NO_MDNS", value_parser = clap::builder::FalseyValueParser::new())]
+    no_mdns: bool,
     /// Address of the OpenAI-compatible API; loopback only
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7717")]
     api: SocketAddr,
@@ -103,6 +111,10 @@ pub struct UpOptions {
     pub role: RoleChoice,
     /// Multiaddresses as text; a malformed one is the network room's to refuse.
     pub listen: Vec<String>,
+    /// Multiaddresses of members as text, checked as those above.
+    pub peers: Vec<String>,
+    /// Find members on the local network.
+    pub mdns: bool,
     /// The API's address; `http::check_listen` says whether it may be used.
     pub api: SocketAddr,
     /// RAM for managers, bytes.
@@ -148,7 +160,9 @@ impl NodeArgs {
         UpOptions {
             data_dir,
             role: self.role,
-            listen: self.listen,
+            listen: if self.listen.is_empty() { default_listen() } else { self.listen },
+            peers: self.peers,
+            mdns: !self.no_mdns,
             api: self.api,
             memory_bytes: self.memory,
             disk_budget_bytes: self.disk_budget,
@@ -162,6 +176,15 @@ impl NodeArgs {
             ticket: None,
         }
     }
+}
+
+/// Every address of this machine; IPv6 where there is such a thing.
+pub(super) fn default_listen() -> Vec<String> {
+    let mut listen = vec![format!("/ip4/0.0.0.0/tcp/{DEFAULT_PORT}")];
+    if std::net::UdpSocket::bind((std::net::Ipv6Addr::UNSPECIFIED, 0)).is_ok() {
+        listen.push(format!("/ip6/::/tcp/{DEFAULT_PORT}"));
+    }
+    listen
 }
 
 fn host_name() -> String {

@@ -135,6 +135,23 @@ pub const LAST_WORDS_MAX: usize = 2;
 /// The system says within this whether a port can be listened on.
 pub const LISTEN_WAIT: Duration = Duration::from_secs(5);
 
+/// While a member is missing, the local network is asked at once, then after this, doubling up to `ASK_LONGEST`.
+pub const ASK_FIRST: Duration = Duration::from_secs(1);
+/// A member that is away is asked for once a minute: a packet that nobody notices.
+pub const ASK_LONGEST: Duration = Duration::from_secs(60);
+/// Between two announcements: mDNS itself says nothing more often (RFC 6762, 6), however often it is asked.
+pub const ANNOUNCE_REST: Duration = Duration::from_secs(1);
+/// How often this machine's addresses are looked at.
+pub const INTERFACES_PERIOD: Duration = Duration::from_secs(2);
+/// Addresses of this machine that are announced: hosts of many containers have more and need no more.
+pub const INTERFACES_MAX: usize = 32;
+/// Addresses of one member that it announced on the local network: what is repeated to us must not push out those it told.
+pub const FOUND_MAX: usize = 4;
+/// After this machine's addresses changed, a connection must bring a pong of the next ping within so much beyond it.
+pub const DOUBT: Duration = Duration::from_secs(2);
+/// Addresses given with `--peer`.
+pub const STATIC_PEERS_MAX: usize = 64;
+
 /// A node says what it has at least this often; a change is said at once.
 pub const ADVERT_PERIOD: Duration = Duration::from_secs(2);
 /// An advertisement not renewed is void: seven periods, so that a few lost ones do not matter.

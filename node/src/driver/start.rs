@@ -123,6 +123,7 @@ struct Identity {
 pub async fn run(options: UpOptions) -> Result<(), RunError> {
     http::check_listen(options.api)?;
     let listen = multiaddresses(&options.listen)?;
+    net::static_peers(&options.peers)?;
     let ticket = options.ticket.as_deref().map(Ticket::from_text).transpose().map_err(RunError::Ticket)?;
     let api = bind(options.api).await?;
     // Before anything is written, and before a ticket is used up for nothing.
@@ -215,7 +216,13 @@ impl Starting {
             Role::Delegate => None,
         };
         let others: BTreeSet<NodeId> = roster.members.iter().map(|m| m.node).filter(|node| *node != me).collect();
-        let config = NetConfig { keypair: self.identity.key.clone(), federation: roster.federation, listen };
+        let config = NetConfig {
+            keypair: self.identity.key.clone(),
+            federation: roster.federation,
+            listen,
+            mdns: self.options.mdns,
+            peers: net::static_peers(&self.options.peers)?,
+        };
         let (net, network, incoming) = net::start(config, others).await?;
         let admin = admin::listen(&self.dir.path().join("admin.sock"))?;
         fresh.keep();

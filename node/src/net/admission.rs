@@ -71,6 +71,11 @@ impl Admission {
         self.state.read().unwrap_or_else(PoisonError::into_inner).members.contains(node)
     }
 
+    /// All of them.
+    pub(super) fn members(&self) -> BTreeSet<NodeId> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).members.clone()
+    }
+
     /// May `peer` open a stream of `protocol` here?
     pub(super) fn serves(&self, peer: &PeerId, protocol: Protocol) -> bool {
         match self.standing(peer) {

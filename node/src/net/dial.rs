@@ -57,6 +57,38 @@ pub(super) fn absence(error: &DialError) -> Absence {
     }
 }
 
+/// A failed dial in words for people.
+pub(super) fn reason(error: &DialError) -> String {
+    let words = match error {
+        DialError::WrongPeerId { .. } => "another machine answers there",
+        DialError::LocalPeerId { .. } => "this is this node's own address",
+        DialError::Denied { .. } => "who answers there is no member, or too many connections are open",
+        DialError::Aborted => "given up",
+        DialError::NoAddresses => "no address to dial",
+        DialError::Transport(errors) => match errors.first() {
+            Some((_, TransportError::Other(error))) => return transport_reason(error),
+            _ => "not an address this node can dial",
+        },
+        _ => "not dialled",
+    };
+    words.to_owned()
+}
+
+fn transport_reason(error: &io::Error) -> String {
+    let words = match transport::io_kind(error) {
+        Some(io::ErrorKind::ConnectionRefused) => "nothing listens there, or a firewall rejects it",
+        Some(io::ErrorKind::HostUnreachable) => "the local network does not find this machine",
+        Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable) => "this machine has no way there",
+        Some(io::ErrorKind::TimedOut) => "no answer: switched off, or a firewall drops packets",
+        Some(io::ErrorKind::PermissionDenied) => "a firewall on this machine forbids it",
+        Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => "it answered and hung up",
+        // The end of our own patience carries no kind.
+        _ if error.to_string().contains("imeout") => "no answer: switched off, or a firewall drops packets",
+        _ => return error.to_string(),
+    };
+    words.to_owned()
+}
+
 fn absence_by_kind(kind: io::ErrorKind) -> Absence {
     match kind {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable => Absence::Known,

@@ -1,11 +1,12 @@
 //! Where this node listens: the check that a port is really free, and the addresses others can dial.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use socket2::{Domain, Socket, Type};
 
 use crate::core::limits;
 use crate::net::NetError;
@@ -26,6 +27,12 @@ impl Listening {
 
     pub(super) fn remove(&self, gone: &Multiaddr) {
         self.addresses.write().unwrap_or_else(PoisonError::into_inner).retain(|address| address != gone);
+    }
+
+    /// The port at `ip`, if we listen there.
+    pub(super) fn port_at(&self, ip: &IpAddr) -> Option<u16> {
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
+        addresses.iter().filter_map(socket_address).find(|socket| socket.ip() == *ip).map(|socket| socket.port())
     }
 
     /// The best first, loopback last and always among them.
@@ -67,7 +74,18 @@ pub(super) fn check_free(address: &Multiaddr) -> Result<(), NetError> {
     if socket.port() == 0 {
         return Ok(());
     }
-    TcpListener::bind(socket).map(drop).map_err(|error| listen_error(address, &error))
+    bind(socket).map_err(|error| listen_error(address, &error))
+}
+
+/// As the standard library binds a listener, but IPv6 alone: the same port is wanted for IPv4 too.
+fn bind(socket: SocketAddr) -> io::Result<()> {
+    let listener = Socket::new(Domain::for_address(socket), Type::STREAM, None)?;
+    listener.set_reuse_address(true)?;
+    if socket.is_ipv6() {
+        listener.set_only_v6(true)?;
+    }
+    listener.bind(&socket.into())?;
+    listener.listen(1)
 }
 
 /// Says why an address cannot be listened on.
@@ -94,6 +112,8 @@ fn socket_address(address: &Multiaddr) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]

@@ -5,6 +5,7 @@
 mod admission;
 mod behaviour;
 mod dial;
+mod discovery;
 pub mod duplex;
 mod frame;
 pub mod join;
@@ -13,11 +14,15 @@ mod listen;
 mod members_only;
 mod outbox;
 mod peers;
+mod reach;
+mod record;
+mod statics;
 mod streams;
 mod task;
 #[cfg(test)]
 mod tests;
 mod transport;
+pub mod wake;
 pub mod weights;
 
 use std::collections::BTreeSet;
@@ -25,15 +30,19 @@ use std::sync::Arc;
 
 use libp2p::Multiaddr;
 use libp2p::identity::ed25519;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::core::limits;
 use crate::core::membership::advert::Gossip;
 use crate::core::types::{FederationId, NodeId};
 use crate::net::admission::Admission;
 use crate::net::behaviour::Behaviour;
+use crate::net::discovery::{Discovery, Wish};
+pub use crate::net::discovery::{DiscoveryReport, HeardMember, InterfaceReport};
 pub use crate::net::duplex::{Duplex, Stream};
 use crate::net::listen::Listening;
+pub use crate::net::reach::{DialReport, MemberReach};
+use crate::net::statics::Statics;
 use crate::net::streams::{Inbox, OpenError};
 use crate::net::task::{Command, Task};
 
@@ -45,6 +54,10 @@ pub struct NetConfig {
     pub federation: FederationId,
     /// Where it listens.
     pub listen: Vec<Multiaddr>,
+    /// Finds members on the local network, and is found there.
+    pub mdns: bool,
+    /// Where members are, as the user said; whoever answers there must be one.
+    pub peers: Vec<Multiaddr>,
 }
 
 /// What a stream is for.
@@ -81,6 +94,8 @@ pub enum NetEvent {
         node: NodeId,
         /// Where it is, as seen from here.
         address: String,
+        /// It was dialled there, so it can be again.
+        dialled: bool,
     },
     /// A member's last connection ended. Its addresses are dialled again at once.
     Disconnected {
@@ -102,11 +117,8 @@ pub enum NetEvent {
         /// What it said.
         gossip: Gossip,
     },
-    /// We can be dialled at one more address.
-    ListenAddress {
-        /// A multiaddress.
-        address: String,
-    },
+    /// Where we can be dialled changed.
+    ListenAddresses,
 }
 
 /// Why the network could not do what was asked.
@@ -125,6 +137,14 @@ pub enum NetError {
         addr: String,
         /// The system's reason.
         why: String,
+    },
+    /// Not an address one can dial.
+    #[error(
+        "--peer {addr} is no address that can be dialled; give HOST:PORT or a multiaddress such as /ip4/10.0.0.1/tcp/7718"
+    )]
+    Peer {
+        /// What was given.
+        addr: String,
     },
     /// A part of libp2p refused its settings.
     #[error("cannot set up {what}: {why}")]
@@ -180,6 +200,7 @@ pub struct IncomingStreams {
 pub struct NetHandle {
     commands: mpsc::Sender<Command>,
     listening: Listening,
+    discovery: discovery::Shared,
 }
 
 /// Could this node listen on all of `addresses` now? For refusing a start before anything was written.
@@ -187,12 +208,17 @@ pub fn check_free(addresses: &[Multiaddr]) -> Result<(), NetError> {
     addresses.iter().try_for_each(listen::check_free)
 }
 
+/// Addresses of members that the user gave.
+pub fn static_peers(texts: &[String]) -> Result<Vec<Multiaddr>, NetError> {
+    texts.iter().map(|text| dial::dialable(text).ok_or_else(|| NetError::Peer { addr: text.clone() })).collect()
+}
+
 /// Starts the network. Returns once it listens on every address asked for, or says why it cannot.
 pub async fn start(
     config: NetConfig,
     members: BTreeSet<NodeId>,
 ) -> Result<(NetHandle, mpsc::Receiver<NetEvent>, IncomingStreams), NetError> {
-    let keypair = libp2p::identity::Keypair::from(config.keypair);
+    let keypair = libp2p::identity::Keypair::from(config.keypair.clone());
     let admission = Arc::new(Admission::new(members));
     let (rpc_in, rpc) = mpsc::channel(limits::STREAMS_WAITING_MAX);
     let (weights_in, weights) = mpsc::channel(limits::STREAMS_WAITING_MAX);
@@ -208,10 +234,25 @@ pub async fn start(
     let (commands, commands_out) = mpsc::channel(limits::NET_COMMANDS_MAX);
     let (events_in, events) = mpsc::channel(limits::NET_EVENTS_MAX);
     let listening = Listening::default();
-    let mut task = Task::new(swarm, &config.federation, admission, listening.clone(), commands_out, events_in);
+    let (wish, wished) = watch::channel(Wish::default());
+    let shared = discovery::Shared::new(config.mdns);
+    let statics = Statics::new(config.peers, std::time::Instant::now());
+    let ends = (commands_out, events_in);
+    let mut task = Task::new(swarm, &config.federation, Arc::clone(&admission), listening.clone(), ends, statics, wish);
     task.listen(&config.listen).await?;
     tokio::spawn(task.run());
-    Ok((NetHandle { commands, listening }, events, IncomingStreams { rpc, weights, join }))
+    let setup = discovery::Setup {
+        keypair: config.keypair,
+        federation: config.federation,
+        admission,
+        listening: listening.clone(),
+        wish: wished,
+        shared: shared.clone(),
+        speaks: config.mdns,
+    };
+    // It holds a way in for commands, which does not keep the network running: only handles do, by `stop`.
+    tokio::spawn(Discovery::new(setup, commands.downgrade()).run());
+    Ok((NetHandle { commands, listening, discovery: shared }, events, IncomingStreams { rpc, weights, join }))
 }
 
 impl NetHandle {
@@ -266,6 +307,18 @@ impl NetHandle {
     /// Where others can dial this node, the best first, loopback last.
     pub fn listen_addresses(&self) -> Vec<String> {
         self.listening.dialable()
+    }
+
+    /// How reaching members goes, for `fednode doctor`.
+    pub async fn reach(&self) -> Vec<MemberReach> {
+        let (answer, reach) = oneshot::channel();
+        self.send(Command::Reach(answer)).await;
+        reach.await.unwrap_or_default()
+    }
+
+    /// What was seen on the local network, for `fednode doctor`.
+    pub fn discovery(&self) -> DiscoveryReport {
+        self.discovery.report()
     }
 
     /// Ends the network: connections close and the port is free again.

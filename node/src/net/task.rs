@@ -5,24 +5,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
+use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::gossipsub::{self, MessageAcceptance};
 use libp2p::multiaddr::Protocol as Part;
-use libp2p::swarm::dial_opts::DialOpts;
-use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
+use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::core::limits;
 use crate::core::membership::advert::Gossip;
 use crate::core::types::{FederationId, NodeId};
 use crate::net::admission::Admission;
 use crate::net::behaviour::{self, Behaviour, BehaviourEvent, MemberBehaviourEvent};
-use crate::net::dial::{absence, dial_of, dialable};
+use crate::net::discovery::Wish;
 use crate::net::listen::{self, Listening};
 use crate::net::outbox::Outbox;
 use crate::net::peers::{Arrival, Book};
-use crate::net::{NetError, NetEvent, std_duration, streams};
+use crate::net::reach::MemberReach;
+use crate::net::statics::Statics;
+use crate::net::{NetError, NetEvent, std_duration, streams, wake};
 use crate::wire;
 
 /// How often the clock is looked at: redials, silent peers, guests that stayed too long.
@@ -33,28 +35,46 @@ const PAUSE: std::time::Duration = std::time::Duration::from_secs(3);
 /// What a handle asks for.
 pub(super) enum Command {
     Publish(Vec<u8>),
-    Know { node: NodeId, addresses: Vec<String>, hurry: bool },
+    Know {
+        node: NodeId,
+        addresses: Vec<String>,
+        hurry: bool,
+    },
+    /// Heard on the local network.
+    Found {
+        node: NodeId,
+        address: Multiaddr,
+    },
+    /// This machine's addresses are others now.
+    NetworkChanged,
+    /// Whom we tried to reach and what came of it.
+    Reach(oneshot::Sender<Vec<MemberReach>>),
     SetMembers(BTreeSet<NodeId>),
     SetInvitationOpen(bool),
     Disconnect(NodeId),
-    Open { node: NodeId, wish: streams::Open },
+    Open {
+        node: NodeId,
+        wish: streams::Open,
+    },
     Stop,
 }
 
 /// See the top of this file.
 pub(super) struct Task {
-    swarm: Swarm<Behaviour>,
+    pub(super) swarm: Swarm<Behaviour>,
     topic: gossipsub::Sha256Topic,
-    admission: Arc<Admission>,
+    pub(super) admission: Arc<Admission>,
     listening: Listening,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<NetEvent>,
-    outbox: Outbox,
-    book: Book,
+    pub(super) outbox: Outbox,
+    pub(super) book: Book,
+    pub(super) statics: Statics,
+    pub(super) wish: watch::Sender<Wish>,
     /// Strangers' connections and when they end.
     guests: BTreeMap<ConnectionId, Instant>,
     last_words: VecDeque<Vec<u8>>,
-    ticked: Instant,
+    clocks: wake::Watch,
 }
 
 impl Task {
@@ -63,8 +83,9 @@ impl Task {
         federation: &FederationId,
         admission: Arc<Admission>,
         listening: Listening,
-        commands: mpsc::Receiver<Command>,
-        events: mpsc::Sender<NetEvent>,
+        (commands, events): (mpsc::Receiver<Command>, mpsc::Sender<NetEvent>),
+        statics: Statics,
+        wish: watch::Sender<Wish>,
     ) -> Task {
         Task {
             swarm,
@@ -75,9 +96,11 @@ impl Task {
             events,
             outbox: Outbox::default(),
             book: Book::default(),
+            statics,
+            wish,
             guests: BTreeMap::new(),
             last_words: VecDeque::new(),
-            ticked: Instant::now(),
+            clocks: wake::Watch::new(Instant::now()),
         }
     }
 
@@ -146,6 +169,9 @@ impl Task {
         match command {
             Command::Publish(bytes) => self.publish(bytes),
             Command::Know { node, addresses, hurry } => self.know(node, &addresses, hurry),
+            Command::Found { node, address } => self.found(node, address),
+            Command::NetworkChanged => self.network_changed(),
+            Command::Reach(answer) => drop(answer.send(self.reach())),
             Command::SetMembers(members) => self.set_members(members),
             Command::SetInvitationOpen(open) => self.admission.set_invitation_open(open),
             Command::Disconnect(node) => {
@@ -181,26 +207,6 @@ impl Task {
         }
     }
 
-    fn know(&mut self, node: NodeId, addresses: &[String], hurry: bool) {
-        let me = wire::ids::node_id(self.swarm.local_peer_id());
-        if Some(node) == me || !self.admission.is_member(&node) {
-            return;
-        }
-        let mut good = Vec::new();
-        for text in addresses.iter().take(limits::ADDRESSES_MAX) {
-            match dialable(text) {
-                Some(address) => good.push(address),
-                None => tracing::debug!(%node, address = %text, "address ignored: not one that can be dialled"),
-            }
-        }
-        let now = Instant::now();
-        self.book.know(node, good, now);
-        if hurry {
-            self.book.hurry(node, now);
-        }
-        self.dial_due(now);
-    }
-
     fn set_members(&mut self, members: BTreeSet<NodeId>) {
         self.admission.set_members(members.clone());
         for (node, connections) in self.book.retain(&members) {
@@ -219,47 +225,19 @@ impl Task {
         self.outbox.push(NetEvent::Disconnected { node });
     }
 
-    fn dial_due(&mut self, now: Instant) {
-        for node in self.book.due(now) {
-            self.dial(node, now);
-        }
-    }
-
-    fn dial(&mut self, node: NodeId, now: Instant) {
-        let Some(peer) = wire::ids::peer_id(&node) else { return };
-        let dials: Vec<DialOpts> =
-            self.book.addresses(&node).into_iter().map(|address| dial_of(peer, address)).collect();
-        self.book.round_began(node, dials.iter().map(DialOpts::connection_id).collect());
-        for dial in dials {
-            let id = dial.connection_id();
-            if let Err(error) = self.swarm.dial(dial) {
-                self.on_dial_error(node, id, &error, now);
-            }
-        }
-    }
-
-    fn on_dial_error(&mut self, node: NodeId, dial: ConnectionId, error: &DialError, now: Instant) {
-        tracing::debug!(%node, %error, "dial failed");
-        if let Some(failed) = self.book.dial_failed(&node, dial, absence(error), now) {
-            self.outbox.push(NetEvent::DialFailed { node, refused: failed.refused });
-        }
-    }
-
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         let now = Instant::now();
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Members(event)) => self.on_member_event(event, now),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                self.on_connected(peer_id, connection_id, endpoint.get_remote_address(), now);
+                self.on_connected(peer_id, connection_id, &endpoint, now);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 tracing::debug!(%peer_id, ?cause, "connection closed");
                 self.on_ended(peer_id, connection_id, now);
             }
-            SwarmEvent::OutgoingConnectionError { connection_id, peer_id: Some(peer), error } => {
-                if let Some(node) = wire::ids::node_id(&peer) {
-                    self.on_dial_error(node, connection_id, &error, now);
-                }
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
+                self.on_outgoing_error(peer_id, connection_id, &error, now);
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(address = %send_back_addr, %error, "connection refused");
@@ -267,10 +245,13 @@ impl Task {
             SwarmEvent::NewListenAddr { address, .. } => {
                 self.listening.add(address.clone());
                 if listen::is_dialable(&address) {
-                    self.outbox.push(NetEvent::ListenAddress { address: address.to_string() });
+                    self.outbox.push(NetEvent::ListenAddresses);
                 }
             }
-            SwarmEvent::ExpiredListenAddr { address, .. } => self.listening.remove(&address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.listening.remove(&address);
+                self.outbox.push(NetEvent::ListenAddresses);
+            }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed"),
             SwarmEvent::ListenerClosed { addresses, reason, .. } => {
                 tracing::error!(?addresses, ?reason, "no longer listening");
@@ -280,7 +261,7 @@ impl Task {
         }
     }
 
-    fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, address: &Multiaddr, now: Instant) {
+    fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint, now: Instant) {
         if self.swarm.behaviour().members.is_guest(connection) {
             self.guests.insert(connection, now + std_duration(limits::GUEST_LIFE));
             return;
@@ -291,11 +272,19 @@ impl Task {
             self.swarm.close_connection(connection);
             return;
         };
-        match self.book.arrived(node, connection, now) {
+        if let Some(address) = self.statics.reached(connection, node) {
+            self.book.know(node, vec![address], now);
+        }
+        let arrival = self.book.arrived(node, connection, now);
+        self.book.note_way(&node, endpoint);
+        match arrival {
             Arrival::First => {
                 // libp2p appends the peer id to an address it dialled.
+                let address = endpoint.get_remote_address();
                 let address = address.iter().filter(|part| !matches!(part, Part::P2p(_))).collect::<Multiaddr>();
-                self.outbox.push(NetEvent::Connected { node, address: address.to_string() });
+                let dialled = endpoint.is_dialer();
+                self.outbox.push(NetEvent::Connected { node, address: address.to_string(), dialled });
+                self.tell_wish();
             }
             Arrival::Another => {}
             Arrival::Surplus => {
@@ -311,6 +300,7 @@ impl Task {
         let Some(node) = wire::ids::node_id(&peer) else { return };
         if self.book.ended(&node, connection, now) {
             self.outbox.push(NetEvent::Disconnected { node });
+            self.tell_wish();
             self.dial_due(now);
         }
     }
@@ -359,18 +349,13 @@ impl Task {
     }
 
     fn on_tick(&mut self, now: Instant) {
-        let since = now.saturating_duration_since(self.ticked);
-        self.ticked = now;
-        if since > PAUSE {
-            self.book.excuse(since);
+        let pause = self.clocks.look(now);
+        if pause.length > PAUSE {
+            self.stood_still(pause, now);
         }
         for (node, connection) in self.book.silent(now) {
             tracing::info!(%node, "connection closed: the peer fell silent");
-            self.swarm.close_connection(connection);
-            // Not left to libp2p's event: closing towards a peer that reads nothing may never end.
-            if self.book.ended(&node, connection, now) {
-                self.outbox.push(NetEvent::Disconnected { node });
-            }
+            self.give_up(node, connection, now);
         }
         let overdue: Vec<ConnectionId> =
             self.guests.iter().filter(|(_, ends)| **ends <= now).map(|(&connection, _)| connection).collect();
@@ -378,5 +363,7 @@ impl Task {
             self.swarm.close_connection(connection);
         }
         self.dial_due(now);
+        self.dial_statics(now);
+        self.tell_wish();
     }
 }

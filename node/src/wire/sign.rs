@@ -14,6 +14,8 @@ pub enum Context {
     Manifest,
     /// A catalog record, by its author.
     Catalog,
+    /// What a node says on the local network.
+    Announcement,
 }
 
 impl Context {
@@ -22,6 +24,7 @@ impl Context {
             Context::MemberRoster => b"fednode member roster v1\0",
             Context::Manifest => b"fednode manifest v1\0",
             Context::Catalog => b"fednode catalog v1\0",
+            Context::Announcement => b"fednode announcement v1\0",
         }
     }
 
@@ -30,6 +33,7 @@ impl Context {
             Context::MemberRoster => "member roster",
             Context::Manifest => "manifest",
             Context::Catalog => "catalog record",
+            Context::Announcement => "announcement",
         }
     }
 

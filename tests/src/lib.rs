@@ -22,6 +22,7 @@ mod cleanup;
 mod error;
 mod federation;
 mod http;
+pub mod lan;
 pub mod managers;
 pub mod model;
 mod node;

@@ -362,6 +362,45 @@ mod tests {
     }
 
     #[test]
+    fn after_a_change_of_the_network_a_connection_must_show_that_it_lives() {
+        let now = Instant::now();
+        let mut book = known(now);
+        book.arrived(NODE, id(1), now);
+        book.arrived(NODE, id(2), now);
+        book.doubt(now + seconds(1));
+        book.heard(&NODE, id(2), now + seconds(6));
+        assert_eq!(book.silent(now + seconds(8)), vec![]);
+        assert_eq!(book.silent(now + seconds(9)), vec![(NODE, id(1))]);
+        book.ended(&NODE, id(1), now + seconds(9));
+        assert_eq!(book.silent(now + seconds(21)), vec![]);
+        assert_eq!(book.older_than(now), vec![(NODE, id(2))]);
+        assert_eq!(book.older_than(now - seconds(1)), vec![], "made since");
+    }
+
+    #[test]
+    fn what_is_heard_on_the_network_pushes_out_nothing_that_was_told() {
+        let now = Instant::now();
+        let mut book = known(now);
+        for last in 1..=20 {
+            assert_eq!(book.found(NODE, address(last), now), last != 1);
+        }
+        let expect: Vec<Multiaddr> = [20, 19, 18, 17, 1].map(address).into();
+        assert_eq!(book.addresses(&NODE), expect);
+        assert!(!book.found(NODE, address(17), now), "no news");
+    }
+
+    #[test]
+    fn a_dial_under_way_is_forgotten_when_all_begins_anew() {
+        let now = Instant::now();
+        let mut book = known(now);
+        book.round_began(NODE, dials(&[1]));
+        book.begin_anew(now);
+        assert_eq!(book.due(now), vec![NODE]);
+        assert_eq!(book.dial_failed(&NODE, id(1), Absence::Known, now), None);
+        assert_eq!(book.arrived(NODE, id(1), now), Arrival::First, "it may succeed all the same");
+    }
+
+    #[test]
     fn silence_is_noticed_unless_it_was_our_own() {
         let now = Instant::now();
         let mut book = known(now);

@@ -26,16 +26,19 @@ struct Namespace(Child);
 impl Namespace {
     fn new() -> Result<Namespace, Error> {
         let mut line = Command::new("unshare");
-        line.args(["--net", "sleep", "infinity"]).stdin(Stdio::null()).stdout(Stdio::null());
+        // The interfaces that /sys shows are those of the namespace it was mounted in.
+        line.args(["--net", "--mount", "sh", "-c", "mount -t sysfs sysfs /sys && exec sleep infinity"]);
+        line.stdin(Stdio::null()).stdout(Stdio::null());
         let child = line.spawn().map_err(Error::io("start unshare (package util-linux)"))?;
         cleanup::started(child.id());
         let namespace = Namespace(child);
         let ours = std::fs::read_link("/proc/self/ns/net").map_err(Error::io("read /proc/self/ns/net"))?;
         wait::until("a network namespace (needs root, or `unshare -Ur`)", SETUP_LIMIT, || {
-            match std::fs::read_link(namespace.path()) {
-                Ok(theirs) if theirs != ours => Ok(()),
-                Ok(_) => Err("unshare has not made it".to_owned()),
-                Err(error) => Err(error.to_string()),
+            // `sleep` is the last thing that is started.
+            let runs = std::fs::read_to_string(format!("/proc/{}/comm", namespace.0.id()));
+            match (std::fs::read_link(namespace.path()), runs) {
+                (Ok(theirs), Ok(comm)) if theirs != ours && comm.trim() == "sleep" => Ok(()),
+                other => Err(format!("{other:?}")),
             }
         })?;
         Ok(namespace)
@@ -48,7 +51,7 @@ impl Namespace {
     /// A command line that runs `program` inside; its process id is the program's.
     fn command(&self, program: &Path) -> Command {
         let mut line = Command::new("nsenter");
-        line.arg(format!("--net={}", self.path().display())).arg(program).stdin(Stdio::null());
+        line.args(["--target", &self.0.id().to_string(), "--net", "--mount"]).arg(program).stdin(Stdio::null());
         line
     }
 

@@ -3,6 +3,8 @@
 
 #[path = "discovery/capture.rs"]
 mod capture;
+#[path = "discovery/doctor.rs"]
+mod doctor;
 #[path = "discovery/quiet.rs"]
 mod quiet;
 #[path = "discovery/sleep.rs"]

@@ -45,6 +45,21 @@ impl Failure {
         Failure { code: "no_node", ..Failure::failed(message) }
     }
 
+    /// Was it that no node runs?
+    pub(super) fn is_no_node(&self) -> bool {
+        self.code == "no_node"
+    }
+
+    /// Does the command's own output say it already?
+    pub(super) fn is_told(&self) -> bool {
+        self.code == "found"
+    }
+
+    /// A check found something wrong and has said so: exit 1.
+    pub(super) fn found(message: impl Into<String>) -> Failure {
+        Failure { code: "found", ..Failure::failed(message) }
+    }
+
     /// For people, on stderr.
     pub(super) fn sentence(&self) -> String {
         match self.exit {

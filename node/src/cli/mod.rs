@@ -5,6 +5,7 @@ mod admin;
 mod bench;
 mod chat;
 mod child;
+mod doctor;
 mod exit;
 mod gc;
 mod invite;
@@ -83,6 +84,8 @@ enum Command {
     Status,
     /// Show which machine holds which manager, and why
     Plan(plan::PlanArgs),
+    /// Say what keeps this machine from finding members and working with them, and what to do
+    Doctor,
     /// Talk to a manager
     Chat(chat::ChatArgs),
     /// List the transfers of weights into this node
@@ -171,6 +174,7 @@ mod tests {
             "fednode --json plan --explain --inventory -",
             "fednode chat ULM:core hello --system brief --max-tokens 5 --temperature 0.5 --seed 1",
             "fednode transfers -v",
+            "fednode doctor --json",
             "fednode gc",
             "fednode gc --yes --json",
             "fednode scrub",

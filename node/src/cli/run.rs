@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, gc, invite, parse, pin, plan, publish, roster, scrub,
+    Cli, Command, Global, admin, bench, chat, child, doctor, gc, invite, parse, pin, plan, publish, roster, scrub,
     transfers_watch, up, view,
 };
 
@@ -28,7 +28,8 @@ pub fn main() -> ExitCode {
     match carry_out(global, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if json {
+            // What was found is a document already.
+            if json && !failure.is_told() {
                 Out { json }.json(&failure.json());
             }
             eprintln!("{}", failure.sentence());
@@ -124,6 +125,7 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         Command::Pin(args) => pin::pin(out, &data_dir(global)?, args).await,
         Command::Unpin(args) => pin::unpin(out, &data_dir(global)?, args).await,
         Command::Roster { command } => roster::run(out, &data_dir(global)?, command).await,
+        Command::Doctor => doctor::run(out, &data_dir(global)?).await,
         Command::Gc(args) => gc::run(out, &data_dir(global)?, args).await,
         Command::Scrub(args) => scrub::run(out, &data_dir(global)?, args).await,
         Command::Chat(args) => chat::run(out, &data_dir(global)?, args).await,

@@ -149,6 +149,16 @@ pub const INTERFACES_MAX: usize = 32;
 pub const FOUND_MAX: usize = 4;
 /// After this machine's addresses changed, a connection must bring a pong of the next ping within so much beyond it.
 pub const DOUBT: Duration = Duration::from_secs(2);
+/// A member that was heard on the local network so long ago, seconds, may have left it.
+pub const HEARD_FRESH_S: u64 = 120;
+/// Two clocks further apart than this are not both right, milliseconds: network time keeps them within a fraction of a second.
+pub const CLOCK_OFF_MS: u64 = 30_000;
+/// `fednode doctor` asks so many members.
+pub const EXAMINED_MAX: usize = 32;
+/// A member that examines another dials so long.
+pub const EXAMINE_DIAL: Duration = Duration::from_secs(3);
+/// Examinations of others that a node does at once: each opens a few connections.
+pub const EXAMINATIONS_MAX: usize = 4;
 /// Addresses given with `--peer`.
 pub const STATIC_PEERS_MAX: usize = 64;
 

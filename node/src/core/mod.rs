@@ -3,6 +3,7 @@
 
 pub mod artifact;
 pub mod catalog;
+pub mod checkup;
 pub mod coordinator;
 pub mod keeping;
 pub mod limits;

@@ -46,6 +46,12 @@ fn is_sleep(pause: &Pause) -> bool {
     asleep > SLEEP_MIN || pause.length >= StdDuration::from_nanos(limits::LEASE_SELF_LIFE.0)
 }
 
+/// Milliseconds since the Unix epoch, for comparing clocks.
+pub fn unix_milliseconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// Seconds since the Unix epoch, for tickets and rosters.
 pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())

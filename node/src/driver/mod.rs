@@ -4,6 +4,7 @@
 mod address_book;
 mod buffers;
 mod clock;
+mod doctor;
 mod effects;
 mod error;
 mod event_loop;

@@ -34,6 +34,7 @@ use crate::net::NetHandle;
 use crate::net::join::{Invitation, JoinAuthority};
 use crate::rpc::admin::AdminBackend;
 use crate::rpc::peer::PeerBackend;
+use crate::rpc::peers::Peers;
 use crate::store::Store;
 use crate::wire;
 use crate::wire::join::TicketId;
@@ -51,6 +52,7 @@ pub struct Node {
     pub(super) registry: Registry,
     pub(super) net: NetHandle,
     pub(super) admission: Admission,
+    pub(super) peers: Peers,
     pub(super) pins: PinKeeper,
     /// `None` on a delegate, as the store.
     pub(super) keeper: Option<Keeper>,
@@ -159,6 +161,10 @@ impl PeerBackend for Node {
         promised.map_err(|error| error.to_string())?
     }
 
+    async fn examine(&self, from: NodeId) -> v1::ExamineReply {
+        self.examine_for(from).await
+    }
+
     fn damage_reported(&self, from: NodeId, artifact: Digest, chunk: u32) {
         tracing::warn!(%from, artifact = %artifact.short(), chunk, "a chunk that this node sent was corrupt; its disk is looked at");
         if let Some(store) = &self.store {
@@ -256,6 +262,10 @@ impl AdminBackend for Node {
 
     async fn scrub(&self, request: v1::ScrubRequest, events: mpsc::Sender<Result<v1::ScrubEvent, Status>>) {
         super::scrub_now::scrub(self, request, events).await;
+    }
+
+    async fn doctor(&self) -> Result<Vec<u8>, Status> {
+        json(&Node::examine(self).await)
     }
 
     async fn shutdown(&self) {

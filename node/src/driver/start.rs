@@ -297,6 +297,7 @@ impl Starting {
             registry: registry.clone(),
             net: net.clone(),
             admission: admission.clone(),
+            peers: peers.clone(),
             pins: PinKeeper::open(self.dir.clone())?,
             keeper: store.clone().map(keeper),
             scrubber: store.clone().map(|store| Scrubber::new(store, self.options.scrub_days)),

@@ -32,16 +32,15 @@ use libp2p::Multiaddr;
 use libp2p::identity::ed25519;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::core::checkup::{DiscoveryReport, MemberReach};
 use crate::core::limits;
 use crate::core::membership::advert::Gossip;
 use crate::core::types::{FederationId, NodeId};
 use crate::net::admission::Admission;
 use crate::net::behaviour::Behaviour;
 use crate::net::discovery::{Discovery, Wish};
-pub use crate::net::discovery::{DiscoveryReport, HeardMember, InterfaceReport};
 pub use crate::net::duplex::{Duplex, Stream};
 use crate::net::listen::Listening;
-pub use crate::net::reach::{DialReport, MemberReach};
 use crate::net::statics::Statics;
 use crate::net::streams::{Inbox, OpenError};
 use crate::net::task::{Command, Task};
@@ -314,6 +313,11 @@ impl NetHandle {
         let (answer, reach) = oneshot::channel();
         self.send(Command::Reach(answer)).await;
         reach.await.unwrap_or_default()
+    }
+
+    /// Announces this node on the local network and asks who is there, whether or not anybody is missing.
+    pub async fn speak(&self) {
+        self.send(Command::Speak).await;
     }
 
     /// What was seen on the local network, for `fednode doctor`.

@@ -7,8 +7,8 @@ use std::time::Instant;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, DialError};
 use libp2p::{Multiaddr, PeerId};
-use serde::{Deserialize, Serialize};
 
+use crate::core::checkup::MemberReach;
 use crate::core::limits;
 use crate::core::types::NodeId;
 use crate::net::dial::{absence, dial_of, dialable, reason};
@@ -17,34 +17,6 @@ use crate::net::task::Task;
 use crate::net::wake::Pause;
 use crate::net::{NetEvent, std_duration};
 use crate::wire;
-
-/// One member, or one address that the user gave, and how reaching it goes.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub struct MemberReach {
-    /// In hex; empty for an address whose owner is not known yet.
-    pub node: String,
-    /// A connection lives.
-    pub connected: bool,
-    /// It has connected to this node from another machine: nothing keeps others from reaching this port.
-    pub came_in: bool,
-    /// Where it was reached last.
-    pub last_good: Option<String>,
-    /// Where it may be.
-    pub addresses: Vec<String>,
-    /// What the last dial of each address said.
-    pub errors: Vec<DialReport>,
-}
-
-/// Why one address could not be reached.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub struct DialReport {
-    /// Which.
-    pub address: String,
-    /// In words.
-    pub why: String,
-    /// Nobody answered at all: switched off, or something on the way drops packets.
-    pub silent: bool,
-}
 
 impl Task {
     /// Members' addresses as they or the user told them.

@@ -5,11 +5,11 @@ use libp2p::core::ConnectedPoint;
 use libp2p::multiaddr::Protocol as Part;
 use libp2p::swarm::ConnectionId;
 
+use crate::core::checkup::{DialReport, MemberReach};
 use crate::core::limits;
 use crate::core::types::NodeId;
 use crate::net::dial::Absence;
 use crate::net::peers::Book;
-use crate::net::reach::{DialReport, MemberReach};
 
 /// See the top of this file.
 #[derive(Default)]

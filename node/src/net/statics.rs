@@ -6,10 +6,10 @@ use std::time::Instant;
 use libp2p::Multiaddr;
 use libp2p::swarm::{ConnectionId, DialError};
 
+use crate::core::checkup::{DialReport, MemberReach};
 use crate::core::limits;
 use crate::core::types::NodeId;
 use crate::net::dial::{Absence, absence, reason};
-use crate::net::reach::{DialReport, MemberReach};
 use crate::net::std_duration;
 
 /// See the top of this file.

@@ -13,6 +13,7 @@ use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::core::checkup::MemberReach;
 use crate::core::limits;
 use crate::core::membership::advert::Gossip;
 use crate::core::types::{FederationId, NodeId};
@@ -22,7 +23,6 @@ use crate::net::discovery::Wish;
 use crate::net::listen::{self, Listening};
 use crate::net::outbox::Outbox;
 use crate::net::peers::{Arrival, Book};
-use crate::net::reach::MemberReach;
 use crate::net::statics::Statics;
 use crate::net::{NetError, NetEvent, std_duration, streams, wake};
 use crate::wire;
@@ -47,6 +47,8 @@ pub(super) enum Command {
     },
     /// This machine's addresses are others now.
     NetworkChanged,
+    /// Say something on the local network now, to see what comes of it.
+    Speak,
     /// Whom we tried to reach and what came of it.
     Reach(oneshot::Sender<Vec<MemberReach>>),
     SetMembers(BTreeSet<NodeId>),
@@ -171,6 +173,7 @@ impl Task {
             Command::Know { node, addresses, hurry } => self.know(node, &addresses, hurry),
             Command::Found { node, address } => self.found(node, address),
             Command::NetworkChanged => self.network_changed(),
+            Command::Speak => self.wish.send_modify(|wish| wish.speak += 1),
             Command::Reach(answer) => drop(answer.send(self.reach())),
             Command::SetMembers(members) => self.set_members(members),
             Command::SetInvitationOpen(open) => self.admission.set_invitation_open(open),

@@ -25,7 +25,6 @@ use crate::core::types::{FederationId, NodeId};
 use crate::net::admission::Admission;
 use crate::net::discovery::interfaces::{Interface, group, interfaces, socket};
 pub(super) use crate::net::discovery::report::Shared;
-pub use crate::net::discovery::report::{DiscoveryReport, HeardMember, InterfaceReport};
 use crate::net::listen::Listening;
 use crate::net::std_duration;
 use crate::net::task::Command;
@@ -45,6 +44,8 @@ pub(super) struct Wish {
     pub(super) missing: bool,
     /// Grows when asking should begin anew: a member was lost, or this machine woke.
     pub(super) turn: u64,
+    /// Grows when it should speak though nobody is missing.
+    pub(super) speak: u64,
 }
 
 /// What it needs.
@@ -72,6 +73,7 @@ pub(super) struct Discovery {
     looked: Instant,
     said: Option<Instant>,
     answer_due: bool,
+    asked_to_speak: bool,
 }
 
 struct Speaker {
@@ -119,6 +121,7 @@ impl Discovery {
             looked: now,
             said: None,
             answer_due: false,
+            asked_to_speak: false,
         };
         discovery.open_sockets();
         discovery
@@ -142,6 +145,7 @@ impl Discovery {
                     if new.missing && new != wish {
                         self.asking = Asking::now(Instant::now());
                     }
+                    self.asked_to_speak |= new.speak != wish.speak;
                     wish = new;
                 }
             }
@@ -156,7 +160,7 @@ impl Discovery {
         }
         let rested =
             self.said.is_none_or(|said| now.saturating_duration_since(said) >= std_duration(limits::ANNOUNCE_REST));
-        let asks = missing && self.asking.at <= now;
+        let asks = (missing && self.asking.at <= now) || self.asked_to_speak;
         if !rested || !(asks || self.answer_due) {
             return;
         }
@@ -165,6 +169,7 @@ impl Discovery {
         }
         self.said = Some(now);
         self.answer_due = false;
+        self.asked_to_speak = false;
         self.say(asks).await;
     }
 

@@ -5,49 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
+use crate::core::checkup::{DiscoveryReport, HeardMember, InterfaceReport};
 use crate::core::types::NodeId;
 use crate::net::discovery::interfaces::Interface;
-
-/// One interface as mDNS sees it.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub struct InterfaceReport {
-    /// Its name.
-    pub name: String,
-    /// This node's address on it.
-    pub ip: String,
-    /// Why nothing can be said or heard there.
-    pub error: Option<String>,
-    /// Announcements sent.
-    pub sent: u64,
-    /// Of these, how many came back to this machine.
-    pub echoed: u64,
-}
-
-/// A member that was heard by mDNS.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub struct HeardMember {
-    /// Where it says it is.
-    pub ip: String,
-    /// Seconds since it was heard.
-    pub seconds_ago: u64,
-    /// Its clock less ours, milliseconds.
-    pub clock_ahead_ms: i64,
-}
-
-/// All of it.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub struct DiscoveryReport {
-    /// False with `--no-mdns`.
-    pub enabled: bool,
-    /// Every address of this machine that others could reach.
-    pub interfaces: Vec<InterfaceReport>,
-    /// By node, in hex.
-    pub heard: BTreeMap<String, HeardMember>,
-    /// Announcements of other federations.
-    pub strangers: u64,
-}
 
 struct Heard {
     ip: IpAddr,

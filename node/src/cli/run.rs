@@ -14,8 +14,11 @@ use super::{
     transfers_watch, up, view,
 };
 
-/// Fewer would let one blocked task stop a node.
-const WORKERS_MIN: usize = 2;
+/// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.
+/// Nothing that runs on them waits for a disk.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
 
 /// Parses the command line, carries it out and says how the process ends.
 pub fn main() -> ExitCode {
@@ -101,9 +104,8 @@ fn carry_out(global: Global, command: Command) -> Result<(), Failure> {
         Command::Dev(args) => child::dev(args),
         Command::Bench(args) if let Some(done) = bench::without_runtime(&args) => done,
         command => {
-            let cores = std::thread::available_parallelism().map_or(WORKERS_MIN, |cores| cores.get());
             let mut builder = tokio::runtime::Builder::new_multi_thread();
-            let runtime = builder.worker_threads(cores.max(WORKERS_MIN)).enable_all().build();
+            let runtime = builder.worker_threads(workers()).enable_all().build();
             let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
             let done = runtime.block_on(with_runtime(global, command));
             // A thread that still reads the terminal must not hold the process.

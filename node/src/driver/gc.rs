@@ -131,11 +131,11 @@ async fn delete(
         if !granted.is_in_force() {
             return Err("the promise to hold it may have expired meanwhile".to_owned());
         }
-        store.discard(&artifact).map(|()| granted).map_err(|error| error.to_string())
+        store.discard(&artifact).map(|()| granted.by).map_err(|error| error.to_string())
     };
-    let granted = tokio::task::spawn_blocking(discard).await.map_err(|error| error.to_string())??;
+    let by = tokio::task::spawn_blocking(discard).await.map_err(|error| error.to_string())??;
     node.events.send(Event::Core(Input::Dropped(artifact))).await;
-    Ok(granted.by)
+    Ok(by)
 }
 
 /// Frees at least `bytes` if that can be done, or (`partly`) what can be; what was freed.

@@ -22,6 +22,7 @@ pub struct Keeper {
     dir: Arc<DataDir>,
     pub(super) store: Arc<Store>,
     peers: Peers,
+    /// Locked while a promise is made durable: never waited for on the runtime's own threads.
     holds: Arc<Mutex<Holds>>,
     /// Nothing is deleted before: promises that can no longer be read may be in force until then.
     quiet_until_unix_s: u64,
@@ -47,7 +48,12 @@ impl Granted {
 
 impl Drop for Granted {
     fn drop(&mut self) {
-        self.keeper.holds().ended(&self.artifact, self.serial);
+        let (keeper, artifact, serial) = (self.keeper.clone(), self.artifact, self.serial);
+        let end = move || keeper.holds().ended(&artifact, serial);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(end)),
+            Err(_) => end(),
+        }
     }
 }
 
@@ -66,6 +72,9 @@ pub(super) enum NoPromise {
     /// Another holder asked at the same moment and goes first.
     #[error("another member is deleting its copy just now; this one stays")]
     GivenUp,
+    /// Nobody waits for the answer any more.
+    #[error("the node is ending")]
+    Ending,
 }
 
 impl Keeper {
@@ -85,6 +94,15 @@ impl Keeper {
 
     fn holds(&self) -> MutexGuard<'_, Holds> {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works on the promises, where waiting is allowed.
+    async fn with_holds<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Holds) -> T + Send + 'static,
+    ) -> Result<T, NoPromise> {
+        let keeper = self.clone();
+        tokio::task::spawn_blocking(move || work(&mut keeper.holds())).await.map_err(|_| NoPromise::Ending)
     }
 
     /// Promises `from` to hold `artifact`, durably before this returns. Called where blocking is allowed.
@@ -108,7 +126,7 @@ impl Keeper {
         if now < self.quiet_until_unix_s {
             return Err(NoPromise::Quiet(self.quiet_until_unix_s - now));
         }
-        let serial = self.holds().ask(artifact, now)?;
+        let serial = self.with_holds(move |holds| holds.ask(artifact, now)).await??;
         let mut granted = Granted { keeper: self.clone(), artifact, serial, by: None };
         let mut refusals = Vec::new();
         for node in nodes {
@@ -124,7 +142,7 @@ impl Keeper {
         if granted.by.is_none() && !nodes.is_empty() {
             return Err(NoPromise::Nobody(refusals.join("; ")));
         }
-        let relied_on = self.holds().granted(&artifact, serial, unix_now_s());
+        let relied_on = self.with_holds(move |holds| holds.granted(&artifact, serial, unix_now_s())).await?;
         if relied_on { Ok(granted) } else { Err(NoPromise::GivenUp) }
     }
 
@@ -150,10 +168,14 @@ impl Keeper {
         let pins = node.pins.now();
         let artifacts: Vec<Digest> = here.iter().map(|held| held.artifact).collect();
         let mut known = node.read(move |machine| known(machine, &pins, &artifacts)).await?;
+        let keeper = self.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let promised = keeper.promised(here.iter().map(|held| held.artifact));
+            (here, promised, keeper.store.under_repair())
+        });
+        let (here, promised, repaired) = looked.await.ok()?;
         // A repair without an end, because nobody else has the artifact any more, must not keep its owner from giving it up.
-        let repaired = self.store.under_repair();
         known.under_way.retain(|artifact| !(forget.contains(artifact) && repaired.contains(artifact)));
-        let promised = self.promised(here.iter().map(|held| held.artifact));
         let over_budget_bytes = self.store.over_budget_bytes();
         Some(Snapshot { here, promised, forget, over_budget_bytes, ..known })
     }

@@ -18,13 +18,15 @@ use crate::store::pins::{self, PinsError};
 pub struct PinKeeper {
     dir: Arc<DataDir>,
     pins: Arc<Mutex<Pins>>,
+    /// Held over a whole change, so that whoever only reads never waits for the disk.
+    changing: Arc<Mutex<()>>,
 }
 
 impl PinKeeper {
     /// What the data directory says.
     pub fn open(dir: Arc<DataDir>) -> Result<PinKeeper, PinsError> {
         let pins = pins::read(&dir)?;
-        Ok(PinKeeper { dir, pins: Arc::new(Mutex::new(pins)) })
+        Ok(PinKeeper { dir, pins: Arc::new(Mutex::new(pins)), changing: Arc::default() })
     }
 
     /// The pins now.
@@ -32,13 +34,13 @@ impl PinKeeper {
         self.pins.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes the pins, durably, one change at a time; the refusal changes nothing.
+    /// Changes the pins, durably, one change at a time; the refusal changes nothing. Called where blocking is allowed.
     fn change(&self, change: impl FnOnce(&mut Pins) -> Result<(), Status>) -> Result<Pins, Status> {
-        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = pins.clone();
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.now();
         change(&mut next)?;
         pins::write(self.dir.path(), &next).map_err(|error| Status::internal(error.to_string()))?;
-        *pins = next.clone();
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&next);
         Ok(next)
     }
 }

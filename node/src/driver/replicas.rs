@@ -72,17 +72,18 @@ impl Replicas {
 
     async fn start(&self, order: &PlannedReplica, floor_f16: bool) -> Result<(Replica, u64), String> {
         let store = self.store.clone().ok_or("this node stores nothing")?;
-        let path_of = |artifact: &Digest| store.path_to_load(artifact).map_err(|error| error.to_string());
-        let path = path_of(&order.artifact)?;
-        let adapters = order
-            .adapters
-            .iter()
-            .map(|adapter| path_of(&adapter.artifact).map(|path| (adapter.domain.to_string(), path)));
-        let adapters = adapters.collect::<Result<Vec<_>, String>>()?;
-        let files: Vec<PathBuf> = adapters.iter().map(|(_, path)| path.clone()).chain([path.clone()]).collect();
-        let precision = tokio::task::spawn_blocking(move || check_precision(&files, floor_f16))
-            .await
-            .map_err(|error| error.to_string())??;
+        let (base, adapters) = (order.artifact, order.adapters.clone());
+        let found = tokio::task::spawn_blocking(move || {
+            let path_of = |artifact: &Digest| store.path_to_load(artifact).map_err(|error| error.to_string());
+            let path = path_of(&base)?;
+            let adapters = adapters
+                .iter()
+                .map(|adapter| path_of(&adapter.artifact).map(|path| (adapter.domain.to_string(), path)));
+            let adapters = adapters.collect::<Result<Vec<_>, String>>()?;
+            let files: Vec<PathBuf> = adapters.iter().map(|(_, path)| path.clone()).chain([path.clone()]).collect();
+            Ok::<_, String>((path, adapters, check_precision(&files, floor_f16)?))
+        });
+        let (path, adapters, precision) = found.await.map_err(|error| error.to_string())??;
         // Beyond its promise a child is stopped, not the machine; mapped weights do not count, and a third more than the
         // promise is allowed for what the estimate may have missed.
         let private_bytes_max = Some(order.bytes.saturating_add(order.bytes / 3).max(PRIVATE_BYTES_MIN));
@@ -145,9 +146,10 @@ fn own_program() -> Result<PathBuf, String> {
 fn forget(live: &Mutex<BTreeMap<SlotName, Replica>>, slot: &SlotName, pid: u32) -> bool {
     let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
     let died = live.get(slot).is_some_and(|replica| replica.engine.pid() == pid);
-    if died {
-        live.remove(slot);
-    }
+    let dead = if died { live.remove(slot) } else { None };
+    // Unlocked first: with its last owner an engine ends, and that takes a while.
+    drop(live);
+    drop(dead);
     died
 }
 

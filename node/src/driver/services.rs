@@ -71,18 +71,19 @@ pub async fn serve_edges(node: Node, api: TcpListener, admin: tokio::net::UnixLi
 pub fn watch_hardware(mut hardware: Hardware, store: Option<Arc<Store>>, events: Events, role: Role) {
     tokio::spawn(async move {
         loop {
+            let disk = store.clone();
+            // A disk far away answers when it pleases.
+            let looked = tokio::task::spawn_blocking(move || {
+                hardware.refresh();
+                (disk.map_or(0, |disk| disk.disk_free()), hardware)
+            });
+            let Ok((disk_free_bytes, next)) = looked.await else { return };
+            hardware = next;
             let mut domains = hardware.domains.clone();
             domains.iter_mut().for_each(|domain| domain.hosts &= role == Role::Full && cfg!(feature = "llama"));
-            let disk_free_bytes = store.as_ref().map_or(0, |store| store.disk_free());
             let input = Input::Hardware { domains, disk_free_bytes, on_battery: hardware.on_battery };
             events.send(Event::Core(input)).await;
             tokio::time::sleep(HARDWARE_PERIOD).await;
-            let refreshed = tokio::task::spawn_blocking(move || {
-                hardware.refresh();
-                hardware
-            });
-            let Ok(next) = refreshed.await else { return };
-            hardware = next;
         }
     });
 }

@@ -61,7 +61,9 @@ pub async fn receive(
         }
     }
     let Some(catalog) = catalog else { return };
-    let (records, refused) = wire::catalog::from_proto(&catalog);
+    // Every record's signature is checked: half a second for the most that may come.
+    let checked = tokio::task::spawn_blocking(move || wire::catalog::from_proto(&catalog)).await;
+    let Ok((records, refused)) = checked else { return tracing::error!(%from, "a catalog could not be checked") };
     for error in refused {
         tracing::warn!(%from, %error, "a catalog record was refused");
     }

@@ -27,14 +27,16 @@ pub struct ChildEngine {
     process: ChildProcess,
     client: EngineClient<Channel>,
     /// Holds the socket; removed with this engine.
-    _folder: TempDir,
+    folder: Option<TempDir>,
 }
 
 impl ChildEngine {
     /// Starts `EXE engine --socket …` with its socket in a private folder under `run_dir`, and loads. Dropping the future
     /// kills the child. The time a load takes is the disk's and has no limit here.
     pub async fn start(exe: &Path, run_dir: &Path, spec: &LoadSpec) -> Result<(ChildEngine, Loaded), EngineError> {
-        let (folder, socket) = socket_folder(run_dir)?;
+        let run_dir = run_dir.to_owned();
+        let made = tokio::task::spawn_blocking(move || socket_folder(&run_dir));
+        let (folder, socket) = made.await.map_err(|error| EngineError::Runtime(std::io::Error::other(error)))??;
         let request = load_request(spec)?;
         let process = ChildProcess::start(exe, &socket).await?;
         let guard = KillOnDrop::new(process);
@@ -52,7 +54,7 @@ impl ChildEngine {
             resident_bytes: reply.resident_bytes,
             load_ms: reply.load_ms,
         };
-        Ok((ChildEngine { process: guard.disarm(), client, _folder: folder }, loaded))
+        Ok((ChildEngine { process: guard.disarm(), client, folder: Some(folder) }, loaded))
     }
 
     /// Streams the answer; dropping the receiver cancels it in the child within one decoding step. Ends with exactly one
@@ -104,6 +106,11 @@ impl Engine for ChildEngine {
 impl Drop for ChildEngine {
     fn drop(&mut self) {
         self.process.kill();
+        let folder = self.folder.take();
+        // Off the runtime's workers: a disk is asked.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(folder));
+        }
     }
 }
 

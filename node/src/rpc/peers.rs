@@ -46,6 +46,9 @@ pub enum PeerError {
     /// It answered for another artifact.
     #[error("it answered with the manifest of another artifact")]
     OtherArtifact,
+    /// Nobody waits for the answer any more.
+    #[error("the node is ending")]
+    Ending,
 }
 
 /// Clients of all members.
@@ -101,7 +104,8 @@ impl Peers {
     pub async fn manifest(&self, node: NodeId, artifact: Digest) -> Result<VerifiedManifest, PeerError> {
         let request = v1::ManifestRequest { artifact: artifact.0.to_vec() };
         let signed = in_time(self.client(node).get_manifest(timed(request))).await?.into_inner();
-        let verified = manifest::open(&prost::Message::encode_to_vec(&signed))?;
+        let opening = move || manifest::open(&prost::Message::encode_to_vec(&signed));
+        let verified = tokio::task::spawn_blocking(opening).await.map_err(|_| PeerError::Ending)??;
         if verified.artifact == artifact { Ok(verified) } else { Err(PeerError::OtherArtifact) }
     }
 

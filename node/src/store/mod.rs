@@ -141,7 +141,8 @@ impl Store {
     pub fn begin(&self, verified: VerifiedManifest) -> Result<Bitmap, StoreError> {
         let _structure = self.structure();
         let chunks = verified.manifest.chunk_count();
-        match self.held().get(&verified.artifact) {
+        let known = self.held().get(&verified.artifact).cloned();
+        match known {
             Some(Held::Complete(_)) => return Ok(Bitmap::full(chunks)),
             Some(Held::Partial(partial)) => return Ok(partial.bitmap()),
             None => {}

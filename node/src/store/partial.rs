@@ -251,10 +251,13 @@ impl Partial {
     pub(super) fn forget_damaged(&self, meta: &MetaStore) -> Result<Vec<u32>, StoreError> {
         let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
         let sound = self.sound_chunks()?;
-        let mut progress = self.progress();
-        let damaged = (0..sound.len()).filter(|&index| progress.verified.has(index) && !sound.has(index)).collect();
+        let damaged = {
+            let mut progress = self.progress();
+            let damaged = (0..sound.len()).filter(|&index| progress.verified.has(index) && !sound.has(index)).collect();
+            progress.verified = sound.clone();
+            damaged
+        };
         meta.put_bitmap(&self.artifact(), &sound)?;
-        progress.verified = sound.clone();
         *durable = sound;
         Ok(damaged)
     }

@@ -151,9 +151,7 @@ impl Book {
     ) -> Option<RoundFailed> {
         let peer = self.peers.get_mut(node)?;
         let round = peer.round.as_mut()?;
-        if round.pending.remove(&dial).is_none() {
-            return None;
-        }
+        round.pending.remove(&dial)?;
         round.absent |= absence == Absence::Known;
         round.possible |= absence == Absence::Possible;
         if !round.pending.is_empty() {

@@ -7,6 +7,8 @@ mod capture;
 mod doctor;
 #[path = "discovery/quiet.rs"]
 mod quiet;
+#[path = "discovery/relay.rs"]
+mod relay;
 #[path = "discovery/sleep.rs"]
 mod sleep;
 #[path = "discovery/strangers.rs"]
@@ -36,11 +38,17 @@ fn two(lan: &Lan) -> (Machine, Machine) {
     (one, two)
 }
 
-fn join(inviter: &Machine, joiner: &mut Machine) {
-    let ticket = inviter.data_dir().with_extension("ticket");
-    let made = inviter.cli(&["invite", "--ticket-file", &ticket.to_string_lossy(), "--json"]).expect("invite");
+/// The file of a new ticket.
+fn invite(inviter: &Machine) -> String {
+    let ticket = inviter.data_dir().with_extension("ticket").to_string_lossy().into_owned();
+    let made = inviter.cli(&["invite", "--ticket-file", &ticket, "--json"]).expect("invite");
     assert_eq!(made.code, 0, "{}", made.stderr);
-    let line = ["join", "--ticket-file", &ticket.to_string_lossy(), "--role", "full", "--memory", "1MiB"];
+    ticket
+}
+
+fn join(inviter: &Machine, joiner: &mut Machine) {
+    let ticket = invite(inviter);
+    let line = ["join", "--ticket-file", &ticket, "--role", "full", "--memory", "1MiB"];
     joiner.start(&line).expect("joined");
     sees(inviter, joiner);
     sees(joiner, inviter);

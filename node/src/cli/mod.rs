@@ -135,6 +135,7 @@ mod tests {
 
     use super::up::{RoleChoice, UpOptions};
     use super::*;
+    use crate::net::WanConfig;
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
         Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
@@ -180,6 +181,7 @@ mod tests {
             "fednode scrub",
             "fednode scrub --now ULM:core",
             "fednode up --disk-budget 200GiB --scrub-days 0",
+            "fednode up --wan --relay-server --upnp",
             "fednode up --no-mdns --peer den.local:7718 --peer /ip4/10.0.0.1/tcp/7718",
             "fednode engine --socket /run/socket",
             "fednode bench transfer --size 1GiB --sources 2 --runs 3 --dir /tmp --json",
@@ -225,6 +227,7 @@ mod tests {
             listen: up::default_listen(),
             peers: Vec::new(),
             mdns: true,
+            wan: WanConfig::default(),
             api: SocketAddr::from(([127, 0, 0, 1], 7717)),
             memory_bytes: None,
             disk_budget_bytes: None,

@@ -10,6 +10,7 @@ use super::exit::Failure;
 use super::parse;
 use crate::core::limits;
 use crate::core::roster::SlotRoster;
+use crate::net::WanConfig;
 
 pub(super) const ROSTER_BYTES_MAX: u64 = 1 << 20;
 const DEFAULT_PORT: u16 = 7718;
@@ -42,6 +43,15 @@ struct NodeArgs {
     /// Neither look for members on the local network nor be found there
     #[arg(long, env = "FEDNODE_NO_MDNS", value_parser = clap::builder::FalseyValueParser::new())]
     no_mdns: bool,
+    /// Be reached from other networks through members that relay, and try to get through routers to them
+    #[arg(long, env = "FEDNODE_WAN", value_parser = clap::builder::FalseyValueParser::new())]
+    wan: bool,
+    /// Relay between members that cannot reach each other; for a machine that all of them reach
+    #[arg(long, env = "FEDNODE_RELAY_SERVER", value_parser = clap::builder::FalseyValueParser::new())]
+    relay_server: bool,
+    /// Ask the router, by UPnP, to let members from other networks in
+    #[arg(long, env = "FEDNODE_UPNP", value_parser = clap::builder::FalseyValueParser::new())]
+    upnp: bool,
     /// Address of the OpenAI-compatible API; loopback only
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7717")]
     api: SocketAddr,
@@ -115,6 +125,8 @@ pub struct UpOptions {
     pub peers: Vec<String>,
     /// Find members on the local network.
     pub mdns: bool,
+    /// What carries the federation beyond one network.
+    pub wan: WanConfig,
     /// The API's address; `http::check_listen` says whether it may be used.
     pub api: SocketAddr,
     /// RAM for managers, bytes.
@@ -163,6 +175,7 @@ impl NodeArgs {
             listen: if self.listen.is_empty() { default_listen() } else { self.listen },
             peers: self.peers,
             mdns: !self.no_mdns,
+            wan: WanConfig { client: self.wan, relays: self.relay_server, upnp: self.upnp },
             api: self.api,
             memory_bytes: self.memory,
             disk_budget_bytes: self.disk_budget,

@@ -159,6 +159,18 @@ pub const EXAMINED_MAX: usize = 32;
 pub const EXAMINE_DIAL: Duration = Duration::from_secs(3);
 /// Examinations of others that a node does at once: each opens a few connections.
 pub const EXAMINATIONS_MAX: usize = 4;
+/// Members that one relay keeps reachable: more than anybody has behind routers.
+pub const RELAYED_MEMBERS_MAX: usize = 256;
+/// Circuits through one relay: each pair of a dozen members behind routers, both ways.
+pub const RELAY_CIRCUITS_MAX: usize = 256;
+/// Circuits from one member.
+pub const RELAY_CIRCUITS_PER_MEMBER_MAX: usize = 32;
+/// A circuit is made anew after this: a limit that nobody meets but one that was forgotten.
+pub const RELAY_CIRCUIT_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Relays that one member uses: a second one for when the first is away.
+pub const RELAYS_USED_MAX: usize = 3;
+/// Between two tries to replace a relayed connection by a direct one.
+pub const DIRECT_RETRY: Duration = Duration::from_secs(60);
 /// Addresses given with `--peer`.
 pub const STATIC_PEERS_MAX: usize = 64;
 

@@ -222,6 +222,7 @@ impl Starting {
             listen,
             mdns: self.options.mdns,
             peers: net::static_peers(&self.options.peers)?,
+            wan: self.options.wan,
         };
         let (net, network, incoming) = net::start(config, others).await?;
         let admin = admin::listen(&self.dir.path().join("admin.sock"))?;

@@ -118,7 +118,7 @@ pub async fn redeem(
 /// A swarm that connects to the inviter and to nobody else, and serves nothing.
 fn knocking_swarm(keypair: &ed25519::Keypair, inviter: NodeId) -> Result<Swarm<streams::Behaviour>, JoinError> {
     let keypair = libp2p::identity::Keypair::from(keypair.clone());
-    let transport = transport::build(&keypair).map_err(|error| JoinError::Setup { why: error.to_string() })?;
+    let transport = transport::build(&keypair, None).map_err(|error| JoinError::Setup { why: error.to_string() })?;
     let admission = Arc::new(Admission::new(BTreeSet::from([inviter])));
     let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(60));
     let behaviour = streams::Behaviour::new(admission, None);

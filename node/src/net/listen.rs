@@ -10,6 +10,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::core::limits;
 use crate::net::NetError;
+use crate::net::wan::is_circuit;
 
 /// The addresses we listen on now, shared with every handle.
 #[derive(Clone, Default)]
@@ -52,11 +53,17 @@ pub(super) fn is_dialable(address: &Multiaddr) -> bool {
     rank(address).is_some()
 }
 
+/// Does it lead back to the machine it is dialled on?
+pub(super) fn is_loopback(address: &Multiaddr) -> bool {
+    rank(address) == Some(LOOPBACK)
+}
+
 const LOOPBACK: u8 = 3;
 
 /// Lower is better; `None`: nobody else can dial it as it is.
 fn rank(address: &Multiaddr) -> Option<u8> {
     match address.iter().next()? {
+        _ if is_circuit(address) => Some(2),
         Protocol::Ip4(ip) if ip.is_loopback() => Some(LOOPBACK),
         Protocol::Ip6(ip) if ip.is_loopback() => Some(LOOPBACK),
         Protocol::Ip4(ip) if ip.is_link_local() => Some(2),

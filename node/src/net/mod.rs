@@ -23,6 +23,7 @@ mod task;
 mod tests;
 mod transport;
 pub mod wake;
+mod wan;
 pub mod weights;
 
 use std::collections::BTreeSet;
@@ -44,6 +45,8 @@ use crate::net::listen::Listening;
 use crate::net::statics::Statics;
 use crate::net::streams::{Inbox, OpenError};
 use crate::net::task::{Command, Task};
+use crate::net::wan::WanBehaviour;
+pub use crate::net::wan::WanConfig;
 
 /// What a node needs to be on the network.
 pub struct NetConfig {
@@ -57,6 +60,8 @@ pub struct NetConfig {
     pub mdns: bool,
     /// Where members are, as the user said; whoever answers there must be one.
     pub peers: Vec<Multiaddr>,
+    /// What carries it beyond one network.
+    pub wan: WanConfig,
 }
 
 /// What a stream is for.
@@ -223,11 +228,12 @@ pub async fn start(
     let (weights_in, weights) = mpsc::channel(limits::STREAMS_WAITING_MAX);
     let (join_in, join) = mpsc::channel(limits::STREAMS_WAITING_MAX);
     let inbox = Inbox { rpc: rpc_in, weights: weights_in, join: join_in };
-    let behaviour = Behaviour::new(&keypair, &config.federation, Arc::clone(&admission), inbox)?;
+    let (wan, relayed) = WanBehaviour::new(config.wan, &keypair.public());
+    let behaviour = Behaviour::new(&keypair, &config.federation, Arc::clone(&admission), inbox, wan)?;
     let swarm_config = libp2p::swarm::Config::with_tokio_executor()
         // Members stay connected however quiet they are; silence is noticed by pings, guests by their own limit.
         .with_idle_connection_timeout(std::time::Duration::MAX);
-    let transport = transport::build(&keypair)?;
+    let transport = transport::build(&keypair, relayed)?;
     let swarm = libp2p::Swarm::new(transport, behaviour, keypair.public().to_peer_id(), swarm_config);
 
     let (commands, commands_out) = mpsc::channel(limits::NET_COMMANDS_MAX);
@@ -237,7 +243,16 @@ pub async fn start(
     let shared = discovery::Shared::new(config.mdns);
     let statics = Statics::new(config.peers, std::time::Instant::now());
     let ends = (commands_out, events_in);
-    let mut task = Task::new(swarm, &config.federation, Arc::clone(&admission), listening.clone(), ends, statics, wish);
+    let mut task = Task::new(
+        swarm,
+        &config.federation,
+        Arc::clone(&admission),
+        listening.clone(),
+        ends,
+        statics,
+        wish,
+        config.wan,
+    );
     task.listen(&config.listen).await?;
     tokio::spawn(task.run());
     let setup = discovery::Setup {

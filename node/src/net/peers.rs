@@ -12,6 +12,7 @@ use crate::core::types::NodeId;
 use crate::net::dial::Absence;
 use crate::net::record::Record;
 use crate::net::std_duration;
+use crate::net::wan::is_circuit;
 
 /// All members spoken of so far.
 #[derive(Default)]
@@ -31,12 +32,16 @@ pub(super) struct Peer {
     /// Rounds that failed since a connection last lived.
     failures: u32,
     retry_at: Option<Instant>,
+    /// When a direct way is tried again, while there is only a relayed one.
+    direct_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct Link {
     since: Instant,
     heard: Instant,
+    /// It leads through another member.
+    pub(super) relayed: bool,
     /// The network changed under it, and nothing was heard since.
     doubted: Option<Instant>,
 }
@@ -131,7 +136,30 @@ impl Book {
     pub(super) fn addresses(&self, node: &NodeId) -> Vec<Multiaddr> {
         let Some(peer) = self.peers.get(node) else { return Vec::new() };
         let found = peer.found.iter().filter(|address| !peer.addresses.contains(address));
-        found.chain(&peer.addresses).cloned().collect()
+        let all: Vec<Multiaddr> = found.chain(&peer.addresses).cloned().collect();
+        let direct: Vec<Multiaddr> = all.iter().filter(|address| !is_circuit(address)).cloned().collect();
+        // Through a relay only when there is no other way.
+        let directly = !direct.is_empty() && (peer.failures == 0 || !peer.links.is_empty());
+        if directly { direct } else { all }
+    }
+
+    /// Whom to try directly now, because only a relay leads there.
+    pub(super) fn due_direct(&mut self, now: Instant) -> Vec<NodeId> {
+        let mut due = Vec::new();
+        for (&node, peer) in &mut self.peers {
+            let relayed = !peer.links.is_empty() && peer.links.values().all(|link| link.relayed);
+            let direct = peer.addresses.iter().chain(&peer.found).any(|address| !is_circuit(address));
+            if relayed && direct && peer.round.is_none() && peer.direct_at.is_none_or(|at| at <= now) {
+                peer.direct_at = Some(now + std_duration(limits::DIRECT_RETRY));
+                due.push(node);
+            }
+        }
+        due
+    }
+
+    /// Where `node` was reached last.
+    pub(super) fn last_good(&self, node: &NodeId) -> Option<Multiaddr> {
+        self.peers.get(node)?.record.last_good().cloned()
     }
 
     /// Dials of these ids have begun.
@@ -182,7 +210,7 @@ impl Book {
             }
         }
         let first = peer.links.is_empty();
-        peer.links.insert(connection, Link { since: now, heard: now, doubted: None });
+        peer.links.insert(connection, Link { since: now, heard: now, relayed: false, doubted: None });
         if first { Arrival::First } else { Arrival::Another }
     }
 
@@ -256,10 +284,10 @@ impl Book {
         }
     }
 
-    /// The connection to `node` that was heard from last.
+    /// The connection to `node` that was heard from last, a direct one if there is one.
     pub(super) fn best_link(&self, node: &NodeId) -> Option<ConnectionId> {
         let links = &self.peers.get(node)?.links;
-        links.iter().max_by_key(|(id, link)| (link.heard, **id)).map(|(&id, _)| id)
+        links.iter().max_by_key(|(id, link)| (!link.relayed, link.heard, **id)).map(|(&id, _)| id)
     }
 }
 

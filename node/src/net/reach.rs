@@ -11,7 +11,7 @@ use libp2p::{Multiaddr, PeerId};
 use crate::core::checkup::MemberReach;
 use crate::core::limits;
 use crate::core::types::NodeId;
-use crate::net::dial::{absence, dial_of, dialable, reason};
+use crate::net::dial::{absence, dial_of, reason};
 use crate::net::discovery::Wish;
 use crate::net::task::Task;
 use crate::net::wake::Pause;
@@ -26,7 +26,7 @@ impl Task {
         }
         let mut good = Vec::new();
         for text in addresses.iter().take(limits::ADDRESSES_MAX) {
-            match dialable(text) {
+            match self.dialable_here(text) {
                 Some(address) => good.push(address),
                 None => tracing::debug!(%node, address = %text, "address ignored: not one that can be dialled"),
             }
@@ -39,7 +39,7 @@ impl Task {
         self.dial_due(now);
     }
 
-    fn is_other_member(&self, node: &NodeId) -> bool {
+    pub(super) fn is_other_member(&self, node: &NodeId) -> bool {
         Some(*node) != wire::ids::node_id(self.swarm.local_peer_id()) && self.admission.is_member(node)
     }
 
@@ -97,7 +97,7 @@ impl Task {
         }
     }
 
-    fn dial(&mut self, node: NodeId, now: Instant) {
+    pub(super) fn dial(&mut self, node: NodeId, now: Instant) {
         let Some(peer) = wire::ids::peer_id(&node) else { return };
         let addresses = self.book.addresses(&node);
         let dials: Vec<(DialOpts, Multiaddr)> =

@@ -27,6 +27,10 @@ impl Record {
         self.last_good = Some(address);
     }
 
+    pub(super) fn last_good(&self) -> Option<&Multiaddr> {
+        self.last_good.as_ref()
+    }
+
     fn failed(&mut self, report: DialReport) {
         self.errors.retain(|known| known.address != report.address);
         self.errors.insert(0, report);
@@ -43,15 +47,18 @@ impl Book {
         peer.record.failed(DialReport { address: address.to_string(), why, silent });
     }
 
-    /// A connection from another machine shows that nothing keeps them out.
-    pub(super) fn note_way(&mut self, node: &NodeId, endpoint: &ConnectedPoint) {
+    /// Which way a connection came: one from another machine shows that nothing keeps them out.
+    pub(super) fn note_way(&mut self, node: &NodeId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         let loopback = match endpoint.get_remote_address().iter().next() {
             Some(Part::Ip4(ip)) => ip.is_loopback(),
             Some(Part::Ip6(ip)) => ip.is_loopback(),
             _ => true,
         };
-        if let Some(peer) = self.peers.get_mut(node) {
-            peer.record.came_in |= endpoint.is_listener() && !loopback;
+        let relayed = endpoint.is_relayed();
+        let Some(peer) = self.peers.get_mut(node) else { return };
+        peer.record.came_in |= endpoint.is_listener() && !loopback && !relayed;
+        if let Some(link) = peer.links.get_mut(&connection) {
+            link.relayed = relayed;
         }
     }
 

@@ -10,7 +10,7 @@ use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::gossipsub::{self, MessageAcceptance};
 use libp2p::multiaddr::Protocol as Part;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm};
+use libp2p::{Multiaddr, PeerId, Swarm, identify};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::core::checkup::MemberReach;
@@ -24,6 +24,7 @@ use crate::net::listen::{self, Listening};
 use crate::net::outbox::Outbox;
 use crate::net::peers::{Arrival, Book};
 use crate::net::statics::Statics;
+use crate::net::wan::{WanConfig, is_circuit};
 use crate::net::{NetError, NetEvent, std_duration, streams, wake};
 use crate::wire;
 
@@ -66,13 +67,16 @@ pub(super) struct Task {
     pub(super) swarm: Swarm<Behaviour>,
     topic: gossipsub::Sha256Topic,
     pub(super) admission: Arc<Admission>,
-    listening: Listening,
+    pub(super) listening: Listening,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<NetEvent>,
     pub(super) outbox: Outbox,
     pub(super) book: Book,
     pub(super) statics: Statics,
     pub(super) wish: watch::Sender<Wish>,
+    pub(super) wan: WanConfig,
+    /// Members that relay for this one, the listener of each and the address it gives.
+    pub(super) relays: BTreeMap<NodeId, (ListenerId, Multiaddr)>,
     /// Strangers' connections and when they end.
     guests: BTreeMap<ConnectionId, Instant>,
     last_words: VecDeque<Vec<u8>>,
@@ -88,6 +92,7 @@ impl Task {
         (commands, events): (mpsc::Receiver<Command>, mpsc::Sender<NetEvent>),
         statics: Statics,
         wish: watch::Sender<Wish>,
+        wan: WanConfig,
     ) -> Task {
         Task {
             swarm,
@@ -100,6 +105,8 @@ impl Task {
             book: Book::default(),
             statics,
             wish,
+            wan,
+            relays: BTreeMap::new(),
             guests: BTreeMap::new(),
             last_words: VecDeque::new(),
             clocks: wake::Watch::new(Instant::now()),
@@ -245,7 +252,9 @@ impl Task {
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(address = %send_back_addr, %error, "connection refused");
             }
+            SwarmEvent::NewListenAddr { listener_id, address } if is_circuit(&address) => self.relayed(listener_id),
             SwarmEvent::NewListenAddr { address, .. } => {
+                self.tell_relay(&address);
                 self.listening.add(address.clone());
                 if listen::is_dialable(&address) {
                     self.outbox.push(NetEvent::ListenAddresses);
@@ -256,6 +265,9 @@ impl Task {
                 self.outbox.push(NetEvent::ListenAddresses);
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed"),
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } if self.no_longer_relayed(listener_id) => {
+                tracing::info!(?reason, "a relay no longer leads to this node");
+            }
             SwarmEvent::ListenerClosed { addresses, reason, .. } => {
                 tracing::error!(?addresses, ?reason, "no longer listening");
                 addresses.iter().for_each(|address| self.listening.remove(address));
@@ -279,7 +291,7 @@ impl Task {
             self.book.know(node, vec![address], now);
         }
         let arrival = self.book.arrived(node, connection, now);
-        self.book.note_way(&node, endpoint);
+        self.book.note_way(&node, connection, endpoint);
         match arrival {
             Arrival::First => {
                 // libp2p appends the peer id to an address it dialled.
@@ -326,6 +338,10 @@ impl Task {
                 let gossip = &mut self.swarm.behaviour_mut().members.inner.gossip;
                 gossip.report_message_validation_result(&message_id, &propagation_source, acceptance);
             }
+            MemberBehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                self.identified(peer_id, &info);
+            }
+            MemberBehaviourEvent::Wan(event) => self.on_wan_event(event),
             // What was said before a peer listened would reach it only with the next advertisement.
             MemberBehaviourEvent::Gossip(gossipsub::Event::Subscribed { .. }) => {
                 self.last_words.clone().into_iter().for_each(|words| self.say(words));
@@ -367,6 +383,7 @@ impl Task {
         }
         self.dial_due(now);
         self.dial_statics(now);
+        self.dial_direct(now);
         self.tell_wish();
     }
 }

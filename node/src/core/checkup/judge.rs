@@ -182,7 +182,7 @@ fn isolation(node: Option<&NodeFacts>) -> Check {
     }
 }
 
-/// What members say of dialling this node, or else that somebody did.
+/// What members say of dialling this node now, or else that somebody did.
 fn firewall(node: Option<&NodeFacts>) -> Check {
     const NAME: &str = "firewall";
     let Some(node) = node else { return without_node(NAME) };
@@ -192,12 +192,15 @@ fn firewall(node: Option<&NodeFacts>) -> Check {
             return ok(NAME, format!("{} reaches this node at {}", member.name, good.address));
         }
     }
-    if let Some(member) = named(node).find(|member| member.reach.came_in) {
-        return ok(NAME, format!("{} has connected to this node", member.name));
-    }
+    let came_in = named(node).find(|member| member.reach.came_in);
     if let Some((member, report)) = asked().find_map(|(member, tried)| Some((member, tried.first()?))) {
         let found = format!("{} cannot reach this node at {}: {}", member.name, report.address, report.why);
-        return check(NAME, Verdict::Blocked, found, OPEN_TCP);
+        // It came in by another way, such as a forwarded port, or before a firewall was closed.
+        let verdict = if came_in.is_some() { Verdict::Warning } else { Verdict::Blocked };
+        return check(NAME, verdict, found, OPEN_TCP);
+    }
+    if let Some(member) = came_in {
+        return ok(NAME, format!("{} has connected to this node", member.name));
     }
     unknown(NAME, "no other member is connected that could try to reach this node", OPEN_TCP)
 }
@@ -214,7 +217,14 @@ fn clock(node: Option<&NodeFacts>) -> Check {
     let remedy = "turn on the system's time synchronisation (NTP) there; tickets and rosters expire by these clocks";
     match (off.as_slice(), known.len()) {
         (_, 0) => unknown(NAME, "no member could be asked for its time", ""),
-        ([], asked) => ok(NAME, format!("within {} s of {asked} members", limits::CLOCK_OFF_MS / 1000)),
+        ([], asked) => ok(
+            NAME,
+            format!(
+                "within {} s of the clocks of {asked} other{}",
+                limits::CLOCK_OFF_MS / 1000,
+                if asked == 1 { "" } else { "s" }
+            ),
+        ),
         ([(name, ahead), rest @ ..], asked) if asked > 1 && rest.len() + 1 == asked => {
             let found = format!("this machine's clock is {} all others, such as {name}", apart(-*ahead));
             check(NAME, Verdict::Blocked, found, remedy)

@@ -114,6 +114,10 @@ fn a_closed_port_is_told_by_members_that_tried() {
     }
     expect("firewall", &machine(), Some(&node), Verdict::Blocked, "den cannot reach this node at /ip4/10.0.0.1");
     node.members[1].reach.came_in = true;
+    expect("firewall", &machine(), Some(&node), Verdict::Warning, "cannot reach");
+    for member in &mut node.members {
+        member.reaches_us = None;
+    }
     expect("firewall", &machine(), Some(&node), Verdict::Ok, "attic has connected");
     for member in &mut node.members {
         (member.reaches_us, member.reach.came_in) = (None, false);

@@ -17,7 +17,7 @@ use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::{Boxed, Transport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::{PeerId, dns, tcp};
+use libp2p::{PeerId, dns, relay, tcp};
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::core::limits;
@@ -27,15 +27,25 @@ use crate::net::transport::security::Security;
 use crate::net::transport::tls::Tls;
 use crate::net::{NetError, std_duration};
 
-/// The transport of the node whose identity is `keypair`.
-pub(super) fn build(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
-    let security = Security::new(keypair)?;
+/// The transport of the node whose identity is `keypair`; with `relayed`, also through members that relay.
+pub(super) fn build(
+    keypair: &Keypair,
+    relayed: Option<relay::client::Transport>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
+    let direct = direct(Security::new(keypair)?);
+    let Some(relayed) = relayed else { return Ok(direct) };
+    // The same encryption end to end: whoever relays sees nothing but its bytes.
+    let relayed = secure(relayed, Security::new(keypair)?);
+    Ok(relayed.or_transport(direct).map(|either, _| either.into_inner()).boxed())
+}
+
+fn direct(security: Security) -> Boxed<(PeerId, StreamMuxerBox)> {
     match dns::tokio::Transport::system(tcp()) {
-        Ok(with_names) => Ok(secure(with_names, security)),
+        Ok(with_names) => secure(with_names, security),
         Err(error) => {
             // A machine without a resolver still has addresses; only names in addresses will fail.
             tracing::warn!(%error, "no system resolver: host names in addresses cannot be dialled");
-            Ok(secure(tcp(), security))
+            secure(tcp(), security)
         }
     }
 }

@@ -216,15 +216,7 @@ impl Starting {
             Role::Delegate => None,
         };
         let others: BTreeSet<NodeId> = roster.members.iter().map(|m| m.node).filter(|node| *node != me).collect();
-        let config = NetConfig {
-            keypair: self.identity.key.clone(),
-            federation: roster.federation,
-            listen,
-            mdns: self.options.mdns,
-            peers: net::static_peers(&self.options.peers)?,
-            wan: self.options.wan,
-        };
-        let (net, network, incoming) = net::start(config, others).await?;
+        let (net, network, incoming) = net::start(self.net_config(&roster, listen)?, others).await?;
         let admin = admin::listen(&self.dir.path().join("admin.sock"))?;
         fresh.keep();
 
@@ -276,6 +268,17 @@ impl Starting {
         driver.run(inbox, network, stopped).await;
         let _ = tokio::time::timeout(GRACE, edges).await;
         Ok(())
+    }
+
+    fn net_config(&self, roster: &MemberRoster, listen: Vec<Multiaddr>) -> Result<NetConfig, RunError> {
+        Ok(NetConfig {
+            keypair: self.identity.key.clone(),
+            federation: roster.federation,
+            listen,
+            mdns: self.options.mdns,
+            peers: net::static_peers(&self.options.peers)?,
+            wan: self.options.wan,
+        })
     }
 
     /// The node as its edges see it.

@@ -31,6 +31,18 @@ pub(super) fn dialable(text: &str) -> Option<Multiaddr> {
     }
 }
 
+/// A peer's address as it can be dialled again: libp2p appends the peer id to what it dialled, and knows nothing but that of
+/// who came through a relay.
+pub(super) fn whereabouts(address: &Multiaddr) -> String {
+    let mut address = address.clone();
+    if let Some(last) = address.pop()
+        && !matches!(last, Part::P2p(_))
+    {
+        address.push(last);
+    }
+    if address.is_empty() { "through a relay".to_owned() } else { address.to_string() }
+}
+
 /// What a failed dial of one address says of the peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Absence {
@@ -115,6 +127,21 @@ mod tests {
         check(&format!("/ip4/10.0.0.1/tcp/7718/p2p/{peer}/p2p-circuit"), None);
         for bad in ["", "10.0.0.1:7718", "/ip4/10.0.0.1", "/ip4/10.0.0.1/tcp/0", "/ip4/10.0.0.1/udp/1", "/unix/tmp/x"] {
             check(bad, None);
+        }
+    }
+
+    #[test]
+    fn an_address_is_noted_without_the_peer_it_leads_to() {
+        let (peer, relay) = (PeerId::random(), PeerId::random());
+        let direct = "/ip4/10.0.0.1/tcp/7718".to_owned();
+        let circuit = format!("{direct}/p2p/{relay}/p2p-circuit");
+        for (address, expect) in [
+            (direct.clone(), &direct),
+            (format!("{direct}/p2p/{peer}"), &direct),
+            (format!("{circuit}/p2p/{peer}"), &circuit),
+            (format!("/p2p/{peer}"), &"through a relay".to_owned()),
+        ] {
+            assert_eq!(whereabouts(&address.parse().expect("address")), *expect);
         }
     }
 

@@ -19,11 +19,14 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    pub(super) fn add(&self, address: Multiaddr) {
+    /// True if it is news.
+    pub(super) fn add(&self, address: Multiaddr) -> bool {
         let mut addresses = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
-        if !addresses.contains(&address) {
+        let news = !addresses.contains(&address);
+        if news {
             addresses.push(address);
         }
+        news
     }
 
     pub(super) fn remove(&self, gone: &Multiaddr) {

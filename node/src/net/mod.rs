@@ -42,7 +42,6 @@ use crate::net::behaviour::Behaviour;
 use crate::net::discovery::{Discovery, Wish};
 pub use crate::net::duplex::{Duplex, Stream};
 use crate::net::listen::Listening;
-use crate::net::statics::Statics;
 use crate::net::streams::{Inbox, OpenError};
 use crate::net::task::{Command, Task};
 use crate::net::wan::WanBehaviour;
@@ -241,18 +240,8 @@ pub async fn start(
     let listening = Listening::default();
     let (wish, wished) = watch::channel(Wish::default());
     let shared = discovery::Shared::new(config.mdns);
-    let statics = Statics::new(config.peers, std::time::Instant::now());
     let ends = (commands_out, events_in);
-    let mut task = Task::new(
-        swarm,
-        &config.federation,
-        Arc::clone(&admission),
-        listening.clone(),
-        ends,
-        statics,
-        wish,
-        config.wan,
-    );
+    let mut task = Task::new(swarm, &config, Arc::clone(&admission), listening.clone(), ends, wish);
     task.listen(&config.listen).await?;
     tokio::spawn(task.run());
     let setup = discovery::Setup {

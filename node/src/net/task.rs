@@ -8,7 +8,6 @@ use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::gossipsub::{self, MessageAcceptance};
-use libp2p::multiaddr::Protocol as Part;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, identify};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,16 +15,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::core::checkup::MemberReach;
 use crate::core::limits;
 use crate::core::membership::advert::Gossip;
-use crate::core::types::{FederationId, NodeId};
+use crate::core::types::NodeId;
 use crate::net::admission::Admission;
 use crate::net::behaviour::{self, Behaviour, BehaviourEvent, MemberBehaviourEvent};
+use crate::net::dial::whereabouts;
 use crate::net::discovery::Wish;
 use crate::net::listen::{self, Listening};
 use crate::net::outbox::Outbox;
 use crate::net::peers::{Arrival, Book};
 use crate::net::statics::Statics;
 use crate::net::wan::{WanConfig, is_circuit};
-use crate::net::{NetError, NetEvent, std_duration, streams, wake};
+use crate::net::{NetConfig, NetError, NetEvent, std_duration, streams, wake};
 use crate::wire;
 
 /// How often the clock is looked at: redials, silent peers, guests that stayed too long.
@@ -86,26 +86,24 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn new(
         swarm: Swarm<Behaviour>,
-        federation: &FederationId,
+        config: &NetConfig,
         admission: Arc<Admission>,
         listening: Listening,
         (commands, events): (mpsc::Receiver<Command>, mpsc::Sender<NetEvent>),
-        statics: Statics,
         wish: watch::Sender<Wish>,
-        wan: WanConfig,
     ) -> Task {
         Task {
             swarm,
-            topic: behaviour::topic(federation),
+            topic: behaviour::topic(&config.federation),
             admission,
             listening,
             commands,
             events,
             outbox: Outbox::default(),
             book: Book::default(),
-            statics,
+            statics: Statics::new(config.peers.clone(), Instant::now()),
             wish,
-            wan,
+            wan: config.wan,
             relays: BTreeMap::new(),
             guests: BTreeMap::new(),
             last_words: VecDeque::new(),
@@ -294,11 +292,9 @@ impl Task {
         self.book.note_way(&node, connection, endpoint);
         match arrival {
             Arrival::First => {
-                // libp2p appends the peer id to an address it dialled.
-                let address = endpoint.get_remote_address();
-                let address = address.iter().filter(|part| !matches!(part, Part::P2p(_))).collect::<Multiaddr>();
+                let address = whereabouts(endpoint.get_remote_address());
                 let dialled = endpoint.is_dialer();
-                self.outbox.push(NetEvent::Connected { node, address: address.to_string(), dialled });
+                self.outbox.push(NetEvent::Connected { node, address, dialled });
                 self.tell_wish();
             }
             Arrival::Another => {}

@@ -127,9 +127,11 @@ impl Task {
     /// its own addresses may hold only where it stands.
     pub(super) fn relayed(&mut self, listener: ListenerId) {
         let Some((node, (_, address))) = self.relays.iter().find(|(_, (id, _))| *id == listener) else { return };
-        tracing::info!(relay = %node, %address, "reachable through a member that relays");
-        self.listening.add(address.clone());
-        self.outbox.push(NetEvent::ListenAddresses);
+        // The relay may name several addresses of its own: told once.
+        if self.listening.add(address.clone()) {
+            tracing::info!(relay = %node, %address, "reachable through a member that relays");
+            self.outbox.push(NetEvent::ListenAddresses);
+        }
     }
 
     /// No longer so; true if this listener was a relay's.

@@ -93,6 +93,10 @@ pub const STREAMS_PER_CONNECTION_MAX: usize = 256;
 /// What the receive windows of one connection may grow beyond their first 256 KiB each, in all: twice what is under way on a
 /// gigabit line of 60 ms. A peer may make us hold this much.
 pub const CONNECTION_WINDOW_BYTES: usize = 16 << 20;
+/// What one stream's receive window may grow to: a whole chunk.
+pub const STREAM_WINDOW_BYTES_MAX: u32 = 4 << 20;
+/// Frames that a connection's own task takes before others run.
+pub const FRAMES_PER_TURN: usize = 64;
 /// Largest frame we send (DESIGN 16): large ones cost less, and nothing urgent waits longer behind one than 2 ms at a gigabit.
 pub const FRAME_BYTES: usize = 256 << 10;
 /// What TLS encrypts before it writes: a whole frame and its records' headers, so that the socket takes it in one call and the

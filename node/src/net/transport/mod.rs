@@ -2,7 +2,7 @@
 //! of it is tuned for weights (DESIGN 16); everything above this folder sees streams only.
 
 mod cipher;
-mod muxer;
+mod mux;
 mod read_ahead;
 mod security;
 #[cfg(test)]
@@ -21,7 +21,7 @@ use libp2p::{PeerId, dns, relay, tcp};
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::core::limits;
-use crate::net::transport::muxer::Multiplex;
+use crate::net::transport::mux::Multiplex;
 use crate::net::transport::read_ahead::ReadAhead;
 use crate::net::transport::security::Security;
 use crate::net::transport::tls::Tls;

@@ -1,5 +1,6 @@
 //! Handshakes over pipes, and two transports over loopback. What is awaited is an event; a deadline only ends a test that failed.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::{Either, poll_fn};
@@ -129,7 +130,16 @@ async fn open(muxer: &mut StreamMuxerBox) -> SubstreamBox {
 }
 
 async fn accept_stream(muxer: &mut StreamMuxerBox) -> SubstreamBox {
-    poll_fn(|cx| muxer.poll_inbound_unpin(cx)).await.expect("a stream")
+    let next = poll_fn(|cx| {
+        if let Poll::Ready(stream) = muxer.poll_inbound_unpin(cx) {
+            return Poll::Ready(stream);
+        }
+        match muxer.poll_unpin(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => muxer.poll_inbound_unpin(cx),
+        }
+    });
+    next.await.expect("a stream")
 }
 
 /// Lets the streams of a connection make progress; ends with the connection.

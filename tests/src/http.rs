@@ -16,6 +16,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub struct Client {
     agent: ureq::Agent,
     base: String,
+    key: Option<String>,
 }
 
 /// What the node answered.
@@ -56,7 +57,12 @@ impl Client {
             .proxy(None)
             .timeout_global(Some(limit))
             .build();
-        Client { agent: config.new_agent(), base: base.into() }
+        Client { agent: config.new_agent(), base: base.into(), key: None }
+    }
+
+    /// The same with an API key, shown as OpenAI's clients do.
+    pub fn with_key(&self, key: &str) -> Client {
+        Client { key: Some(key.to_owned()), ..self.clone() }
     }
 
     /// The base URL.
@@ -93,6 +99,9 @@ impl Client {
         let mut request = ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
         }
         let wrong = |error: &dyn std::error::Error| self.broken(method, path, error);
         let response = match body.is_empty() {

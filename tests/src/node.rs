@@ -23,6 +23,8 @@ pub struct NodeSpec {
     pub name: String,
     /// Flags of `up` and `join`, addresses excepted.
     pub flags: Vec<String>,
+    /// Where its API listens; this harness talks to it on loopback.
+    pub api_ip: String,
     /// In a session of its own, so that it outlives its starter and its terminal.
     pub detached: bool,
 }
@@ -40,12 +42,18 @@ impl NodeSpec {
 
     fn new(name: &str, role: &str) -> NodeSpec {
         let flags = ["--role", role, "--threads", "1"].map(str::to_owned).to_vec();
-        NodeSpec { name: name.to_owned(), flags, detached: false }
+        NodeSpec { name: name.to_owned(), flags, api_ip: "127.0.0.1".to_owned(), detached: false }
     }
 
     /// With `--memory SIZE`.
     pub fn memory(self, size: &str) -> NodeSpec {
         self.flag("--memory", size)
+    }
+
+    /// With the API on this address, all interfaces for example.
+    pub fn api_ip(mut self, ip: &str) -> NodeSpec {
+        self.api_ip = ip.to_owned();
+        self
     }
 
     /// With one more flag.
@@ -138,7 +146,7 @@ impl NodeProcess {
         line.arg("--data-dir").arg(&self.data_dir).args(command).args(&self.spec.flags);
         line.args(["--name", &self.spec.name]);
         line.args(["--listen", &format!("127.0.0.1:{}", self.peer_port)]);
-        line.args(["--api", &format!("127.0.0.1:{}", self.api_port)]);
+        line.args(["--api", &format!("{}:{}", self.spec.api_ip, self.api_port)]);
         line.stdin(Stdio::null()).stdout(log).stderr(errors);
         let child = line.spawn().map_err(Error::io(format!("start {}", self.binary.display())))?;
         cleanup::started(child.id());

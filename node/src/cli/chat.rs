@@ -16,6 +16,11 @@ use super::sse::{Line, Lines};
 /// The node listens on this machine: what does not connect at once is not there.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
+/// In the data directory: the API without keys and certificates, for whoever may open it.
+const API_SOCKET: &str = "api.sock";
+/// The host is never looked up: the socket is where it leads.
+const URL: &str = "http://localhost/v1/chat/completions";
+
 /// `fednode chat`.
 #[derive(Args, Debug)]
 pub(super) struct ChatArgs {
@@ -38,12 +43,16 @@ pub(super) struct ChatArgs {
 }
 
 pub(super) async fn run(out: Out, data_dir: &Path, args: ChatArgs) -> Result<(), Failure> {
-    let (_, state) = admin::state(data_dir).await?;
+    // Tells a node that does not run from one that fails.
+    drop(admin::connect(data_dir).await?);
     // A proxy of the environment must never see what is said to this machine.
-    let client = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_WAIT).build();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .connect_timeout(CONNECT_WAIT)
+        .unix_socket(data_dir.join(API_SOCKET))
+        .build();
     let client = client.map_err(|error| Failure::failed(format!("cannot make an HTTP client: {error}")))?;
-    let mut chat =
-        Conversation { out, client, url: format!("{}/v1/chat/completions", state.node.api), args, messages: vec![] };
+    let mut chat = Conversation { out, client, args, messages: vec![] };
     if let Some(system) = chat.args.system.clone() {
         chat.messages.push(json!({"role": "system", "content": system}));
     }
@@ -75,7 +84,6 @@ async fn read_line() -> Result<Option<String>, Failure> {
 struct Conversation {
     out: Out,
     client: reqwest::Client,
-    url: String,
     args: ChatArgs,
     messages: Vec<Value>,
 }
@@ -127,10 +135,9 @@ impl Conversation {
 
     async fn ask(&self) -> Result<Reply, Failure> {
         let sent = Instant::now();
-        let response = self.client.post(&self.url).json(&self.body()).send().await;
-        let response = response.map_err(|error| {
-            Failure::failed(format!("the node's API at {} does not answer: {error}; is it running?", self.url))
-        })?;
+        let response = self.client.post(URL).json(&self.body()).send().await;
+        let response = response
+            .map_err(|error| Failure::failed(format!("the node's API does not answer: {error}; is it running?")))?;
         let status = response.status().as_u16();
         if status != 200 {
             let text = response.text().await.unwrap_or_default();

@@ -2,6 +2,7 @@
 //! `chat`, over its HTTP API) and prints; it decides nothing. `main.rs` calls [`main`].
 
 mod admin;
+mod api_args;
 mod bench;
 mod chat;
 mod child;
@@ -9,6 +10,7 @@ mod doctor;
 mod exit;
 mod gc;
 mod invite;
+mod keys;
 mod parse;
 mod pin;
 mod plan;
@@ -66,6 +68,11 @@ enum Command {
     Members {
         #[command(subcommand)]
         command: Option<MembersCommand>,
+    },
+    /// Make, list and remove keys of this node's API
+    Keys {
+        #[command(subcommand)]
+        command: Option<keys::KeysCommand>,
     },
     /// Publish a model, or an adapter, into a manager slot
     Publish(publish::PublishArgs),
@@ -133,7 +140,7 @@ mod tests {
 
     use clap::CommandFactory;
 
-    use super::up::{RoleChoice, UpOptions};
+    use super::up::{ApiOptions, RoleChoice, TlsChoice, UpOptions};
     use super::*;
     use crate::net::WanConfig;
 
@@ -163,6 +170,12 @@ mod tests {
             "fednode join --ticket-file t",
             "fednode members",
             "fednode members list --json",
+            "fednode keys",
+            "fednode keys add laptop --slot UCM --slot ULM --expires 90d --json",
+            "fednode keys list",
+            "fednode keys remove laptop",
+            "fednode up --api 0.0.0.0:7717 --api-host desk.example --api-tls self-signed --api-key-always",
+            "fednode up --api-tls-cert c.pem --api-tls-key k.pem",
             "fednode publish model.gguf --as ULM --domain core --version 2",
             "fednode pin",
             "fednode pin ULM:core --json",
@@ -212,6 +225,12 @@ mod tests {
             "fednode publish model.gguf --as ../UCM",
             "fednode pin ../UCM",
             "fednode unpin",
+            "fednode keys add",
+            "fednode keys add ../x",
+            "fednode keys add laptop --expires never",
+            "fednode up --api-host http://desk",
+            "fednode up --api-tls-cert c.pem",
+            "fednode up --api-tls self-signed --api-tls-cert c.pem --api-tls-key k.pem",
         ];
         for line in lines {
             assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
@@ -228,7 +247,12 @@ mod tests {
             peers: Vec::new(),
             mdns: true,
             wan: WanConfig::default(),
-            api: SocketAddr::from(([127, 0, 0, 1], 7717)),
+            api: ApiOptions {
+                address: SocketAddr::from(([127, 0, 0, 1], 7717)),
+                key_always: false,
+                hosts: Vec::new(),
+                tls: TlsChoice::Off,
+            },
             memory_bytes: None,
             disk_budget_bytes: None,
             scrub_days: 30,

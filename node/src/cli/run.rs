@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, doctor, gc, invite, parse, pin, plan, publish, roster, scrub,
-    transfers_watch, up, view,
+    Cli, Command, Global, admin, bench, chat, child, doctor, gc, invite, keys, parse, pin, plan, publish, roster,
+    scrub, transfers_watch, up, view,
 };
 
 /// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.
@@ -123,6 +123,7 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         // It asks no node when it reads an inventory, and must work where no home directory is.
         Command::Plan(args) => plan::run(out, move || data_dir(global), args).await,
         Command::Invite(args) => invite::run(out, &data_dir(global)?, args).await,
+        Command::Keys { command } => keys::run(out, &data_dir(global)?, command),
         Command::Publish(args) => publish::run(out, &data_dir(global)?, args).await,
         Command::Pin(args) => pin::pin(out, &data_dir(global)?, args).await,
         Command::Unpin(args) => pin::unpin(out, &data_dir(global)?, args).await,

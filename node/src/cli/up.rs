@@ -1,16 +1,18 @@
 //! `fednode up` and `fednode join`: what they accept, as plain values, and the one place where the node is started.
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::api_args::ApiArgs;
 use super::exit::Failure;
 use super::parse;
 use crate::core::limits;
 use crate::core::roster::SlotRoster;
 use crate::net::WanConfig;
+
+pub use super::api_args::{ApiOptions, TlsChoice};
 
 pub(super) const ROSTER_BYTES_MAX: u64 = 1 << 20;
 const DEFAULT_PORT: u16 = 7718;
@@ -52,9 +54,8 @@ struct NodeArgs {
     /// Ask the router, by UPnP, to let members from other networks in
     #[arg(long, env = "FEDNODE_UPNP", value_parser = clap::builder::FalseyValueParser::new())]
     upnp: bool,
-    /// Address of the OpenAI-compatible API; loopback only
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7717")]
-    api: SocketAddr,
+    #[command(flatten)]
+    api: ApiArgs,
     /// RAM that fednode may use for managers, such as 20GiB; what is free, less a reserve, if not given
     #[arg(long, value_name = "BYTES", value_parser = parse::bytes)]
     memory: Option<u64>,
@@ -127,8 +128,8 @@ pub struct UpOptions {
     pub mdns: bool,
     /// What carries the federation beyond one network.
     pub wan: WanConfig,
-    /// The API's address; `http::check_listen` says whether it may be used.
-    pub api: SocketAddr,
+    /// Where the API listens, and for whom.
+    pub api: ApiOptions,
     /// RAM for managers, bytes.
     pub memory_bytes: Option<u64>,
     /// What all stored weights may take together, bytes.
@@ -176,7 +177,7 @@ impl NodeArgs {
             peers: self.peers,
             mdns: !self.no_mdns,
             wan: WanConfig { client: self.wan, relays: self.relay_server, upnp: self.upnp },
-            api: self.api,
+            api: self.api.options(),
             memory_bytes: self.memory,
             disk_budget_bytes: self.disk_budget,
             scrub_days: self.scrub_days,

@@ -1,6 +1,7 @@
 //! The decisions of a federation, pure: no clock, socket, thread, disk or randomness of its own; no floating point and
 //! no `HashMap`. Inputs and time come in, outputs come out; `driver` and `federation-sim` carry them out.
 
+pub mod api_keys;
 pub mod artifact;
 pub mod catalog;
 pub mod checkup;

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use crate::driver::membership::MembershipError;
 use crate::http;
+use crate::http::tls::TlsError;
 use crate::net::NetError;
 use crate::net::join::JoinError;
 use crate::rpc::admin::AdminError;
+use crate::store::api_keys::KeysError;
+use crate::store::api_tls::PemFileError;
 use crate::store::datadir::DataDirError;
 use crate::store::error::StoreError;
 use crate::store::identity::IdentityError;
@@ -20,6 +23,15 @@ pub enum RunError {
     /// The API's address may not be used.
     #[error(transparent)]
     Listen(#[from] http::ListenError),
+    /// The API's keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The API's certificate.
+    #[error(transparent)]
+    Tls(Box<TlsError>),
+    /// A file of the API's certificate.
+    #[error(transparent)]
+    PemFile(#[from] PemFileError),
     /// Another program listens on the API's address.
     #[error("{addr} is in use by another program; stop it, or choose another port with --api")]
     ApiInUse {
@@ -83,6 +95,8 @@ impl RunError {
         !matches!(
             self,
             RunError::Api { .. }
+                | RunError::Keys(KeysError::Io { .. })
+                | RunError::PemFile(_)
                 | RunError::Ended { .. }
                 | RunError::Store(_)
                 | RunError::Identity(_)

@@ -2,6 +2,8 @@
 //! happened back as inputs. It logs both. All rooms meet here and nowhere else.
 
 mod address_book;
+mod api;
+pub mod api_keys;
 mod buffers;
 mod clock;
 mod doctor;

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::core::machine::Input;
 use crate::core::membership::roster::Role;
+use crate::driver::api::ApiListeners;
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::gc::watch_budget;
 use crate::driver::node::Node;
@@ -53,14 +53,15 @@ pub fn serve_members(node: &Node, store: Option<Arc<Store>>, up: Throttle, incom
 }
 
 /// Serves HTTP and the command line until the node ends.
-pub async fn serve_edges(node: Node, api: TcpListener, admin: tokio::net::UnixListener, stop: watch::Receiver<bool>) {
+pub async fn serve_edges(node: Node, api: ApiListeners, admin: tokio::net::UnixListener, stop: watch::Receiver<bool>) {
     let ended = |mut stop: watch::Receiver<bool>| async move {
         let _ = stop.wait_for(|stopped| *stopped).await;
     };
-    let http = http::serve(api, node.clone(), ended(stop.clone()));
+    let http = http::serve(api.public, node.clone(), ended(stop.clone()));
+    let private = http::serve_private(api.private, node.clone(), ended(stop.clone()));
     let admin = admin::serve(admin, Arc::new(node), ended(stop));
-    let (http, admin) = tokio::join!(http, admin);
-    if let Err(error) = http {
+    let (http, private, admin) = tokio::join!(http, private, admin);
+    if let Err(error) = http.and(private) {
         tracing::error!(%error, "the HTTP API ended");
     }
     if let Err(error) = admin {
@@ -98,10 +99,11 @@ pub fn watch_invitations(node: Node) {
     });
 }
 
+/// Called before the edges answer: whoever saw an answer may send SIGTERM, and must not find the system's own handler.
 pub fn stop_on_signal(events: Events) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
     tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminate.recv() => {}

@@ -2,14 +2,12 @@
 //! rooms, and the loop. Whatever is refused here leaves the disk as it was.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
 use libp2p_identity::ed25519;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::cli::up::{RoleChoice, UpOptions};
@@ -21,6 +19,7 @@ use crate::core::roster::SlotRoster;
 use crate::core::sizing::Tier;
 use crate::core::types::NodeId;
 use crate::driver::address_book::AddressBook;
+use crate::driver::api::Api;
 use crate::driver::clock::Clock;
 use crate::driver::error::RunError;
 use crate::driver::event_loop::{Driver, Events};
@@ -41,7 +40,6 @@ use crate::driver::view::Facts;
 use crate::driver::weights::Weights;
 use crate::driver::writer::Writer;
 use crate::hardware::{self, Hardware};
-use crate::http;
 use crate::net::join::redeem;
 use crate::net::weights::WeightsClient;
 use crate::net::{self, Duplex, NetConfig, NetHandle, Protocol};
@@ -121,11 +119,10 @@ struct Identity {
 
 /// Runs a node until it is told to stop.
 pub async fn run(options: UpOptions) -> Result<(), RunError> {
-    http::check_listen(options.api)?;
+    let api = Api::prepare(&options).await?;
     let listen = multiaddresses(&options.listen)?;
     net::static_peers(&options.peers)?;
     let ticket = options.ticket.as_deref().map(Ticket::from_text).transpose().map_err(RunError::Ticket)?;
-    let api = bind(options.api).await?;
     // Before anything is written, and before a ticket is used up for nothing.
     net::check_free(&listen)?;
     if let Some(known) = DataDir::peek(&options.data_dir).ok().filter(|_| ticket.is_some()) {
@@ -148,13 +145,6 @@ pub async fn run(options: UpOptions) -> Result<(), RunError> {
 fn multiaddresses(listen: &[String]) -> Result<Vec<Multiaddr>, RunError> {
     let parse = |text: &String| text.parse::<Multiaddr>().map_err(|_| RunError::BadListen(text.clone()));
     listen.iter().map(parse).collect()
-}
-
-async fn bind(addr: SocketAddr) -> Result<TcpListener, RunError> {
-    TcpListener::bind(addr).await.map_err(|source| match source.kind() {
-        std::io::ErrorKind::AddrInUse => RunError::ApiInUse { addr },
-        _ => RunError::Api { addr, source },
-    })
 }
 
 /// Below 20 GB no manager fits: such a machine delegates, unless its owner says otherwise.
@@ -205,7 +195,7 @@ struct Starting {
 }
 
 impl Starting {
-    async fn start(self, api: TcpListener, listen: Vec<Multiaddr>, mut fresh: Fresh) -> Result<(), RunError> {
+    async fn start(self, api: Api, listen: Vec<Multiaddr>, mut fresh: Fresh) -> Result<(), RunError> {
         let me = self.identity.me;
         let registry = Registry::open(self.dir.clone(), self.identity.membership.clone())?;
         let roster = registry.roster();
@@ -235,16 +225,17 @@ impl Starting {
         let node = self.node(&events, &store, &registry, &net, &admission, &peers)?;
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
-        let facts = self.facts(&api, &net, &roster, (up.clone(), down))?;
+        let facts = self.facts(api.url.clone(), &net, &roster, (up.clone(), down));
+        let api = api.open(&self.dir)?;
         announce(&facts, role, &self.hardware);
 
         let (stopped, stop) = watch::channel(false);
         serve_members(&node, store.clone(), up, incoming);
+        stop_on_signal(events.clone());
         let edges = tokio::spawn(serve_edges(node.clone(), api, admin, stop));
         watch_hardware(self.hardware, store.clone(), events.clone(), role);
         watch_invitations(node.clone());
         look_after_the_store(&node);
-        stop_on_signal(events.clone());
         let driver = Driver {
             machine,
             clock,
@@ -320,18 +311,11 @@ impl Starting {
         addresses
     }
 
-    fn facts(
-        &self,
-        api: &TcpListener,
-        net: &NetHandle,
-        roster: &MemberRoster,
-        (up, down): (Throttle, Throttle),
-    ) -> Result<Facts, RunError> {
-        let address = api.local_addr().map_err(|source| RunError::Api { addr: self.options.api, source })?;
+    fn facts(&self, api: String, net: &NetHandle, roster: &MemberRoster, (up, down): (Throttle, Throttle)) -> Facts {
         let listen = net.listen_addresses();
-        let mut facts = Facts { api: format!("http://{address}"), listen, names: Default::default(), up, down };
+        let mut facts = Facts { api, listen, names: Default::default(), up, down };
         facts.members_changed(roster);
-        Ok(facts)
+        facts
     }
 
     fn config(&self, role: Role, registry: &Registry, store: Option<&Store>) -> Result<Config, RunError> {

@@ -7,10 +7,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use fednode_proto::v1::generate_event::Event as Generated;
@@ -19,10 +17,12 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::access::Caller;
 use super::answer::{self, Answer};
+use super::body;
 use super::chat_request::{self, ChatRequest};
 use super::{ApiError, Backend, Edge, Generation};
-use crate::core::{limits, view};
+use crate::core::view;
 
 /// A long prompt keeps a stream silent for a minute on a slow machine; comments keep proxies and clients from giving up.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -32,10 +32,12 @@ type Pending = Pin<Box<dyn Future<Output = Result<Generation, ApiError>> + Send>
 /// The handler.
 pub(super) async fn completions<B: Backend>(
     State(edge): State<Edge<B>>,
-    body: Result<Bytes, BytesRejection>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let request = chat_request::parse(&body.map_err(unreadable)?)?;
+    let request = chat_request::parse(&body::read(request, edge.patience.body).await?)?;
     let ChatRequest { model, stream, include_usage, generate } = request;
+    caller.check_slot(&generate.slot)?;
     let backend = edge.backend.clone();
     let slot = generate.slot.clone();
     let mut pending: Pending = Box::pin(async move { backend.generate(generate).await });
@@ -50,14 +52,6 @@ pub(super) async fn completions<B: Backend>(
         }
         Err(_) => Ok(sse(HeaderMap::new(), waiting_events(edge, slot, model, include_usage, pending))),
     }
-}
-
-fn unreadable(rejection: BytesRejection) -> ApiError {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let message = format!("the body is larger than {} bytes; send less history", limits::HTTP_BODY_BYTES_MAX);
-        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message);
-    }
-    ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", "the body could not be read to its end; send it again")
 }
 
 /// How an answer ended.

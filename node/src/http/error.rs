@@ -71,6 +71,7 @@ impl ApiError {
         match self.status {
             StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
             StatusCode::FORBIDDEN => "permission_error",
+            StatusCode::UNAUTHORIZED => "authentication_error",
             status if status.is_client_error() => "invalid_request_error",
             _ => "server_error",
         }
@@ -95,6 +96,10 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(self.body())).into_response();
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer realm=\"fednode\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
         response
     }

@@ -2,34 +2,41 @@
 //! prints; what a request leads to is the [`Backend`]'s business. The driver implements `Backend` and calls [`serve`].
 //! Not here: routing between machines (`core::route`), engines, or anything that outlives one request.
 
+mod access;
 mod answer;
+mod body;
 mod chat;
 mod chat_request;
+mod connections;
 mod error;
 mod guard;
 mod message;
 mod models;
+mod patience;
+mod server;
 #[cfg(test)]
 mod tests;
+pub mod tls;
+mod tries;
 
 use std::future::Future;
 use std::time::Duration;
 
-use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::routing::{get, post};
-use axum::serve::ListenerExt;
 use axum::{Json, Router, extract, middleware};
 use fednode_proto::v1;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
 use crate::core::limits;
+use crate::core::types;
 use crate::core::view::State;
 
+pub use access::{Gate, KeySource};
 pub use error::ApiError;
-pub use guard::{ListenError, check_listen};
+pub use guard::{Hosts, ListenError, check_listen, is_loopback};
 
 /// What the HTTP edge needs from the node.
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -68,18 +75,21 @@ pub struct StartInfo {
     pub prompt_tokens: u32,
 }
 
-/// Times of a streamed answer that waits; tests shorten them.
+/// How long requests and streamed answers may keep somebody waiting; tests shorten it.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
     /// How long a refusal can still become an HTTP status, and the node's name a header; then the stream is opened.
     before_stream: Duration,
     /// Between two comments that carry progress.
     between_comments: Duration,
+    /// For a request's body, whole.
+    body: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Patience {
-        Patience { before_stream: Duration::from_secs(1), between_comments: Duration::from_secs(1) }
+        let second = Duration::from_secs(1);
+        Patience { before_stream: second, between_comments: second, body: span(limits::HTTP_BODY_WAIT) }
     }
 }
 
@@ -90,21 +100,39 @@ struct Edge<B> {
     patience: Patience,
 }
 
+/// Where the API listens and what it demands there. Whoever makes one has asked [`check_listen`] first.
+pub struct Listening {
+    /// Bound already.
+    pub listener: TcpListener,
+    /// `None`: plain HTTP.
+    pub tls: Option<tls::Tls>,
+    /// Names and keys.
+    pub gate: Gate,
+}
+
 /// Serves until `shutdown` resolves and the open connections have ended; a backend that shuts down ends its streams.
 ///
-/// The caller has asked [`check_listen`] first. Errors are those of the listening socket.
+/// Errors are those of the listening socket.
 pub async fn serve<B: Backend>(
-    listener: TcpListener,
+    listening: Listening,
     backend: B,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let app = router(backend, Patience::default());
-    // Tokens are small writes: each must leave at once. A socket that refuses the option is slow, not wrong.
-    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    let app = router(backend, Patience::default(), listening.gate);
+    server::serve(listening.listener, listening.tls, server::Terms::default(), app, shutdown).await
+}
+
+/// The same on a private socket, for this machine's owner: whoever may open the file needs no key.
+pub async fn serve_private<B: Backend>(
+    listener: UnixListener,
+    backend: B,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let app = router(backend, Patience::default(), Gate::new(Hosts::default(), None));
     axum::serve(listener, app).with_graceful_shutdown(shutdown).await
 }
 
-fn router<B: Backend>(backend: B, patience: Patience) -> Router {
+fn router<B: Backend>(backend: B, patience: Patience, gate: Gate) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::completions::<B>))
         .route("/v1/models", get(models::list::<B>))
@@ -115,9 +143,13 @@ fn router<B: Backend>(backend: B, patience: Patience) -> Router {
         .route("/state", get(state::<B>))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES_MAX))
-        .layer(middleware::from_fn(guard::loopback_only))
+        .layer(middleware::from_fn_with_state(gate, access::pass))
         .with_state(Edge { backend, patience })
+}
+
+/// A span of `limits` for timers.
+fn span(span: types::Duration) -> Duration {
+    Duration::from_millis(span.as_millis())
 }
 
 /// The process answers; says nothing about the federation.

@@ -2,30 +2,32 @@
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use serde_json::{Value, json};
 
+use super::access::Caller;
 use super::{ApiError, Backend, Edge};
 use crate::core::view::{self, SlotView};
 
-/// Every published slot, each followed by its published domains.
-pub(super) async fn list<B: Backend>(State(edge): State<Edge<B>>) -> Json<Value> {
-    Json(json!({"object": "list", "data": models(&edge.backend.state().await)}))
+/// Every published slot that the caller may use, each followed by its published domains.
+pub(super) async fn list<B: Backend>(State(edge): State<Edge<B>>, Extension(caller): Extension<Caller>) -> Json<Value> {
+    Json(json!({"object": "list", "data": models(&edge.backend.state().await, &caller)}))
 }
 
 /// One of them.
 pub(super) async fn one<B: Backend>(
     State(edge): State<Edge<B>>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     // A name that is not text names no model.
     let Path(id) = path.map_err(|_| ApiError::model_not_found(""))?;
-    let found = models(&edge.backend.state().await).into_iter().find(|model| model["id"] == id.as_str());
+    let found = models(&edge.backend.state().await, &caller).into_iter().find(|model| model["id"] == id.as_str());
     found.map(Json).ok_or_else(|| ApiError::model_not_found(&id))
 }
 
-fn models(state: &view::State) -> Vec<Value> {
-    let published = state.slots.iter().filter(|slot| !slot.artifact.is_empty());
+fn models(state: &view::State, caller: &Caller) -> Vec<Value> {
+    let published = state.slots.iter().filter(|slot| !slot.artifact.is_empty() && caller.sees(&slot.name));
     published.flat_map(of_slot).collect()
 }
 

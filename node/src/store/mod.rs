@@ -5,6 +5,8 @@
 //! `partial/<digest>/` the same shape for those under way; `incoming/` what is being put together, emptied at start;
 //! `meta/` is sled's. An artifact changes folder by one rename, so a crash leaves it in exactly one of them.
 
+pub mod api_keys;
+pub mod api_tls;
 pub mod chunks;
 pub mod datadir;
 pub mod disk;

@@ -2,6 +2,7 @@
 //! are checked, and what comes out cannot be wrong. Nothing behind this line checks again.
 
 pub mod announcement;
+pub mod api_key;
 pub mod catalog;
 pub mod gossip;
 pub mod ids;

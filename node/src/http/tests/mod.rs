@@ -1,7 +1,9 @@
 //! The HTTP edge against a backend of canned events: order of a stream, shapes of errors, and what happens when a
 //! client leaves. Requests that are refused at the edge are in `refusals`.
 
+mod access;
 mod refusals;
+mod slow;
 
 use std::sync::{Arc, Mutex};
 
@@ -113,9 +115,22 @@ fn federation() -> State {
     State { slots: vec![empty, ulm], ..State::default() }
 }
 
+/// Waits `before_stream` before a stream is opened, and hardly between comments.
+fn patience(before_stream: Duration) -> Patience {
+    Patience { before_stream, between_comments: Duration::from_millis(1), ..Patience::default() }
+}
+
 async fn send(backend: Canned, request: Request<Body>) -> Response<Body> {
-    let patience = Patience { before_stream: Duration::from_secs(60), between_comments: Duration::from_millis(1) };
-    router(backend, patience).oneshot(request).await.expect("a router answers")
+    router(backend, patience(Duration::from_secs(60)), open()).oneshot(request).await.expect("a router answers")
+}
+
+/// Loopback's: its own names only, and no key.
+fn open() -> Gate {
+    Gate::new(Hosts::default(), None)
+}
+
+fn plain(listener: TcpListener) -> Listening {
+    Listening { listener, tls: None, gate: open() }
 }
 
 fn get(path: &str) -> Request<Body> {
@@ -234,8 +249,7 @@ async fn a_refusal_before_the_first_byte_is_a_status_streamed_or_not() {
 #[tokio::test]
 async fn a_stream_that_waits_says_so_in_comments_and_then_who_answers() {
     let (ready, wait) = oneshot::channel();
-    let patience = Patience { before_stream: Duration::ZERO, between_comments: Duration::from_millis(1) };
-    let app = router(Canned::new(Script::After(wait)), patience);
+    let app = router(Canned::new(Script::After(wait)), patience(Duration::ZERO), open());
     let response = app.oneshot(chat(json!({"model": "ULM", "stream": true}))).await.expect("an answer");
     assert_eq!((response.status().as_u16(), response.headers().contains_key("x-fednode-node")), (200, false));
     let mut body = response.into_body().into_data_stream();
@@ -251,11 +265,11 @@ async fn a_stream_that_waits_says_so_in_comments_and_then_who_answers() {
 
 #[tokio::test]
 async fn a_refusal_while_the_stream_waits_is_its_last_event() {
-    let patience = Patience { before_stream: Duration::ZERO, between_comments: Duration::from_millis(1) };
     let (ready, wait) = oneshot::channel::<()>();
     let backend = Canned::new(Script::After(wait));
     let refusing = Refusing(backend, Arc::new(Mutex::new(Some(ready))));
-    let response = router(refusing, patience).oneshot(chat(json!({"stream": true}))).await.expect("an answer");
+    let request = chat(json!({"stream": true}));
+    let response = router(refusing, patience(Duration::ZERO), open()).oneshot(request).await.expect("an answer");
     let stream = text(response).await;
     assert!(stream.starts_with(": waiting for UCM"), "{stream}");
     assert!(stream.contains("\"code\":\"deadline\"") && !stream.contains("[DONE]"), "{stream}");
@@ -303,7 +317,7 @@ async fn a_client_that_hangs_up_cancels_and_shutdown_ends_the_server() {
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
         let backend = Canned::new(Script::Channel(events));
-        let server = tokio::spawn(serve(listener, backend, async { drop(stopped.await) }));
+        let server = tokio::spawn(serve(plain(listener), backend, async { drop(stopped.await) }));
         let mut client = tokio::net::TcpStream::connect(address).await.expect("a connection");
         let body = format!(r#"{{"model":"UCM","messages":[{{"role":"user","content":"hi"}}],"stream":{stream}}}"#);
         let head =

@@ -16,6 +16,11 @@ pub fn frames(bytes: &[u8]) {
     block_on(net::fuzz_frames(bytes));
 }
 
+/// What a peer sends on a connection, under all its streams.
+pub fn streams(bytes: &[u8]) {
+    net::fuzz_streams(bytes);
+}
+
 /// A small file of the data directory.
 pub fn stored(bytes: &[u8]) {
     store::fuzz_stored(bytes);

@@ -149,6 +149,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Its network namespace, to [`enter`].
+    pub fn namespace(&self) -> PathBuf {
+        self.namespace.path()
+    }
+
     /// Runs any other program there, words apart.
     pub fn run(&self, line: &str) -> Result<(), Error> {
         self.namespace.run(line)

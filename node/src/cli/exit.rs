@@ -20,6 +20,8 @@ enum Exit {
     Failed = 1,
     WrongUse = 2,
     Refused = 3,
+    /// By Ctrl-C, as shells count it.
+    Interrupted = 130,
 }
 
 impl Failure {
@@ -38,6 +40,16 @@ impl Failure {
         Failure { exit: Exit::Refused, code: "refused", message: message.into() }
     }
 
+    /// The person at the keyboard stopped it: exit 130.
+    pub(super) fn interrupted(message: impl Into<String>) -> Failure {
+        Failure { exit: Exit::Interrupted, code: "interrupted", message: message.into() }
+    }
+
+    /// The same failure with a word of its own for scripts.
+    pub(super) fn code(self, code: &'static str) -> Failure {
+        Failure { code, ..self }
+    }
+
     /// Nobody listens on the admin socket.
     pub(super) fn no_node(data_dir: &Path) -> Failure {
         let message =
@@ -45,7 +57,7 @@ impl Failure {
         Failure { code: "no_node", ..Failure::failed(message) }
     }
 
-    /// Was it that no node runs?
+    /// Did it fail because no node runs?
     pub(super) fn is_no_node(&self) -> bool {
         self.code == "no_node"
     }
@@ -64,6 +76,7 @@ impl Failure {
     pub(super) fn sentence(&self) -> String {
         match self.exit {
             Exit::Refused => format!("refused: {}", self.message),
+            Exit::Interrupted => self.message.clone(),
             Exit::Failed | Exit::WrongUse => format!("error: {}", self.message),
         }
     }

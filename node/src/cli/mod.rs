@@ -10,11 +10,16 @@ mod doctor;
 mod exit;
 mod gc;
 mod invite;
+mod invite_wait;
+mod join;
 mod keys;
+mod members;
+mod owner;
 mod parse;
 mod pin;
 mod plan;
 mod publish;
+mod qr;
 mod roster;
 mod run;
 mod scrub;
@@ -64,10 +69,15 @@ enum Command {
     Invite(invite::InviteArgs),
     /// Join a federation with a ticket, then run this machine's node
     Join(up::JoinArgs),
-    /// List the machines of the federation
+    /// List the machines of the federation, or revoke, rename or trust one
     Members {
         #[command(subcommand)]
-        command: Option<MembersCommand>,
+        command: Option<members::MembersCommand>,
+    },
+    /// Keep the owner's key in a recovery file, or take it from one
+    Owner {
+        #[command(subcommand)]
+        command: owner::OwnerCommand,
     },
     /// Make, list and remove keys of this node's API
     Keys {
@@ -115,12 +125,6 @@ enum Command {
     Dev(child::DevArgs),
 }
 
-#[derive(Subcommand, Debug)]
-enum MembersCommand {
-    /// List them
-    List,
-}
-
 /// See `fuzzing`.
 #[cfg(fuzzing)]
 pub(crate) fn fuzz_sse(bytes: &[u8]) {
@@ -166,10 +170,19 @@ mod tests {
         let lines = [
             "fednode up",
             "fednode invite --role delegate --ttl 1h --ticket-file t --json",
+            "fednode invite --no-wait --qr",
+            "fednode invite --revoke",
+            "fednode invite --revoke 000102030405060708090a0b0c0d0e0f",
             "fednode join - --name laptop --role delegate",
             "fednode join --ticket-file t",
             "fednode members",
             "fednode members list --json",
+            "fednode members revoke den --yes",
+            "fednode members rename den attic --json",
+            "fednode members grant-admin den",
+            "fednode members revoke-admin den",
+            "fednode owner export key",
+            "fednode owner import key --json",
             "fednode keys",
             "fednode keys add laptop --slot UCM --slot ULM --expires 90d --json",
             "fednode keys list",
@@ -221,6 +234,13 @@ mod tests {
             "fednode up --name \u{7}",
             "fednode join ticket --roster r.toml",
             "fednode invite --role admin",
+            "fednode invite --wait --no-wait",
+            "fednode invite --revoke all",
+            "fednode invite --revoke --ttl 1h",
+            "fednode members revoke",
+            "fednode members rename den \u{7}",
+            "fednode owner",
+            "fednode owner export",
             "fednode publish model.gguf",
             "fednode publish model.gguf --as ../UCM",
             "fednode pin ../UCM",

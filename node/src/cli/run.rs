@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, doctor, gc, invite, keys, parse, pin, plan, publish, roster,
-    scrub, transfers_watch, up, view,
+    Cli, Command, Global, admin, bench, chat, child, doctor, gc, invite, keys, members, owner, parse, pin, plan,
+    publish, roster, scrub, transfers_watch, up, view,
 };
 
 /// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.
@@ -75,6 +75,11 @@ impl Out {
         self.text(&format!("{value:#}\n"));
     }
 
+    /// A document on one line, for commands that print several.
+    pub(super) fn line(self, value: &Value) {
+        self.text(&format!("{value}\n"));
+    }
+
     /// Whichever was asked for.
     pub(super) fn either(self, value: &Value, text: impl FnOnce() -> String) {
         match self.json {
@@ -86,8 +91,8 @@ impl Out {
 
 fn log_to_stderr(global: &Global, node: bool) {
     let by_flags = match (global.verbose, node) {
-        (0, false) => "warn,yamux=error",
-        (0, true) => "warn,yamux=error,fednode=info",
+        (0, false) => "warn",
+        (0, true) => "warn,fednode=info",
         (1, _) => "info,fednode=debug",
         (_, _) => "debug,fednode=trace",
     };
@@ -137,11 +142,8 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
             out.either(&value, || view::status(&state));
             Ok(())
         }
-        Command::Members { .. } => {
-            let (value, state) = admin::state(&data_dir(global)?).await?;
-            out.either(&json!({"members": value["members"]}), || view::members(&state));
-            Ok(())
-        }
+        Command::Members { command } => members::run(out, &data_dir(global)?, command).await,
+        Command::Owner { command } => owner::run(out, &data_dir(global)?, command).await,
         Command::Managers => {
             let (value, state) = admin::state(&data_dir(global)?).await?;
             out.either(&json!({"slots": value["slots"]}), || view::managers(&state));

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::api_args::ApiArgs;
 use super::exit::Failure;
-use super::parse;
+use super::{join, parse};
 use crate::core::limits;
 use crate::core::roster::SlotRoster;
 use crate::net::WanConfig;
@@ -16,7 +16,6 @@ pub use super::api_args::{ApiOptions, TlsChoice};
 
 pub(super) const ROSTER_BYTES_MAX: u64 = 1 << 20;
 const DEFAULT_PORT: u16 = 7718;
-const TICKET_BYTES_MAX: u64 = 64 << 10;
 
 /// What a node wants to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -97,20 +96,9 @@ pub(super) struct UpArgs {
 #[derive(Args, Debug)]
 pub(super) struct JoinArgs {
     #[command(flatten)]
-    ticket: TicketArgs,
+    ticket: join::TicketArgs,
     #[command(flatten)]
     node: NodeArgs,
-}
-
-/// Where a ticket comes from; exactly one of these.
-#[derive(Args, Debug)]
-struct TicketArgs {
-    /// The ticket that `fednode invite` printed; `-` reads it from stdin
-    #[arg(env = "FEDNODE_TICKET", hide_env_values = true)]
-    ticket: Option<String>,
-    /// Read the ticket from this file, so that it stands in no process list
-    #[arg(long, value_name = "F")]
-    ticket_file: Option<PathBuf>,
 }
 
 /// Everything the command line says about the node to run. Defaults are filled in; nothing is looked up again.
@@ -163,7 +151,7 @@ impl UpArgs {
 impl JoinArgs {
     /// With the ticket read.
     pub(super) fn options(self, data_dir: PathBuf) -> Result<UpOptions, Failure> {
-        let ticket = Some(self.ticket.read()?);
+        let ticket = Some(self.ticket.read(std::env::var(join::VARIABLE).ok())?);
         Ok(UpOptions { ticket, ..self.node.options(data_dir) })
     }
 }
@@ -233,33 +221,9 @@ pub(super) fn read_text(source: impl Read, called: &str, bytes_max: u64) -> Resu
     }
 }
 
-impl TicketArgs {
-    /// The ticket's text, from wherever it is.
-    fn read(self) -> Result<String, Failure> {
-        let text = match (self.ticket, self.ticket_file) {
-            (None, Some(path)) => read_file(&path, TICKET_BYTES_MAX)?,
-            (Some(ticket), None) if ticket == "-" => read_text(std::io::stdin(), "stdin", TICKET_BYTES_MAX)?,
-            (Some(ticket), None) => ticket,
-            (Some(_), Some(_)) => {
-                let message = "two tickets: give one of TICKET, --ticket-file F and FEDNODE_TICKET, not more";
-                return Err(Failure::wrong_use(message));
-            }
-            (None, None) => {
-                let message = "no ticket: give TICKET, --ticket-file F, - for stdin, or FEDNODE_TICKET; \
-                               `fednode invite` on a member makes one";
-                return Err(Failure::wrong_use(message));
-            }
-        };
-        match text.trim() {
-            "" => Err(Failure::wrong_use("the ticket is empty; `fednode invite` on a member makes one")),
-            ticket => Ok(ticket.to_owned()),
-        }
-    }
-}
-
 /// Runs the node until it is told to stop.
 pub(super) async fn run_node(options: UpOptions) -> Result<(), Failure> {
-    crate::driver::run(options).await.map_err(|error| match error.is_refusal() {
+    crate::driver::run(options, &join::progress()).await.map_err(|error| match error.is_refusal() {
         true => Failure::refused(error.to_string()),
         false => Failure::failed(error.to_string()),
     })

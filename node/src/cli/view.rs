@@ -1,4 +1,4 @@
-//! The node's view as text: `status`, `members`, `managers`. Pure: a `State` in, lines of at most 80 columns out.
+//! The node's view as text: `status`, `managers`. Pure: a `State` in, lines of at most 80 columns out.
 
 use super::table::{COLUMNS, table, wrap};
 use super::{scrub, transfers};
@@ -21,6 +21,9 @@ pub(super) fn status(state: &State) -> String {
     let mut out = String::new();
     push_labelled(&mut out, "federation", or_unknown(short(&state.federation)));
     push_labelled(&mut out, "node", &format!("{about}, API {}", or_unknown(&node.api)));
+    if !node.notice.is_empty() {
+        push_labelled(&mut out, "notice", &node.notice);
+    }
     push_labelled(&mut out, "coordinator", &coordinator);
     push_labelled(&mut out, "plan", &plan_line(state.plan.as_ref()));
     for sentence in state.plan.iter().flat_map(|plan| &plan.pending) {
@@ -55,22 +58,6 @@ fn store_lines(store: &StoreView) -> Vec<String> {
     };
     let damaged = store.damaged.iter().map(|damage| format!("{} is damaged: {}", damage.slot, damage.reason));
     [format!("{used}; {}", scrub::line(&store.scrub))].into_iter().chain(damaged).collect()
-}
-
-/// `fednode members`.
-pub(super) fn members(state: &State) -> String {
-    let row = |member: &MemberView| {
-        vec![
-            member.name.clone(),
-            if member.admin { format!("{}, admin", member.role) } else { member.role.clone() },
-            member.state.clone(),
-            human_bytes(member.disk_free_bytes),
-            // PeerIds begin alike; their ends tell them apart. --json has them whole.
-            peer_end(&member.peer_id),
-        ]
-    };
-    let rows: Vec<Vec<String>> = state.members.iter().map(row).collect();
-    table(&["MEMBER", "ROLE", "STATE", "DISK FREE", "PEER"], &rows)
 }
 
 /// `fednode managers`.
@@ -168,7 +155,7 @@ pub(super) fn short(hex: &str) -> &str {
     hex.get(..SHORT_HEX).unwrap_or(hex)
 }
 
-fn peer_end(peer_id: &str) -> String {
+pub(super) fn peer_end(peer_id: &str) -> String {
     let begin = peer_id.len().saturating_sub(SHORT_HEX);
     peer_id.get(begin..).filter(|_| begin > 0).map_or_else(|| peer_id.to_owned(), |end| format!("…{end}"))
 }

@@ -164,16 +164,6 @@ SLOT  STATE  PRECISION  WHERE
 }
 
 #[test]
-fn members_with_the_ends_of_their_peer_ids() {
-    let expect = "\
-MEMBER  ROLE         STATE    DISK FREE  PEER
-desk    full, admin  alive    500.0 GiB  …vnc6iDEp
-laptop  delegate     suspect  20.0 GiB   …UuR4y2aX
-";
-    check(&members(&federation()), expect);
-}
-
-#[test]
 fn managers_with_versions_and_domains() {
     let expect = "\
 SLOT  STATE     PRECISION  ARTIFACT  SIZE      VERSION  DOMAINS

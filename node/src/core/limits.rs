@@ -43,10 +43,32 @@ pub const MANIFEST_BYTES_MAX: usize = 16 << 20;
 pub const GOSSIP_BYTES_MAX: usize = 16 << 10;
 /// A control message on a stream, other than a manifest.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// A joining message: a few hashes and a roster of members.
+/// A joining message but the last, which brings the roster of members: a few hashes and a name.
 pub const JOIN_MESSAGE_BYTES_MAX: usize = 256 << 10;
 /// Members of a personal federation; the simulator goes beyond a person's means.
 pub const MEMBERS_MAX: usize = 16_384;
+/// A member's certificate lives so long, seconds: a machine that has not met a signer for a season no longer speaks for the
+/// federation, and a roster that somebody kept from hearing of a revocation dies with it.
+pub const MEMBER_LIFE_S: u64 = 90 * 24 * 3600;
+/// The owner's word for its admins lives so long: they must carry a federation whose owner is away for a year.
+pub const CHARTER_LIFE_S: u64 = 400 * 24 * 3600;
+/// Certificates begin and end this much beside what they say: a clock that was set to another zone's time is off by up to 14 h.
+pub const EXPIRY_GRACE_S: u64 = 24 * 3600;
+/// Signers renew in turns, the next one this long after the one before: one roster, and not one of each.
+pub const RENEW_TURN_S: u64 = 600;
+/// Machines in a charter: a person trusts a handful.
+pub const SIGNERS_MAX: usize = 32;
+/// A machine's own changes of the roster that it remembers, to make them again should another signer's roster win: nobody makes
+/// more before all signers have met.
+pub const CHANGES_KEPT_MAX: usize = 64;
+/// Versions of a roster: beyond it lies an overflow that a false admin might want.
+pub const ROSTER_VERSION_MAX: u64 = 1 << 62;
+/// Saying goodbye on a connection takes at most this long: it must end, also towards a peer that reads nothing.
+pub const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// Members that one node tells of a new roster by itself; the others hear that there is one and ask.
+pub const ROSTER_PUSHES_MAX: usize = 64;
+/// A revoked machine has so long to hear that it was before its connections end.
+pub const FAREWELL: Duration = Duration::from_millis(400);
 /// Slots of a roster.
 pub const SLOTS_MAX: usize = 256;
 /// Adapters of one slot.
@@ -116,6 +138,8 @@ pub const NET_EVENTS_MAX: usize = 256;
 pub const NET_EVENTS_HELD_MAX: usize = 4096;
 /// Each step of joining.
 pub const JOIN_STEP: Duration = Duration::from_secs(10);
+/// Tries of a joiner whose proof was not answered, after 1, 2 and 4 s: an inviter that was killed is back by then, or away.
+pub const JOIN_TRIES_MAX: u32 = 4;
 /// Each step of a chunk (the answer to its request, every `CHUNK_PIECE_BYTES` of it): 1 MiB over a third of a megabit.
 pub const CHUNK_WAIT: Duration = Duration::from_secs(30);
 /// Read from the disk and handed to the connection at once: the processor's cache still holds it when it is encrypted.

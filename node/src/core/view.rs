@@ -48,6 +48,9 @@ pub struct NodeView {
     pub api: String,
     /// Peer addresses, as multiaddresses.
     pub listen: Vec<String>,
+    /// What its owner should look after, in a sentence; mostly empty.
+    #[serde(default)]
+    pub notice: String,
     /// fednode's version.
     pub version: String,
     /// Process id.
@@ -108,9 +111,18 @@ pub struct MemberView {
     pub peer_id: String,
     /// full | delegate.
     pub role: String,
-    /// May sign invitations.
+    /// May sign invitations and revocations: an admin, or the owner's machine.
     pub admin: bool,
-    /// alive | suspect | down | unseen.
+    /// Has the owner's key.
+    #[serde(default)]
+    pub owner: bool,
+    /// When its certificate ends, seconds since the Unix epoch; zero: never.
+    #[serde(default)]
+    pub expires_unix_s: u64,
+    /// Since it was last heard from, seconds; `None`: not since this node started.
+    #[serde(default)]
+    pub seen_s_ago: Option<u64>,
+    /// alive | suspect | down | unseen | expired.
     pub state: String,
     /// Role in the plan: specialised | swapping | mixed | delegate.
     pub plan_role: String,

@@ -68,8 +68,22 @@ pub enum RunError {
     #[error(transparent)]
     Join(#[from] JoinError),
     /// Joining with a data directory that belongs somewhere already.
-    #[error("{} belongs to a federation already; choose another --data-dir, or move it away to join a new one", .0.display())]
+    #[error(
+        "{} belongs to another federation than this ticket; choose another --data-dir, or move it away to join this one",
+        .0.display()
+    )]
     AlreadyEnrolled(PathBuf),
+    /// Turned out by the owner or an admin.
+    #[error(
+        "this machine was revoked from its federation and takes no part in it any more. Its files stay in {}. To let it in again, run `fednode invite` on the owner's machine or an admin's, and `fednode join` with that ticket here",
+        .0.display()
+    )]
+    Revoked(PathBuf),
+    /// Admitted, but that could not be written down.
+    #[error(
+        "this machine was admitted, but that could not be kept: {0}; put that right and run the same command again"
+    )]
+    NotKept(IdentityError),
     /// The network.
     #[error(transparent)]
     Net(#[from] NetError),
@@ -100,7 +114,18 @@ impl RunError {
                 | RunError::Ended { .. }
                 | RunError::Store(_)
                 | RunError::Identity(_)
-                | RunError::Join(JoinError::Unreachable { .. } | JoinError::Setup { .. } | JoinError::BadReply { .. })
+                | RunError::NotKept(_)
+                | RunError::Join(
+                    JoinError::Unreachable { .. }
+                        | JoinError::Unanswered { .. }
+                        | JoinError::Setup { .. }
+                        | JoinError::BadReply { .. }
+                )
         )
+    }
+
+    /// May another machine know this one's key by now? Then its data directory must stay.
+    pub fn may_be_a_member(&self) -> bool {
+        matches!(self, RunError::NotKept(_) | RunError::Join(JoinError::Unanswered { .. }))
     }
 }

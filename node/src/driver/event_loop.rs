@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use fednode_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -13,13 +14,15 @@ use crate::core::machine::{Input, Machine, Output};
 use crate::core::placement::plan::Plan;
 use crate::core::route::RequestId;
 use crate::core::types::{NodeId, Time};
-use crate::core::view::State;
+use crate::core::view::{NodeView, State};
 use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
+use crate::driver::error::RunError;
 use crate::driver::membership::Registry;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
 use crate::driver::scrub::Scrubber;
+use crate::driver::shunned::{self, Shunned};
 use crate::driver::sync::Admission;
 use crate::driver::view;
 use crate::driver::weights::Weights;
@@ -74,6 +77,9 @@ impl Events {
 
 /// What the loop carries outputs out with.
 pub struct Driver {
+    /// This machine was turned out while it ran.
+    pub(super) revoked: bool,
+    pub(super) shunned: Shunned,
     pub(super) machine: Machine,
     pub(super) clock: Clock,
     pub(super) dir: Arc<DataDir>,
@@ -94,14 +100,14 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Runs until told to stop.
+    /// Runs until told to stop, or until this machine is turned out.
     pub async fn run(
         mut self,
         mut events: mpsc::Receiver<Event>,
         mut network: mpsc::Receiver<NetEvent>,
         stopped: watch::Sender<bool>,
-    ) {
-        loop {
+    ) -> Result<(), RunError> {
+        while !self.revoked {
             let deadline = self.machine.next_deadline(self.clock.now());
             let deadline = deadline.map(|time| tokio::time::Instant::from_std(self.clock.instant(time)));
             tokio::select! {
@@ -125,7 +131,10 @@ impl Driver {
                 }
             }
         }
+        let path = self.dir.path().to_owned();
+        let end = if self.revoked { Err(RunError::Revoked(path)) } else { Ok(()) };
         self.leave(&stopped).await;
+        end
     }
 
     async fn leave(mut self, stopped: &watch::Sender<bool>) {
@@ -181,7 +190,9 @@ impl Driver {
             }
             Event::View(answer) => {
                 let store = self.scrubber.as_ref().map(|scrubber| view::store(&self.machine, scrubber));
-                let _ = answer.send(State { store, ..view::state(&self.machine, &self.facts) });
+                let state = view::state(&self.machine, &self.facts);
+                let node = NodeView { notice: self.shunned.notice().to_owned(), ..state.node };
+                let _ = answer.send(State { store, node, ..state });
             }
             Event::Read(read) => read(&self.machine),
             Event::Stop => {}
@@ -199,6 +210,13 @@ impl Driver {
             }
             Input::Members(roster) => {
                 self.facts.members_changed(roster);
+                if roster.member(&self.machine.config().me).is_none() {
+                    tracing::error!(
+                        version = roster.version,
+                        "this machine was revoked from the federation; the node ends"
+                    );
+                    self.revoked = true;
+                }
             }
             _ => {}
         }
@@ -228,15 +246,25 @@ impl Driver {
                 if dialled {
                     self.addresses.reached(node, address);
                 }
+                self.shunned.connected(node, Instant::now());
                 self.handle(Input::Connected(node));
             }
             NetEvent::Disconnected { node } => {
                 tracing::info!(%node, "member disconnected");
+                if self.shunned.disconnected(node, Instant::now()) {
+                    tracing::warn!("{}", shunned::NOTICE);
+                    self.writer.run(self.shunned.note());
+                }
                 self.weights.forget(&node);
                 self.handle(Input::Disconnected(node));
             }
             NetEvent::DialFailed { node, refused } => self.handle(Input::DialFailed { node, refused }),
-            NetEvent::Gossip { gossip, .. } => self.handle(Input::Gossip(gossip)),
+            NetEvent::Gossip { gossip, .. } => {
+                if let Some(forget) = self.shunned.received() {
+                    self.writer.run(forget);
+                }
+                self.handle(Input::Gossip(gossip));
+            }
             NetEvent::ListenAddresses => {
                 let addresses = self.net.listen_addresses();
                 self.facts.listen = addresses.clone();

@@ -1,15 +1,18 @@
-//! The federation this node belongs to, on disk and in memory: the signed roster of members, tickets, and (on the owner's
-//! machine) the key that signs. Whatever changes is durable before anyone hears of it.
+//! The federation this node belongs to, on disk and in memory: the signed roster of members, tickets, and the key that signs,
+//! where this machine may. Whatever changes is durable before anyone hears of it. Changes other than admitting are in
+//! `signing`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libp2p_identity::ed25519;
 
+use crate::core::membership::change::{Change, ChangeRefusal};
 use crate::core::membership::roster::{Member, MemberRoster, Role};
 use crate::core::types::{FederationId, NodeId};
 use crate::driver::clock::unix_seconds;
 use crate::store::datadir::DataDir;
-use crate::store::identity::{IdentityError, Membership, StoredTicket};
+use crate::store::identity::{IdentityError, Membership};
+use crate::store::tickets::{StoredTicket, TicketState};
 use crate::wire::WireError;
 use crate::wire::join::{Ticket, TicketId, ticket_id};
 use crate::wire::members::{self, VerifiedRoster};
@@ -17,12 +20,35 @@ use crate::wire::members::{self, VerifiedRoster};
 /// Why membership could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum MembershipError {
-    /// Only the owner's machine may admit.
-    #[error("only the owner's machine can invite; run `fednode invite` there")]
+    /// Only who may sign may admit.
+    #[error("only the owner's machine and admins can invite; run `fednode invite` there")]
     NotOwner,
-    /// The federation has as many members as it may.
-    #[error("this federation has as many members as it may have; revoke one first")]
-    Full,
+    /// A change that may not be made.
+    #[error(transparent)]
+    Refused(#[from] ChangeRefusal),
+    /// What an admin signed after its time.
+    #[error(
+        "it was signed by an admin whose charter has expired; the owner's machine renews it, or this machine's clock is wrong"
+    )]
+    CharterExpired,
+    /// A recovery file of somebody else.
+    #[error(
+        "this recovery file is of the federation {found}, and this machine belongs to {known}; import it on a machine of its own federation"
+    )]
+    OtherOwner {
+        /// The file's federation.
+        found: FederationId,
+        /// This machine's federation.
+        known: FederationId,
+    },
+    /// There is nothing to own here.
+    #[error(
+        "this machine belongs to no federation yet: import the recovery file on one that is a member, then invite this one. If no member is left, there is nothing to recover: `fednode up` makes a new federation"
+    )]
+    NotEnrolled,
+    /// Nothing to export.
+    #[error("this machine does not have the owner's key; export it on the machine that made the federation")]
+    NoOwnerKey,
     /// On disk.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -31,25 +57,33 @@ pub enum MembershipError {
     Wire(#[from] WireError),
 }
 
-struct Inner {
-    membership: Membership,
-    roster: MemberRoster,
+pub(super) struct Inner {
+    pub(super) membership: Membership,
+    pub(super) roster: MemberRoster,
+    pub(super) owner: Option<ed25519::Keypair>,
+}
+
+impl Inner {
+    /// Did this ticket make `joiner` the member that it still is?
+    fn admitted_by(&self, ticket: &StoredTicket, joiner: &NodeId) -> bool {
+        ticket.state == TicketState::Used(*joiner) && self.roster.admits(joiner, unix_seconds())
+    }
 }
 
 /// The registry of members of one node.
 #[derive(Clone)]
 pub struct Registry {
-    dir: Arc<DataDir>,
-    owner: Option<Arc<ed25519::Keypair>>,
+    pub(super) dir: Arc<DataDir>,
+    pub(super) key: ed25519::Keypair,
     inner: Arc<Mutex<Inner>>,
 }
 
 impl Registry {
     /// What the data directory says.
     pub fn open(dir: Arc<DataDir>, membership: Membership) -> Result<Registry, MembershipError> {
-        let owner = dir.view().owner_key()?.map(Arc::new);
+        let (owner, key) = (dir.view().owner_key()?, dir.node_key()?);
         let roster = members::open(&membership.signed_roster, &membership.federation)?.roster;
-        Ok(Registry { dir, owner, inner: Arc::new(Mutex::new(Inner { membership, roster })) })
+        Ok(Registry { dir, key, inner: Arc::new(Mutex::new(Inner { membership, roster, owner })) })
     }
 
     /// A new federation whose owner and only member is this machine.
@@ -60,15 +94,13 @@ impl Registry {
             None => dir.create_owner_key()?,
         };
         let federation = FederationId(owner.public().to_bytes());
-        let member = Member { admin: true, ..new_member(me, name, role) };
-        let roster = MemberRoster::new(federation).admit(member).ok_or(MembershipError::Full)?;
-        let signed_roster = members::seal(roster, &owner).signed;
-        let membership = Membership { federation, signed_roster, tickets: Vec::new() };
+        let roster = MemberRoster::new(federation).founded(new_member(me, name, role), unix_seconds())?;
+        let membership = Membership::new(federation, members::seal(roster, &owner).signed);
         dir.save_membership(&membership)?;
         Ok(membership)
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -82,20 +114,6 @@ impl Registry {
         self.inner().membership.signed_roster.clone()
     }
 
-    /// Takes a newer roster that the owner signed; `None` if it is not newer. Durable when this returns.
-    pub fn take(&self, signed: &[u8]) -> Result<Option<MemberRoster>, MembershipError> {
-        let mut inner = self.inner();
-        let offered: VerifiedRoster = members::open(signed, &inner.membership.federation)?;
-        if inner.roster.may_become(&offered.roster).is_err() {
-            return Ok(None);
-        }
-        let next = Membership { signed_roster: offered.signed, ..inner.membership.clone() };
-        self.dir.save_membership(&next)?;
-        inner.membership = next;
-        inner.roster = offered.roster.clone();
-        Ok(Some(offered.roster))
-    }
-
     /// Makes a ticket. Durable when this returns.
     pub fn invite(
         &self,
@@ -104,13 +122,14 @@ impl Registry {
         ttl_s: u64,
         addresses: Vec<String>,
     ) -> Result<Ticket, MembershipError> {
-        if self.owner.is_none() {
+        if !self.may_sign() {
             return Err(MembershipError::NotOwner);
         }
         let now = unix_seconds();
         let secret: [u8; 32] = rand::random();
         let expires_unix_s = now.saturating_add(ttl_s);
-        let stored = StoredTicket { id: ticket_id(&secret), secret, expires_unix_s, role, burnt: false };
+        let state = TicketState::Open;
+        let stored = StoredTicket { id: ticket_id(&secret), secret, expires_unix_s, role, state };
         let mut inner = self.inner();
         let mut next = inner.membership.clone();
         next.invite(stored, now)?;
@@ -123,23 +142,47 @@ impl Registry {
     /// Is any invitation open?
     pub fn invitation_open(&self) -> bool {
         let now = unix_seconds();
-        self.inner().membership.tickets.iter().any(|ticket| !ticket.burnt && ticket.expires_unix_s > now)
+        self.inner().membership.tickets.iter().any(|ticket| ticket.is_open(now))
     }
 
-    /// The open ticket of this id.
+    /// The ticket of this id as it is good for `joiner`: open, or used by that machine, which is still a member and may
+    /// have lost the answer.
+    pub fn ticket_for(&self, id: &TicketId, joiner: &NodeId) -> Option<StoredTicket> {
+        let inner = self.inner();
+        let ticket = inner.membership.ticket(id)?;
+        (ticket.is_open(unix_seconds()) || inner.admitted_by(ticket, joiner)).then(|| ticket.clone())
+    }
+
+    /// The ticket of this id, whatever became of it.
     pub fn ticket(&self, id: &TicketId) -> Option<StoredTicket> {
-        self.inner().membership.open_ticket(id, unix_seconds()).cloned()
+        self.inner().membership.ticket(id).cloned()
     }
 
-    /// Burns the ticket and admits `member` in one durable write; the new roster, and its signed encoding.
-    pub fn admit(&self, id: &TicketId, member: Member) -> Result<VerifiedRoster, MembershipError> {
-        let owner = self.owner.as_ref().ok_or(MembershipError::NotOwner)?;
+    /// Takes back the open ticket of this id, or all of them; how many there were. Durable when this returns.
+    pub fn withdraw(&self, id: Option<&TicketId>) -> Result<u32, MembershipError> {
         let mut inner = self.inner();
-        let member = Member { not_before_unix_s: 0, ..member };
-        let roster = inner.roster.admit(member).ok_or(MembershipError::Full)?;
-        let sealed = members::seal(roster, owner);
-        self.dir.admit(&mut inner.membership, id, sealed.signed.clone(), unix_seconds())?;
-        inner.roster = sealed.roster.clone();
+        let mut next = inner.membership.clone();
+        let withdrawn = next.withdraw(id, unix_seconds());
+        if withdrawn > 0 {
+            self.dir.save_membership(&next)?;
+            inner.membership = next;
+        }
+        Ok(withdrawn)
+    }
+
+    /// Burns the ticket and admits `member` in one durable write; the new roster, and its signed encoding. Of two machines
+    /// one at most is admitted; one that was admitted with this ticket before is told again and changes nothing.
+    pub fn admit(&self, id: &TicketId, member: Member) -> Result<VerifiedRoster, MembershipError> {
+        let mut inner = self.inner();
+        let known = inner.membership.ticket(id);
+        if known.is_some_and(|ticket| inner.admitted_by(ticket, &member.node)) {
+            let signed = inner.membership.signed_roster.clone();
+            return Ok(VerifiedRoster { roster: inner.roster.clone(), signed });
+        }
+        let (joiner, member) = (member.node, Member { not_before_unix_s: 0, ..member });
+        let (mut next, sealed) = self.signed(&inner, &Change::Admit(member))?;
+        self.dir.admit(&mut next, id, joiner, sealed.signed.clone(), unix_seconds())?;
+        (inner.membership, inner.roster) = (next, sealed.roster.clone());
         Ok(sealed)
     }
 }
@@ -156,3 +199,7 @@ fn new_member(node: NodeId, name: &str, role: Role) -> Member {
         addresses: Vec::new(),
     }
 }
+
+#[cfg(test)]
+#[path = "membership_tests.rs"]
+mod tests;

@@ -8,12 +8,17 @@ mod buffers;
 mod clock;
 mod doctor;
 mod effects;
+mod enrol;
 mod error;
 mod event_loop;
+mod fresh;
 mod gc;
+mod invitations;
 mod keeping;
+mod members;
 mod membership;
 mod node;
+pub mod owner;
 mod pins;
 mod publish;
 mod replicas;
@@ -22,6 +27,9 @@ mod rests;
 mod scrub;
 mod scrub_now;
 mod services;
+mod shunned;
+mod signing;
+
 mod start;
 mod sync;
 mod throttle;
@@ -31,9 +39,11 @@ mod writer;
 
 use crate::cli::up::UpOptions;
 
+pub use crate::net::join::JoinStep;
+pub use enrol::{Enrolment, Told};
 pub use error::RunError;
 
-/// Runs a node until it is told to stop.
-pub async fn run(options: UpOptions) -> Result<(), RunError> {
-    start::run(options).await
+/// Runs a node until it is told to stop. `told` hears how joining goes, where a ticket was given.
+pub async fn run(options: UpOptions, told: &Told<'_>) -> Result<(), RunError> {
+    start::run(options, told).await
 }

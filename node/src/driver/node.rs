@@ -20,6 +20,7 @@ use crate::core::placement::plan::Plan;
 use crate::core::roster::SlotRoster;
 use crate::core::types::{Digest, NodeId};
 use crate::core::view::State;
+use crate::driver::clock::Clock;
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::keeping::Keeper;
 use crate::driver::membership::Registry;
@@ -85,7 +86,7 @@ impl Node {
     async fn names(&self) -> Facts {
         let unlimited = || Throttle::new(None);
         let (api, listen, names) = (String::new(), Vec::new(), Default::default());
-        let mut facts = Facts { api, listen, names, up: unlimited(), down: unlimited() };
+        let mut facts = Facts { api, listen, names, clock: Clock::new(), up: unlimited(), down: unlimited() };
         facts.members_changed(&self.registry.roster());
         facts
     }
@@ -178,9 +179,9 @@ impl PeerBackend for Node {
 }
 
 impl JoinAuthority for Node {
-    fn invitation(&self, id: &TicketId) -> Option<Invitation> {
-        let ticket = self.registry.ticket(id)?;
-        Some(Invitation { secret: ticket.secret, role: ticket.role, expires_unix_s: ticket.expires_unix_s })
+    fn invitation(&self, id: &TicketId, joiner: &NodeId) -> Option<Invitation> {
+        let ticket = self.registry.ticket_for(id, joiner)?;
+        Some(Invitation { secret: ticket.secret, role: ticket.role })
     }
 
     async fn admit(&self, id: TicketId, member: Member) -> Result<Vec<u8>, String> {
@@ -221,7 +222,16 @@ impl AdminBackend for Node {
         let invited = self.registry.invite(self.me, role, request.ttl_s, addresses);
         let ticket = invited.map_err(|error| Status::failed_precondition(error.to_string()))?;
         self.net.set_invitation_open(true).await;
-        Ok(v1::InviteReply { expires_unix_s: ticket.expires_unix_s, ticket: ticket.to_text() })
+        let id = ticket.id().to_vec();
+        Ok(v1::InviteReply { expires_unix_s: ticket.expires_unix_s, ticket: ticket.to_text(), id })
+    }
+
+    async fn invitation(&self, request: v1::InvitationRequest) -> Result<v1::InvitationReply, Status> {
+        super::invitations::status(self, &request)
+    }
+
+    async fn withdraw(&self, request: v1::WithdrawRequest) -> Result<v1::WithdrawReply, Status> {
+        super::invitations::withdraw(self, &request).await
     }
 
     async fn publish(&self, request: v1::PublishRequest, events: mpsc::Sender<Result<v1::PublishEvent, Status>>) {
@@ -250,6 +260,14 @@ impl AdminBackend for Node {
         roster.check().map_err(|error| refused(error.to_string()))?;
         self.write_catalog(Entry::Roster(roster.clone())).await;
         json(&roster)
+    }
+
+    async fn members(&self, request: v1::MembersRequest) -> Result<Vec<u8>, Status> {
+        super::members::change(self, request).await
+    }
+
+    async fn import_owner(&self, recovery: String) -> Result<Vec<u8>, Status> {
+        super::members::import_owner(self, recovery).await
     }
 
     async fn pin(&self, request: v1::PinRequest) -> Result<Vec<u8>, Status> {

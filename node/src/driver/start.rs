@@ -1,13 +1,11 @@
 //! From the command line's wishes to a running node: the data directory, the identity, a new federation or an enrolment, the
 //! rooms, and the loop. Whatever is refused here leaves the disk as it was.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
-use libp2p_identity::ed25519;
 use tokio::sync::watch;
 
 use crate::cli::up::{RoleChoice, UpOptions};
@@ -17,13 +15,15 @@ use crate::core::membership::roster::{MemberRoster, Role};
 use crate::core::placement::plan::Strategy;
 use crate::core::roster::SlotRoster;
 use crate::core::sizing::Tier;
-use crate::core::types::NodeId;
 use crate::driver::address_book::AddressBook;
 use crate::driver::api::Api;
 use crate::driver::clock::Clock;
+use crate::driver::enrol::{self, Identity, Told};
 use crate::driver::error::RunError;
 use crate::driver::event_loop::{Driver, Events};
+use crate::driver::fresh::Fresh;
 use crate::driver::keeping::Keeper;
+use crate::driver::members::watch_certificates;
 use crate::driver::membership::Registry;
 use crate::driver::node::Node;
 use crate::driver::pins::PinKeeper;
@@ -34,13 +34,13 @@ use crate::driver::services::{
     look_after_the_store, serve_edges, serve_members, stop_on_signal, tell_what_is_stored, watch_hardware,
     watch_invitations,
 };
-use crate::driver::sync::Admission;
+use crate::driver::shunned::Shunned;
+use crate::driver::sync::{Admission, others};
 use crate::driver::throttle::Throttle;
 use crate::driver::view::Facts;
 use crate::driver::weights::Weights;
 use crate::driver::writer::Writer;
 use crate::hardware::{self, Hardware};
-use crate::net::join::redeem;
 use crate::net::weights::WeightsClient;
 use crate::net::{self, Duplex, NetConfig, NetHandle, Protocol};
 use crate::rpc::admin;
@@ -48,96 +48,33 @@ use crate::rpc::peers::{Io, Open, Peers};
 use crate::store::Store;
 use crate::store::datadir::DataDir;
 use crate::store::error::StoreError;
-use crate::store::identity::Membership;
+use crate::wire::catalog;
 use crate::wire::join::Ticket;
-use crate::wire::{catalog, ids};
 
 /// The reference roster of slots: data, not code.
 const REFERENCE_ROSTER: &str = include_str!("../../rosters/reference.toml");
 /// After a request to end, connections get this long to finish what they were saying.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Removes a data directory that this start created, unless the start succeeded.
-struct Fresh {
-    path: Option<PathBuf>,
-    folder_was_there: bool,
-    armed: bool,
-}
-
-fn outermost_missing(path: &Path) -> Option<PathBuf> {
-    let missing = |folder: &&Path| !folder.as_os_str().is_empty() && folder.symlink_metadata().is_err();
-    path.ancestors().take_while(missing).last().map(Path::to_owned)
-}
-
-impl Fresh {
-    /// Looks before anything is created; [`Fresh::arm`] follows once the directory is held by this process.
-    fn look(path: &Path) -> Fresh {
-        let (path, folder_was_there) = match std::fs::read_dir(path) {
-            Ok(mut entries) => (entries.next().is_none().then(|| path.to_owned()), true),
-            // The outermost folder that is not there yet: what is created goes as a whole.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (outermost_missing(path), false),
-            Err(_) => (None, true),
-        };
-        Fresh { path, folder_was_there, armed: false }
-    }
-
-    fn arm(&mut self) {
-        self.armed = true;
-    }
-
-    fn keep(&mut self) {
-        self.path = None;
-    }
-
-    /// What another machine knows of must survive a failed start.
-    fn keep_if(&mut self, condition: bool) {
-        if condition {
-            self.keep();
-        }
-    }
-}
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        let Some(path) = self.path.as_ref().filter(|_| self.armed) else { return };
-        let removed = std::fs::remove_dir_all(path);
-        let restored = if self.folder_was_there { std::fs::create_dir(path) } else { Ok(()) };
-        if let Err(error) = removed.and(restored) {
-            tracing::warn!(%error, path = %path.display(), "what a refused start had written could not be removed");
-        }
-    }
-}
-
-/// Who this node is, and to which federation it belongs.
-struct Identity {
-    key: ed25519::Keypair,
-    me: NodeId,
-    membership: Membership,
-    inviter: Option<(NodeId, Vec<String>)>,
-    created: bool,
-}
-
 /// Runs a node until it is told to stop.
-pub async fn run(options: UpOptions) -> Result<(), RunError> {
+pub async fn run(options: UpOptions, told: &Told<'_>) -> Result<(), RunError> {
     let api = Api::prepare(&options).await?;
     let listen = multiaddresses(&options.listen)?;
     net::static_peers(&options.peers)?;
     let ticket = options.ticket.as_deref().map(Ticket::from_text).transpose().map_err(RunError::Ticket)?;
     // Before anything is written, and before a ticket is used up for nothing.
     net::check_free(&listen)?;
-    if let Some(known) = DataDir::peek(&options.data_dir).ok().filter(|_| ticket.is_some()) {
-        known.check_idle()?;
-        if known.membership()?.is_some() {
-            return Err(RunError::AlreadyEnrolled(options.data_dir.clone()));
-        }
+    if let (Ok(known), Some(ticket)) = (DataDir::peek(&options.data_dir), &ticket) {
+        enrol::check(&known, ticket)?;
     }
     let mut fresh = Fresh::look(&options.data_dir);
     let dir = Arc::new(DataDir::open(&options.data_dir)?);
     fresh.arm();
     let hardware = hardware::probe(dir.path(), options.memory_bytes);
     let role = role(options.role, &hardware);
-    let identity = identify(&dir, &options, ticket, role).await?;
-    fresh.keep_if(!identity.created);
+    let identity = enrol::identify(&dir, &options.name, ticket, role, told).await;
+    fresh.keep_if(identity.as_ref().map_or_else(RunError::may_be_a_member, |identity| !identity.created));
+    let identity = identity?;
     let node = Starting { options, dir, hardware, role, identity };
     node.start(api, listen, fresh).await
 }
@@ -161,30 +98,6 @@ fn role(choice: RoleChoice, hardware: &Hardware) -> Role {
     }
 }
 
-async fn identify(
-    dir: &DataDir,
-    options: &UpOptions,
-    ticket: Option<Ticket>,
-    role: Role,
-) -> Result<Identity, RunError> {
-    let known = dir.view().membership()?;
-    let key = dir.node_key()?;
-    let me = ids::node_of_key(&key.public());
-    let (membership, inviter, created) = match (known, ticket) {
-        (Some(_), Some(_)) => return Err(RunError::AlreadyEnrolled(dir.path().to_owned())),
-        (Some(membership), None) => (membership, None, false),
-        (None, None) => (Registry::create(dir, me, &options.name, role)?, None, true),
-        (None, Some(ticket)) => {
-            let redeemed = redeem(&key, &ticket, &options.name, role).await?;
-            let signed_roster = redeemed.roster.signed;
-            let membership = Membership { federation: ticket.federation, signed_roster, tickets: Vec::new() };
-            dir.save_membership(&membership)?;
-            (membership, Some((ticket.inviter, ticket.addresses)), false)
-        }
-    };
-    Ok(Identity { key, me, membership, inviter, created })
-}
-
 /// Everything that is known before the rooms open.
 struct Starting {
     options: UpOptions,
@@ -197,7 +110,7 @@ struct Starting {
 impl Starting {
     async fn start(self, api: Api, listen: Vec<Multiaddr>, mut fresh: Fresh) -> Result<(), RunError> {
         let me = self.identity.me;
-        let registry = Registry::open(self.dir.clone(), self.identity.membership.clone())?;
+        let registry = self.registry()?;
         let roster = registry.roster();
         // What the owner's roster says this machine is outweighs what it asked for.
         let role = roster.member(&me).map_or(self.role, |member| member.role);
@@ -205,7 +118,7 @@ impl Starting {
             Role::Full => Some(Arc::new(Store::open(&self.dir)?.with_budget(self.options.disk_budget_bytes))),
             Role::Delegate => None,
         };
-        let others: BTreeSet<NodeId> = roster.members.iter().map(|m| m.node).filter(|node| *node != me).collect();
+        let others = others(&roster, &me);
         let (net, network, incoming) = net::start(self.net_config(&roster, listen)?, others).await?;
         let admin = admin::listen(&self.dir.path().join("admin.sock"))?;
         fresh.keep();
@@ -225,7 +138,7 @@ impl Starting {
         let node = self.node(&events, &store, &registry, &net, &admission, &peers)?;
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
-        let facts = self.facts(api.url.clone(), &net, &roster, (up.clone(), down));
+        let facts = self.facts(api.url.clone(), &net, &roster, clock, (up.clone(), down));
         let api = api.open(&self.dir)?;
         announce(&facts, role, &self.hardware);
 
@@ -235,8 +148,11 @@ impl Starting {
         let edges = tokio::spawn(serve_edges(node.clone(), api, admin, stop));
         watch_hardware(self.hardware, store.clone(), events.clone(), role);
         watch_invitations(node.clone());
+        watch_certificates(node.clone());
         look_after_the_store(&node);
         let driver = Driver {
+            revoked: false,
+            shunned: Shunned::new(self.dir.path()),
             machine,
             clock,
             dir: self.dir,
@@ -256,9 +172,18 @@ impl Starting {
             scrubber: node.scrubber.clone(),
         };
         tell_what_is_stored(store.as_deref(), &events, &node).await;
-        driver.run(inbox, network, stopped).await;
+        let end = driver.run(inbox, network, stopped).await;
         let _ = tokio::time::timeout(GRACE, edges).await;
-        Ok(())
+        end
+    }
+
+    /// Who belongs to the federation: this machine among them.
+    fn registry(&self) -> Result<Registry, RunError> {
+        let registry = Registry::open(self.dir.clone(), self.identity.membership.clone())?;
+        match registry.is_enrolled() {
+            true => Ok(registry),
+            false => Err(RunError::Revoked(self.dir.path().to_owned())),
+        }
     }
 
     fn net_config(&self, roster: &MemberRoster, listen: Vec<Multiaddr>) -> Result<NetConfig, RunError> {
@@ -311,9 +236,16 @@ impl Starting {
         addresses
     }
 
-    fn facts(&self, api: String, net: &NetHandle, roster: &MemberRoster, (up, down): (Throttle, Throttle)) -> Facts {
+    fn facts(
+        &self,
+        api: String,
+        net: &NetHandle,
+        roster: &MemberRoster,
+        clock: Clock,
+        (up, down): (Throttle, Throttle),
+    ) -> Facts {
         let listen = net.listen_addresses();
-        let mut facts = Facts { api, listen, names: Default::default(), up, down };
+        let mut facts = Facts { api, listen, names: Default::default(), clock, up, down };
         facts.members_changed(roster);
         facts
     }

@@ -1,13 +1,14 @@
 //! Agreement between members: what another member holds is verified here, off the loop, and made durable before the core
 //! hears of it; and whom the network admits always follows the newest roster.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fednode_proto::v1;
 use prost::Message;
 
 use crate::core::machine::Input;
+use crate::core::membership::roster::{MemberRoster, Term};
 use crate::core::types::NodeId;
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::membership::Registry;
@@ -30,13 +31,20 @@ impl Admission {
         Admission { me, registry, net, one_at_a_time: Arc::default() }
     }
 
-    /// Admits the members of the roster as it is now, and closes the connections of all others.
+    /// Admits the members of the roster as it is now, each for its term, and closes the connections of all others.
     pub async fn refresh(&self) {
         let _turn = self.one_at_a_time.lock().await;
-        let roster = self.registry.roster();
-        let others: BTreeSet<NodeId> = roster.members.iter().map(|m| m.node).filter(|node| *node != self.me).collect();
-        self.net.set_members(others).await;
+        self.net.set_members(others(&self.registry.roster(), &self.me)).await;
     }
+}
+
+/// Whom the node `me` speaks with under `roster`, and when: nobody, if it is no member itself any more.
+pub fn others(roster: &MemberRoster, me: &NodeId) -> BTreeMap<NodeId, Term> {
+    let mut terms = roster.terms();
+    if terms.remove(me).is_none() {
+        terms.clear();
+    }
+    terms
 }
 
 /// Takes what `from` holds: the roster of members if it is newer, and every catalog record whose signature holds.

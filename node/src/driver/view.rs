@@ -11,11 +11,12 @@ use crate::core::placement::document::{Names, PlanDocument};
 use crate::core::placement::plan::Plan;
 use crate::core::roster::{RosterSlot, SlotPolicy};
 use crate::core::sizing::Tier;
-use crate::core::types::{Digest, NodeId, SlotName};
+use crate::core::types::{Digest, NodeId, SlotName, Time};
 use crate::core::view::{
     CoordinatorView, DamageView, DomainView, MemberView, NodeView, PlanSummary, ReplicaView, RequestsView,
     SlotDomainView, SlotView, SourceView, State, StoreView, TrafficView, TransferView,
 };
+use crate::driver::clock::{Clock, unix_seconds};
 use crate::driver::scrub::Scrubber;
 use crate::driver::throttle::Throttle;
 use crate::wire::ids::peer_id_text;
@@ -29,6 +30,8 @@ pub struct Facts {
     pub listen: Vec<String>,
     /// Members' names.
     pub names: BTreeMap<NodeId, String>,
+    /// Since when members were heard.
+    pub clock: Clock,
     /// Weights that leave.
     pub up: Throttle,
     /// Weights that come.
@@ -142,6 +145,7 @@ fn node_view(machine: &Machine, facts: &Facts, mine: &Advert) -> NodeView {
         tier: Tier::of(largest).as_str().to_owned(),
         api: facts.api.clone(),
         listen: facts.listen.clone(),
+        notice: String::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
     }
@@ -196,21 +200,29 @@ fn plan_summary(plan: &Plan, catalog: &Catalog, adverts: &BTreeMap<NodeId, &Adve
 }
 
 fn members(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Advert>) -> Vec<MemberView> {
-    let config = machine.config();
+    let (config, unix_s, now) = (machine.config(), unix_seconds(), facts.clock.now());
+    let seconds = |now: Time, heard: Time| now.since(heard).as_millis() / 1000;
     let mut views: Vec<(bool, MemberView)> = config
         .members
         .members
         .iter()
         .map(|member| {
             let mine = member.node == config.me;
-            let presence = machine.table().get(&member.node).map_or("unseen", |entry| entry.presence.as_str());
+            let entry = machine.table().get(&member.node);
+            let presence = match entry {
+                _ if !config.members.admits(&member.node, unix_s) => "expired",
+                entry => entry.map_or("unseen", |entry| entry.presence.as_str()),
+            };
             let advert = adverts.get(&member.node);
             let role = machine.plan().and_then(|plan| plan.roles.iter().find(|(node, _)| *node == member.node));
             let view = MemberView {
                 name: member.name.clone(),
                 peer_id: peer_id_text(&member.node),
                 role: member.role.as_str().to_owned(),
-                admin: member.admin,
+                admin: config.members.is_admin(&member.node) || config.members.is_owners(&member.node),
+                owner: config.members.is_owners(&member.node),
+                expires_unix_s: member.expires_unix_s,
+                seen_s_ago: if mine { Some(0) } else { entry.map(|entry| seconds(now, entry.heard)) },
                 state: if mine { "alive".to_owned() } else { presence.to_owned() },
                 plan_role: role.map(|(_, role)| role.as_str().to_owned()).unwrap_or_default(),
                 domains: advert.map(|advert| domains(advert)).unwrap_or_default(),

@@ -1,13 +1,15 @@
-//! Who may speak with us, asked when a connection is made and again at every stream. Written by the network task alone,
-//! read by every connection.
+//! Who may speak with us, asked when a connection is made and again at every stream and message. A member is one while its
+//! term runs, by this machine's clock at that moment. Written by the network task alone, read by every connection.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{PoisonError, RwLock};
 
 use libp2p::PeerId;
 
+use crate::core::membership::roster::Term;
 use crate::core::types::NodeId;
 use crate::net::Protocol;
+use crate::net::join::unix_seconds;
 use crate::wire::ids;
 
 /// What a peer is to us now.
@@ -32,6 +34,34 @@ pub(super) enum Denied {
     Crowded,
 }
 
+/// The members and their terms.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Members(BTreeMap<NodeId, Term>);
+
+impl Members {
+    /// All of them, whether or not their term runs.
+    pub(super) fn nodes(&self) -> BTreeSet<NodeId> {
+        self.0.keys().copied().collect()
+    }
+
+    fn admit(&self, node: &NodeId) -> bool {
+        self.0.get(node).is_some_and(|term| term.contains(unix_seconds()))
+    }
+}
+
+impl From<BTreeMap<NodeId, Term>> for Members {
+    fn from(terms: BTreeMap<NodeId, Term>) -> Members {
+        Members(terms)
+    }
+}
+
+impl From<BTreeSet<NodeId>> for Members {
+    /// Without an end.
+    fn from(nodes: BTreeSet<NodeId>) -> Members {
+        Members(nodes.into_iter().map(|node| (node, Term::ALWAYS)).collect())
+    }
+}
+
 /// The members and whether an invitation is open.
 #[derive(Default)]
 pub(super) struct Admission {
@@ -40,17 +70,17 @@ pub(super) struct Admission {
 
 #[derive(Default)]
 struct State {
-    members: BTreeSet<NodeId>,
+    members: Members,
     invitation_open: bool,
 }
 
 impl Admission {
     /// Admits `members` and nobody else.
-    pub(super) fn new(members: BTreeSet<NodeId>) -> Admission {
+    pub(super) fn new(members: Members) -> Admission {
         Admission { state: RwLock::new(State { members, invitation_open: false }) }
     }
 
-    pub(super) fn set_members(&self, members: BTreeSet<NodeId>) {
+    pub(super) fn set_members(&self, members: Members) {
         self.write(|state| state.members = members);
     }
 
@@ -61,19 +91,19 @@ impl Admission {
     pub(super) fn standing(&self, peer: &PeerId) -> Standing {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         match ids::node_id(peer) {
-            Some(node) if state.members.contains(&node) => Standing::Member,
+            Some(node) if state.members.admit(&node) => Standing::Member,
             Some(_) if state.invitation_open => Standing::Guest,
             _ => Standing::Stranger,
         }
     }
 
     pub(super) fn is_member(&self, node: &NodeId) -> bool {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).members.contains(node)
+        self.state.read().unwrap_or_else(PoisonError::into_inner).members.admit(node)
     }
 
     /// All of them.
     pub(super) fn members(&self) -> BTreeSet<NodeId> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).members.clone()
+        self.state.read().unwrap_or_else(PoisonError::into_inner).members.nodes()
     }
 
     /// May `peer` open a stream of `protocol` here?

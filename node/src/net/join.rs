@@ -3,10 +3,10 @@
 //!
 //! In order, on one stream: the joiner names the ticket and sends a nonce; the inviter answers with its nonce and proves
 //! that it knows the ticket's secret; only then the joiner proves the same; the inviter burns the ticket, admits the joiner
-//! and sends the roster. The secret itself never travels. An inviter that does not know the ticket sends an empty
-//! challenge and its refusal.
+//! and sends the roster. The secret itself never travels. An inviter that does not know the ticket hangs up. When the answer to a proof is lost the joiner may be a member without knowing it: it asks
+//! again with the same key and ticket, and the inviter answers that machine, and no other, once more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use fednode_proto::v1;
 use futures::StreamExt;
 use futures::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use libp2p::identity::ed25519;
-use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{PeerId, Swarm};
 use prost::Message;
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ use crate::core::limits;
 use crate::core::membership::roster::{Member, Role};
 use crate::core::types::NodeId;
 use crate::net::admission::Admission;
-use crate::net::dial::{dial_of, dialable};
+use crate::net::dial::{Absence, absence, dial_of, dialable};
 use crate::net::frame::{self, FrameError};
 pub use crate::net::join_serve::{Invitation, JoinAuthority, ServeJoinError, serve_join};
 use crate::net::{Protocol, std_duration, streams, transport};
@@ -43,18 +43,32 @@ pub struct Redeemed {
 /// Why this machine did not join.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JoinError {
-    /// By this machine's clock the ticket is too old.
-    #[error("this ticket has expired; ask for a new one with `fednode invite`, or check this machine's clock")]
+    /// The inviter lets nobody in, and by this machine's clock the ticket is too old. The inviter's clock decides; ours only
+    /// explains.
+    #[error("this ticket has expired; ask for a new one with `fednode invite`")]
     Expired,
     /// No address of the ticket answered.
-    #[error("the inviter cannot be reached at {}; is its node running, and on the same network?", addresses.join(", "))]
+    #[error(
+        "the inviter cannot be reached: {}; is its node running on the same network, and does no firewall stand between?",
+        tried.join(", ")
+    )]
     Unreachable {
-        /// The ticket's addresses.
-        addresses: Vec<String>,
+        /// The ticket's addresses, each with what became of it.
+        tried: Vec<String>,
     },
-    /// The inviter lets no strangers in.
-    #[error("the inviter has no invitation open; this ticket was used or has expired, ask for a new one")]
+    /// The inviter hung up: it lets no strangers in, or not with this ticket.
+    #[error(
+        "the inviter lets nobody in with this ticket: it was used or withdrawn, has expired, or was made by another node; ask for a new one with `fednode invite`"
+    )]
     NotInvited,
+    /// The secret was proved, and what came of it is not known.
+    #[error(
+        "the inviter's answer did not arrive ({why}), and it may have admitted this machine; run the same command again: the ticket stays good for this machine"
+    )]
+    Unanswered {
+        /// What happened to the connection.
+        why: String,
+    },
     /// The inviter said no.
     #[error("the inviter refused: {reason}")]
     Refused {
@@ -82,19 +96,58 @@ pub enum JoinError {
     },
 }
 
-/// Joins the ticket's federation as `my_name`, in `role` or less.
+/// How far joining has come, for whoever waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JoinStep {
+    /// Looking for the inviter at the ticket's addresses.
+    Dialling,
+    /// It answered: each side proves the ticket.
+    Proving,
+    /// Its answer was lost; it is asked again.
+    Again,
+}
+
+/// Joins the ticket's federation as `my_name`, in `role` or less. Whether the ticket is still good is the inviter's to say.
 pub async fn redeem(
     keypair: &ed25519::Keypair,
     ticket: &Ticket,
     my_name: &str,
     role: Role,
+    told: &(dyn Fn(JoinStep) + Send + Sync),
 ) -> Result<Redeemed, JoinError> {
-    if unix_seconds() >= ticket.expires_unix_s {
-        return Err(JoinError::Expired);
+    let mut redeemed = knock(keypair, ticket, my_name, role, told).await;
+    let mut pause = std_duration(limits::REDIAL_FIRST);
+    for _ in 1..limits::JOIN_TRIES_MAX {
+        let Err(JoinError::Unanswered { .. }) = &redeemed else { break };
+        tracing::info!("the inviter's answer was lost; asking again");
+        told(JoinStep::Again);
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+        match knock(keypair, ticket, my_name, role, told).await {
+            // It is away, or starting: none of these says whether it admitted us.
+            Err(JoinError::Unreachable { .. } | JoinError::NotInvited | JoinError::Setup { .. }) => {}
+            known => redeemed = known,
+        }
     }
+    match redeemed {
+        Err(JoinError::NotInvited) if unix_seconds() >= ticket.expires_unix_s => Err(JoinError::Expired),
+        other => other,
+    }
+}
+
+/// One try.
+pub(super) async fn knock(
+    keypair: &ed25519::Keypair,
+    ticket: &Ticket,
+    my_name: &str,
+    role: Role,
+    told: &(dyn Fn(JoinStep) + Send + Sync),
+) -> Result<Redeemed, JoinError> {
+    told(JoinStep::Dialling);
     let inviter = ids::peer_id(&ticket.inviter).ok_or(JoinError::WrongInviter)?;
     let mut swarm = knocking_swarm(keypair, ticket.inviter)?;
     let connection = reach(&mut swarm, inviter, &ticket.addresses).await?;
+    told(JoinStep::Proving);
     let (reply, answer) = oneshot::channel();
     swarm.behaviour_mut().open(inviter, connection, streams::Open { protocol: Protocol::Join, reply });
     let me = ids::node_of_key(&keypair.public());
@@ -119,7 +172,7 @@ pub async fn redeem(
 fn knocking_swarm(keypair: &ed25519::Keypair, inviter: NodeId) -> Result<Swarm<streams::Behaviour>, JoinError> {
     let keypair = libp2p::identity::Keypair::from(keypair.clone());
     let transport = transport::build(&keypair, None).map_err(|error| JoinError::Setup { why: error.to_string() })?;
-    let admission = Arc::new(Admission::new(BTreeSet::from([inviter])));
+    let admission = Arc::new(Admission::new(BTreeSet::from([inviter]).into()));
     let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(60));
     let behaviour = streams::Behaviour::new(admission, None);
     Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config))
@@ -131,14 +184,21 @@ async fn reach(
     inviter: PeerId,
     addresses: &[String],
 ) -> Result<ConnectionId, JoinError> {
-    let unreachable = || JoinError::Unreachable { addresses: addresses.to_vec() };
-    let mut pending = BTreeSet::new();
-    for address in addresses.iter().filter_map(|text| dialable(text)) {
+    let (mut pending, mut tried) = (BTreeMap::new(), Vec::new());
+    for text in addresses {
+        let Some(address) = dialable(text) else {
+            tried.push(format!("{text} (not an address of this version)"));
+            continue;
+        };
         let dial = dial_of(inviter, address);
         let id = dial.connection_id();
-        if swarm.dial(dial).is_ok() {
-            pending.insert(id);
+        match swarm.dial(dial) {
+            Ok(()) => drop(pending.insert(id, text)),
+            Err(error) => tried.push(format!("{text} ({})", not_reached(&error))),
         }
+    }
+    if addresses.is_empty() {
+        tried.push("the ticket names no address".to_owned());
     }
     // A neighbour's list of addresses ends with its loopback, where on this machine somebody else may live. Only when
     // nothing but others answered was the inviter's place taken.
@@ -148,18 +208,30 @@ async fn reach(
         match swarm.select_next_some().await {
             SwarmEvent::ConnectionEstablished { connection_id, .. } => return Ok(connection_id),
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
-                pending.remove(&connection_id);
-                only_others &= matches!(error, libp2p::swarm::DialError::WrongPeerId { .. });
+                let text = pending.remove(&connection_id);
+                only_others &= matches!(error, DialError::WrongPeerId { .. });
+                tried.extend(text.map(|text| format!("{text} ({})", not_reached(&error))));
                 tracing::debug!(%error, "inviter not reached");
             }
             _ => {}
         }
     }
-    Err(if only_others { JoinError::WrongInviter } else { unreachable() })
+    Err(if only_others { JoinError::WrongInviter } else { JoinError::Unreachable { tried } })
+}
+
+/// Why a dial failed, in a few words for people.
+fn not_reached(error: &DialError) -> &'static str {
+    match (error, absence(error)) {
+        (DialError::WrongPeerId { .. }, _) => "another machine is there",
+        (DialError::LocalPeerId { .. }, _) => "it is this machine",
+        (_, Absence::Known) => "refused",
+        (_, Absence::NoWay) => "no way leads there",
+        (_, Absence::Possible) => "no answer",
+    }
 }
 
 /// The joiner's half of the conversation.
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     me: NodeId,
     ticket: &Ticket,
@@ -173,9 +245,6 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     let shut = |error| if is_shut(&error) { JoinError::NotInvited } else { bad_reply(error) };
     step(frame::write(stream, &request)).await.map_err(shut)?;
     let challenge: v1::JoinChallenge = receive(stream).await.map_err(shut)?;
-    if challenge == v1::JoinChallenge::default() {
-        return finish(receive(stream).await.map_err(bad_reply)?, me, ticket);
-    }
     let inviter_nonce: [u8; 32] = challenge.nonce.as_slice().try_into().map_err(|_| JoinError::WrongInviter)?;
     let transcript = Transcript { inviter: ticket.inviter, joiner: me, joiner_nonce, inviter_nonce };
     // First of all: nothing is proved to a machine that did not prove itself.
@@ -184,8 +253,16 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let proof = transcript.proof(&ticket.secret, Side::Joiner).as_bytes().to_vec();
     let proof = v1::JoinProof { proof, role: role_to_proto(role).into() };
-    step(frame::write(stream, &proof)).await.map_err(bad_reply)?;
-    finish(receive(stream).await.map_err(bad_reply)?, me, ticket)
+    let unanswered = |error: FrameError| match error {
+        FrameError::Ended | FrameError::Broken(_) | FrameError::TimedOut => {
+            JoinError::Unanswered { why: error.to_string() }
+        }
+        FrameError::TooLong { .. } | FrameError::Encoding => bad_reply(error),
+    };
+    step(frame::write(stream, &proof)).await.map_err(unanswered)?;
+    // The roster of a large federation is the largest of these messages by far.
+    let reply = step(frame::read(stream, limits::MESSAGE_BYTES_MAX)).await.map_err(unanswered)?;
+    finish(reply, me, ticket)
 }
 
 /// Reads the inviter's last word.

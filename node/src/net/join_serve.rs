@@ -8,13 +8,9 @@ use crate::core::limits;
 use crate::core::membership::roster::{Member, Role};
 use crate::core::types::NodeId;
 use crate::net::frame::{self, FrameError};
-use crate::net::join::{receive, step, unix_seconds};
+use crate::net::join::{receive, step};
 use crate::wire::join::{Side, TicketId, Transcript};
 use crate::wire::{self, WireError, members};
-
-/// One text for all of them: whoever asks learns nothing about which tickets exist.
-const UNKNOWN: &str = "this ticket is not known here: it was used, has expired, or was made by another node; \
-    ask for a new one with `fednode invite`";
 
 /// What the authority knows of an open ticket.
 #[derive(Clone)]
@@ -23,17 +19,17 @@ pub struct Invitation {
     pub secret: [u8; 32],
     /// The most the joiner can become.
     pub role: Role,
-    /// Seconds since the Unix epoch.
-    pub expires_unix_s: u64,
 }
 
 /// Whoever keeps the tickets and the roster.
 pub trait JoinAuthority: Sync {
-    /// The open ticket of this id; `None` when it is unknown or burnt.
-    fn invitation(&self, id: &TicketId) -> Option<Invitation>;
+    /// The ticket of this id, if it is open by the authority's own clock, or if `joiner` is the member that it made: that
+    /// one may have lost the answer. `None` for everybody else.
+    fn invitation(&self, id: &TicketId, joiner: &NodeId) -> Option<Invitation>;
 
-    /// Burns the ticket and admits the member in one durable write; answers with the encoded `SignedMemberRoster`. Of two
-    /// calls for one ticket, at most one may succeed. An error is shown to the joiner.
+    /// Burns the ticket and admits the member in one durable write; answers with the encoded `SignedMemberRoster`. Of the
+    /// machines that call this for one ticket, at most one may succeed, and it may do so again. An error is shown to the
+    /// joiner.
     fn admit(&self, id: TicketId, member: Member) -> impl Future<Output = Result<Vec<u8>, String>> + Send;
 }
 
@@ -80,11 +76,8 @@ where
     let request: v1::JoinRequest = receive(&mut stream).await.map_err(broken)?;
     let Request { id, nonce, name } = request_from_proto(&request).map_err(malformed)?;
 
-    let open = authority.invitation(&id).filter(|invitation| unix_seconds() < invitation.expires_unix_s);
-    let Some(invitation) = open else {
-        // The empty challenge that announces a refusal.
-        step(frame::write(&mut stream, &v1::JoinChallenge::default())).await.map_err(broken)?;
-        refuse(&mut stream, UNKNOWN).await.map_err(broken)?;
+    let Some(invitation) = authority.invitation(&id, &joiner) else {
+        // Not a word to a stranger: the stream ends, and that says enough to who had a ticket.
         return Err(ServeJoinError::NotInvited { joiner });
     };
 
@@ -96,7 +89,6 @@ where
     step(frame::write(&mut stream, &challenge)).await.map_err(broken)?;
     let proof: v1::JoinProof = receive(&mut stream).await.map_err(broken)?;
     if !transcript.holds(&invitation.secret, Side::Joiner, &proof.proof) {
-        refuse(&mut stream, UNKNOWN).await.map_err(broken)?;
         return Err(ServeJoinError::NotInvited { joiner });
     }
 
@@ -104,7 +96,7 @@ where
     let member = new_member(joiner, name, least(asked, invitation.role));
     match authority.admit(id, member.clone()).await {
         Ok(signed) => {
-            // The member is admitted whether or not the reply arrives; it may then come again with another ticket.
+            // The member is admitted whether or not the reply arrives; it may come again with the same ticket.
             if let Err(error) = welcome(&mut stream, &signed).await {
                 tracing::warn!(%joiner, %error, "admitted, but the answer did not arrive");
             }
@@ -151,8 +143,8 @@ fn new_member(node: NodeId, name: String, role: Role) -> Member {
 async fn welcome<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, signed: &[u8]) -> Result<(), FrameError> {
     let signed = v1::SignedMemberRoster::decode(signed).map_err(|_| FrameError::Encoding)?;
     let reply = v1::JoinReply { reply: Some(v1::join_reply::Reply::Admitted(signed)) };
-    if reply.encoded_len() > limits::JOIN_MESSAGE_BYTES_MAX {
-        return Err(FrameError::TooLong { max: limits::JOIN_MESSAGE_BYTES_MAX });
+    if reply.encoded_len() > limits::MESSAGE_BYTES_MAX {
+        return Err(FrameError::TooLong { max: limits::MESSAGE_BYTES_MAX });
     }
     say(stream, reply).await
 }

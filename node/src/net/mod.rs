@@ -26,7 +26,6 @@ pub mod wake;
 mod wan;
 pub mod weights;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use libp2p::Multiaddr;
@@ -38,6 +37,7 @@ use crate::core::limits;
 use crate::core::membership::advert::Gossip;
 use crate::core::types::{FederationId, NodeId};
 use crate::net::admission::Admission;
+pub use crate::net::admission::Members;
 use crate::net::behaviour::Behaviour;
 use crate::net::discovery::{Discovery, Wish};
 pub use crate::net::duplex::{Duplex, Stream};
@@ -219,10 +219,10 @@ pub fn static_peers(texts: &[String]) -> Result<Vec<Multiaddr>, NetError> {
 /// Starts the network. Returns once it listens on every address asked for, or says why it cannot.
 pub async fn start(
     config: NetConfig,
-    members: BTreeSet<NodeId>,
+    members: impl Into<Members>,
 ) -> Result<(NetHandle, mpsc::Receiver<NetEvent>, IncomingStreams), NetError> {
     let keypair = libp2p::identity::Keypair::from(config.keypair.clone());
-    let admission = Arc::new(Admission::new(members));
+    let admission = Arc::new(Admission::new(members.into()));
     let (rpc_in, rpc) = mpsc::channel(limits::STREAMS_WAITING_MAX);
     let (weights_in, weights) = mpsc::channel(limits::STREAMS_WAITING_MAX);
     let (join_in, join) = mpsc::channel(limits::STREAMS_WAITING_MAX);
@@ -275,9 +275,10 @@ impl NetHandle {
         self.send(Command::Know { node, addresses, hurry: true }).await;
     }
 
-    /// Admits these and nobody else. Connections of nodes no longer among them are closed at once.
-    pub async fn set_members(&self, members: BTreeSet<NodeId>) {
-        self.send(Command::SetMembers(members)).await;
+    /// Admits these, each within its term, and nobody else. Connections of nodes no longer among them are closed at once, and
+    /// those of a member whose term ends, when it does.
+    pub async fn set_members(&self, members: impl Into<Members>) {
+        self.send(Command::SetMembers(members.into())).await;
     }
 
     /// While open, strangers may connect and reach the joining protocol. Those connected when it closes keep the stream
@@ -345,6 +346,12 @@ impl NetHandle {
 /// The core's duration as the standard library's.
 fn std_duration(duration: crate::core::types::Duration) -> std::time::Duration {
     std::time::Duration::from_nanos(duration.0)
+}
+
+/// See `fuzzing`.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_streams(bytes: &[u8]) {
+    transport::fuzz_streams(bytes);
 }
 
 /// See `fuzzing`.

@@ -122,6 +122,18 @@ impl Book {
         self.peers.remove(node).map(|peer| peer.links.into_keys().collect()).unwrap_or_default()
     }
 
+    /// Who has a connection.
+    pub(super) fn connected(&self) -> Vec<NodeId> {
+        self.peers.iter().filter(|(_, peer)| !peer.links.is_empty()).map(|(&node, _)| node).collect()
+    }
+
+    /// Forgets a peer's connections and tells them; its addresses stay known.
+    pub(super) fn part(&mut self, node: &NodeId, now: Instant) -> Vec<ConnectionId> {
+        let Some(peer) = self.peers.get_mut(node) else { return Vec::new() };
+        peer.retry_at.get_or_insert(now);
+        std::mem::take(&mut peer.links).into_keys().collect()
+    }
+
     /// Who should be dialled now.
     pub(super) fn due(&self, now: Instant) -> Vec<NodeId> {
         let due = |peer: &Peer| {

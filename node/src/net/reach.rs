@@ -92,7 +92,8 @@ impl Task {
     }
 
     pub(super) fn dial_due(&mut self, now: Instant) {
-        for node in self.book.due(now) {
+        // One whose term ended is dialled again when it is renewed.
+        for node in self.book.due(now).into_iter().filter(|node| self.admission.is_member(node)).collect::<Vec<_>>() {
             self.dial(node, now);
         }
     }

@@ -1,6 +1,8 @@
 //! The one task that owns the swarm: it follows commands, turns what libp2p says into events, keeps members connected.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod terms;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +18,7 @@ use crate::core::checkup::MemberReach;
 use crate::core::limits;
 use crate::core::membership::advert::Gossip;
 use crate::core::types::NodeId;
-use crate::net::admission::Admission;
+use crate::net::admission::{Admission, Members};
 use crate::net::behaviour::{self, Behaviour, BehaviourEvent, MemberBehaviourEvent};
 use crate::net::dial::whereabouts;
 use crate::net::discovery::Wish;
@@ -52,7 +54,7 @@ pub(super) enum Command {
     Speak,
     /// Whom we tried to reach and what came of it.
     Reach(oneshot::Sender<Vec<MemberReach>>),
-    SetMembers(BTreeSet<NodeId>),
+    SetMembers(Members),
     SetInvitationOpen(bool),
     Disconnect(NodeId),
     Open {
@@ -215,24 +217,6 @@ impl Task {
         }
     }
 
-    fn set_members(&mut self, members: BTreeSet<NodeId>) {
-        self.admission.set_members(members.clone());
-        for (node, connections) in self.book.retain(&members) {
-            self.dismiss(node, connections);
-        }
-    }
-
-    /// Closes what a peer had and says so at once; libp2p may take long to close towards one that is not there.
-    fn dismiss(&mut self, node: NodeId, connections: Vec<ConnectionId>) {
-        if connections.is_empty() {
-            return;
-        }
-        for connection in connections {
-            self.swarm.close_connection(connection);
-        }
-        self.outbox.push(NetEvent::Disconnected { node });
-    }
-
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         let now = Instant::now();
         match event {
@@ -364,6 +348,7 @@ impl Task {
     }
 
     fn on_tick(&mut self, now: Instant) {
+        self.end_terms(now);
         let pause = self.clocks.look(now);
         if pause.length > PAUSE {
             self.stood_still(pause, now);

@@ -19,6 +19,13 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn state(&self) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Opens an invitation.
     fn invite(&self, request: v1::InviteRequest) -> impl Future<Output = Result<v1::InviteReply, Status>> + Send;
+    /// What became of an invitation.
+    fn invitation(
+        &self,
+        request: v1::InvitationRequest,
+    ) -> impl Future<Output = Result<v1::InvitationReply, Status>> + Send;
+    /// Takes open invitations back.
+    fn withdraw(&self, request: v1::WithdrawRequest) -> impl Future<Output = Result<v1::WithdrawReply, Status>> + Send;
     /// Imports a file and publishes it; progress goes to `events`, and so does the end.
     fn publish(
         &self,
@@ -29,6 +36,10 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn plan(&self) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// The roster of slots as JSON, after applying `toml` if it is not empty.
     fn roster(&self, toml: String) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Changes the roster of members: what was done, as JSON.
+    fn members(&self, request: v1::MembersRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Takes the owner's key of a recovery file: what was done, as JSON.
+    fn import_owner(&self, recovery: String) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Adds or removes a pin, or only lists them: the pins as JSON.
     fn pin(&self, request: v1::PinRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Explains, or carries out, a garbage collection: its report as JSON.
@@ -96,6 +107,17 @@ impl<B: AdminBackend> Admin for Service<B> {
         Ok(Response::new(self.backend.invite(request.into_inner()).await?))
     }
 
+    async fn invitation(
+        &self,
+        request: Request<v1::InvitationRequest>,
+    ) -> Result<Response<v1::InvitationReply>, Status> {
+        Ok(Response::new(self.backend.invitation(request.into_inner()).await?))
+    }
+
+    async fn withdraw(&self, request: Request<v1::WithdrawRequest>) -> Result<Response<v1::WithdrawReply>, Status> {
+        Ok(Response::new(self.backend.withdraw(request.into_inner()).await?))
+    }
+
     type PublishStream = ReceiverStream<Result<v1::PublishEvent, Status>>;
 
     async fn publish(&self, request: Request<v1::PublishRequest>) -> Result<Response<Self::PublishStream>, Status> {
@@ -112,6 +134,19 @@ impl<B: AdminBackend> Admin for Service<B> {
 
     async fn roster(&self, request: Request<v1::RosterRequest>) -> Result<Response<v1::RosterReply>, Status> {
         Ok(Response::new(v1::RosterReply { json: self.backend.roster(request.into_inner().apply_toml).await? }))
+    }
+
+    async fn members(&self, request: Request<v1::MembersRequest>) -> Result<Response<v1::MembersReply>, Status> {
+        Ok(Response::new(v1::MembersReply { json: self.backend.members(request.into_inner()).await? }))
+    }
+
+    async fn import_owner(
+        &self,
+        request: Request<v1::ImportOwnerRequest>,
+    ) -> Result<Response<v1::ImportOwnerReply>, Status> {
+        Ok(Response::new(v1::ImportOwnerReply {
+            json: self.backend.import_owner(request.into_inner().recovery).await?,
+        }))
     }
 
     async fn pin(&self, request: Request<v1::PinRequest>) -> Result<Response<v1::PinReply>, Status> {

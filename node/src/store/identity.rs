@@ -5,15 +5,17 @@
 use std::io;
 use std::path::PathBuf;
 
+use fednode_proto::v1;
 use libp2p_identity::ed25519;
 use prost::Message;
 
 use crate::core::limits;
-use crate::core::membership::roster::Role;
+use crate::core::membership::change::Change;
 use crate::core::types::{FederationId, NodeId};
 use crate::store::datadir::{DataDir, DataDirView, read_small, write_atomic};
 use crate::store::framed::{self, FrameError};
-use crate::wire::ids;
+use crate::store::tickets::{StoredTicket, TicketRecord};
+use crate::wire::{change, ids};
 
 const IDENTITY_FILE: &str = "identity";
 const OWNER_FILE: &str = "owner";
@@ -63,28 +65,6 @@ pub enum IdentityError {
     },
 }
 
-/// An invitation this node gave out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StoredTicket {
-    /// The first 16 bytes of BLAKE3 of the secret.
-    pub id: [u8; 16],
-    /// 256 random bits.
-    pub secret: [u8; 32],
-    /// Seconds since the Unix epoch.
-    pub expires_unix_s: u64,
-    /// The most it grants.
-    pub role: Role,
-    /// Used; kept until it expires, so that a second use is told "used" and not "unknown".
-    pub burnt: bool,
-}
-
-impl std::fmt::Debug for StoredTicket {
-    /// Without the secret: tickets must not leak into logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoredTicket").field("role", &self.role).field("burnt", &self.burnt).finish_non_exhaustive()
-    }
-}
-
 /// The federation this node belongs to. One file, so that one durable write admits a member and burns its ticket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Membership {
@@ -94,22 +74,21 @@ pub struct Membership {
     pub signed_roster: Vec<u8>,
     /// Invitations given out by this node.
     pub tickets: Vec<StoredTicket>,
+    /// Changes of the roster that this machine signed, numbered, the newest last.
+    pub acts: Vec<(u64, Change)>,
 }
 
 impl Membership {
-    /// Adds an open invitation, forgetting those that expired before `now_unix_s`. Durable only once saved.
-    pub fn invite(&mut self, ticket: StoredTicket, now_unix_s: u64) -> Result<(), IdentityError> {
-        self.tickets.retain(|known| known.expires_unix_s > now_unix_s);
-        if self.tickets.len() >= limits::TICKETS_MAX {
-            return Err(IdentityError::TooManyTickets);
-        }
-        self.tickets.push(ticket);
-        Ok(())
+    /// What a machine has that joined, or made a federation, just now.
+    pub fn new(federation: FederationId, signed_roster: Vec<u8>) -> Membership {
+        Membership { federation, signed_roster, tickets: Vec::new(), acts: Vec::new() }
     }
 
-    /// The invitation of this id, if it is neither burnt nor expired.
-    pub fn open_ticket(&self, id: &[u8; 16], now_unix_s: u64) -> Option<&StoredTicket> {
-        self.tickets.iter().find(|ticket| &ticket.id == id && !ticket.burnt && ticket.expires_unix_s > now_unix_s)
+    /// Remembers a change of its own, and forgets the oldest of too many.
+    pub fn note(&mut self, number: u64, change: Change) {
+        self.acts.push((number, change));
+        let surplus = self.acts.len().saturating_sub(limits::CHANGES_KEPT_MAX);
+        self.acts.drain(..surplus);
     }
 }
 
@@ -204,28 +183,18 @@ impl DataDir {
         Ok(key)
     }
 
+    /// Keeps the owner's key that came from a recovery file. The same key may come twice; another never replaces it.
+    pub fn keep_owner_key(&self, key: &ed25519::Keypair) -> Result<(), IdentityError> {
+        match self.view().owner_key()? {
+            Some(known) if known.to_bytes() == key.to_bytes() => Ok(()),
+            Some(_) => Err(IdentityError::OwnerExists(self.path().join(OWNER_FILE))),
+            None => self.write(OWNER_FILE, key.secret().as_ref()),
+        }
+    }
+
     /// Keeps `membership`, durably and as a whole.
     pub fn save_membership(&self, membership: &Membership) -> Result<(), IdentityError> {
         self.write(MEMBERSHIP_FILE, &StoredMembership::from_membership(membership).encode_to_vec())
-    }
-
-    /// Burns the open ticket `id` and takes the roster that admits its bearer, in one durable write. `membership` changes
-    /// only if that write succeeded.
-    pub fn admit(
-        &self,
-        membership: &mut Membership,
-        id: &[u8; 16],
-        signed_roster: Vec<u8>,
-        now_unix_s: u64,
-    ) -> Result<(), IdentityError> {
-        let mut next = membership.clone();
-        let open = |ticket: &&mut StoredTicket| &ticket.id == id && !ticket.burnt && ticket.expires_unix_s > now_unix_s;
-        let ticket = next.tickets.iter_mut().find(open).ok_or(IdentityError::TicketSpent)?;
-        ticket.burnt = true;
-        next.signed_roster = signed_roster;
-        self.save_membership(&next)?;
-        *membership = next;
-        Ok(())
     }
 
     /// The number of this start: one more than the last, durable before it is returned. Call once per process.
@@ -264,53 +233,26 @@ pub(super) struct StoredMembership {
     signed_roster: Vec<u8>,
     #[prost(message, repeated, tag = "3")]
     tickets: Vec<TicketRecord>,
-}
-
-/// [`StoredTicket`] on disk; its id follows from the secret.
-#[derive(Clone, PartialEq, prost::Message)]
-struct TicketRecord {
-    #[prost(bytes = "vec", tag = "1")]
-    secret: Vec<u8>,
-    #[prost(uint64, tag = "2")]
-    expires_unix_s: u64,
-    #[prost(bool, tag = "3")]
-    delegate: bool,
-    #[prost(bool, tag = "4")]
-    burnt: bool,
-    #[prost(bytes = "vec", tag = "5")]
-    id: Vec<u8>,
+    #[prost(message, repeated, tag = "4")]
+    acts: Vec<v1::MemberChange>,
 }
 
 impl StoredMembership {
     fn from_membership(membership: &Membership) -> StoredMembership {
-        let record = |ticket: &StoredTicket| TicketRecord {
-            secret: ticket.secret.to_vec(),
-            expires_unix_s: ticket.expires_unix_s,
-            delegate: ticket.role == Role::Delegate,
-            burnt: ticket.burnt,
-            id: ticket.id.to_vec(),
-        };
         StoredMembership {
             federation: membership.federation.0.to_vec(),
             signed_roster: membership.signed_roster.clone(),
-            tickets: membership.tickets.iter().map(record).collect(),
+            tickets: membership.tickets.iter().map(TicketRecord::from_ticket).collect(),
+            acts: membership.acts.iter().map(|(number, made)| change::to_proto(*number, made)).collect(),
         }
     }
 
     pub(super) fn into_membership(self) -> Option<Membership> {
-        let ticket = |record: TicketRecord| {
-            Some(StoredTicket {
-                id: record.id.try_into().ok()?,
-                secret: record.secret.try_into().ok()?,
-                expires_unix_s: record.expires_unix_s,
-                role: if record.delegate { Role::Delegate } else { Role::Full },
-                burnt: record.burnt,
-            })
-        };
         Some(Membership {
             federation: FederationId(self.federation.try_into().ok()?),
             signed_roster: self.signed_roster,
-            tickets: self.tickets.into_iter().map(ticket).collect::<Option<Vec<_>>>()?,
+            tickets: self.tickets.into_iter().map(TicketRecord::into_ticket).collect::<Option<Vec<_>>>()?,
+            acts: self.acts.iter().map(|act| change::from_proto(act).ok()).collect::<Option<Vec<_>>>()?,
         })
     }
 }
@@ -318,10 +260,6 @@ impl StoredMembership {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ticket(seed: u8, expires_unix_s: u64) -> StoredTicket {
-        StoredTicket { id: [seed; 16], secret: [seed; 32], expires_unix_s, role: Role::Delegate, burnt: false }
-    }
 
     #[test]
     fn keys_are_made_once_and_numbers_only_rise() {
@@ -339,27 +277,32 @@ mod tests {
     }
 
     #[test]
-    fn admitting_burns_the_ticket_in_the_same_write() {
+    fn an_owners_key_is_never_replaced_by_another() {
         let base = tempfile::tempdir().unwrap();
         let dir = DataDir::open(base.path()).unwrap();
-        let mut membership =
-            Membership { federation: FederationId([9; 32]), signed_roster: b"v1".to_vec(), tickets: Vec::new() };
-        membership.invite(ticket(1, 100), 0).unwrap();
-        membership.invite(ticket(2, 100), 0).unwrap();
+        let (one, two) = (ed25519::Keypair::generate(), ed25519::Keypair::generate());
+        dir.keep_owner_key(&one).unwrap();
+        dir.keep_owner_key(&one).unwrap();
+        assert!(matches!(dir.keep_owner_key(&two), Err(IdentityError::OwnerExists(_))));
+        assert_eq!(dir.view().owner_key().unwrap().map(|key| key.to_bytes()), Some(one.to_bytes()));
+    }
+
+    #[test]
+    fn records_of_before_changes_were_kept_are_read_and_the_newest_changes_stay() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(base.path()).unwrap();
+        let old = StoredMembership { federation: vec![9; 32], signed_roster: b"v1".to_vec(), ..Default::default() };
+        dir.write(MEMBERSHIP_FILE, &old.encode_to_vec()).unwrap();
+        let mut membership = dir.view().membership().unwrap().unwrap();
+        assert_eq!(membership, Membership::new(FederationId([9; 32]), b"v1".to_vec()));
+        let node = ids::node_of_key(&ed25519::Keypair::generate().public());
+        for number in 1..=limits::CHANGES_KEPT_MAX as u64 + 5 {
+            membership.note(number, Change::Revoke(node));
+        }
         dir.save_membership(&membership).unwrap();
-        assert_eq!(dir.view().membership().unwrap().as_ref(), Some(&membership));
-        dir.admit(&mut membership, &[1; 16], b"v2".to_vec(), 50).unwrap();
         let stored = dir.view().membership().unwrap().unwrap();
         assert_eq!(stored, membership);
-        assert_eq!(stored.signed_roster, b"v2");
-        assert_eq!(stored.open_ticket(&[1; 16], 50), None);
-        assert!(stored.open_ticket(&[2; 16], 50).is_some());
-        assert!(stored.open_ticket(&[2; 16], 100).is_none());
-        for (id, now) in [([1; 16], 50), ([2; 16], 100), ([3; 16], 50)] {
-            let again = dir.admit(&mut membership, &id, b"v3".to_vec(), now);
-            assert!(matches!(again, Err(IdentityError::TicketSpent)));
-        }
-        assert_eq!(dir.view().membership().unwrap(), Some(stored));
+        assert_eq!((stored.acts.len(), stored.acts[0].0), (limits::CHANGES_KEPT_MAX, 6));
     }
 
     #[test]
@@ -383,7 +326,7 @@ mod tests {
     fn a_lost_key_is_not_replaced_behind_the_federations_back() {
         let base = tempfile::tempdir().unwrap();
         let dir = DataDir::open(base.path()).unwrap();
-        let membership = Membership { federation: FederationId([9; 32]), signed_roster: vec![1], tickets: Vec::new() };
+        let membership = Membership::new(FederationId([9; 32]), vec![1]);
         dir.save_membership(&membership).unwrap();
         assert!(matches!(dir.node_key(), Err(IdentityError::KeyMissing(_))));
     }

@@ -32,6 +32,7 @@ pub mod scrub;
 pub mod source;
 #[cfg(test)]
 mod tests;
+pub mod tickets;
 pub mod weightfile;
 
 use std::collections::BTreeMap;

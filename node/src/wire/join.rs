@@ -55,16 +55,12 @@ impl Ticket {
         format!("{PREFIX}{digits}")
     }
 
-    /// From text; surrounding white space is forgiven, nothing else.
+    /// From text. White space is forgiven anywhere, for terminals and mail wrap long lines, and so are capitals, which make
+    /// smaller QR codes; nothing else is.
     pub fn from_text(text: &str) -> Result<Ticket, WireError> {
         let what = "this ticket is not usable";
-        let digits = text.trim().strip_prefix(PREFIX).ok_or_else(|| field(what, "it does not begin with fednode1:"))?;
-        let bytes = unhex(digits).ok_or_else(|| field(what, "it is damaged"))?;
-        let (message, checksum) = bytes.split_last_chunk::<4>().ok_or_else(|| field(what, "it is too short"))?;
-        if &blake3::hash(message).as_bytes()[..4] != checksum {
-            return Err(field(what, "it is damaged or cut short"));
-        }
-        let proto: v1::Ticket = decode(what, message, limits::JOIN_MESSAGE_BYTES_MAX)?;
+        let bytes = bytes_of(text).map_err(|why| field(what, why))?;
+        let proto: v1::Ticket = decode(what, &bytes, limits::JOIN_MESSAGE_BYTES_MAX)?;
         Ok(Ticket {
             federation: ids::federation(what, &proto.federation)?,
             inviter: ids::node(what, &proto.inviter)?,
@@ -91,13 +87,24 @@ pub fn ticket_id(secret: &[u8; 32]) -> TicketId {
     id
 }
 
-fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let digits = digits.as_bytes();
-    if !digits.len().is_multiple_of(2) || digits.len() > 2 * limits::JOIN_MESSAGE_BYTES_MAX {
-        return None;
+/// The message in a ticket's text, without its checksum, or what is wrong with the text.
+fn bytes_of(text: &str) -> Result<Vec<u8>, &'static str> {
+    if text.len() > 2 * PREFIX.len() + 4 * limits::JOIN_MESSAGE_BYTES_MAX {
+        return Err("it is longer than any ticket");
     }
-    let digit = |byte: u8| (byte as char).to_digit(16);
-    digits.chunks_exact(2).map(|pair| Some((digit(pair[0])? * 16 + digit(pair[1])?) as u8)).collect()
+    let text: String = text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_ascii_lowercase()).collect();
+    let digits = text.strip_prefix(PREFIX).ok_or("it does not begin with fednode1:")?;
+    let digit = |byte: &u8| (*byte as char).to_digit(16).map(|digit| digit as u8);
+    let digits: Option<Vec<u8>> = digits.as_bytes().iter().map(digit).collect();
+    let digits = digits.ok_or("it is mistyped: after fednode1: it has only the digits 0 to 9 and a to f")?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let bytes: Vec<u8> = pairs.iter().map(|[high, low]| high * 16 + low).collect();
+    let (message, checksum) = bytes.split_last_chunk::<4>().ok_or("it is cut short")?;
+    // Half of a byte too many can only be a slip: the checksum stands in whole bytes.
+    match rest.is_empty() && &blake3::hash(message).as_bytes()[..4] == checksum {
+        true => Ok(message.to_vec()),
+        false => Err("its checksum does not fit: it is mistyped or cut short"),
+    }
 }
 
 /// Who proves what to whom.
@@ -169,8 +176,29 @@ mod tests {
         for cut in 0..text.len() {
             assert!(Ticket::from_text(&text[..cut]).is_err(), "cut at {cut}");
         }
+        let (capitals, wrapped) = (text.to_uppercase(), text.replace("00", "0\r\n 0"));
+        assert!(wrapped != text, "the text has somewhere to break");
+        for forgiven in [capitals, wrapped] {
+            assert_eq!(Ticket::from_text(&forgiven), Ok(ticket()));
+        }
         let swapped: String = text.chars().map(|c| if c == '3' { '4' } else { c }).collect();
         assert!(Ticket::from_text(&swapped).is_err());
+    }
+
+    #[test]
+    fn a_mistyped_ticket_says_what_is_wrong_with_it() {
+        let text = ticket().to_text();
+        let cases = [
+            ("hello", "does not begin with fednode1:"),
+            ("fednode1:12", "is cut short"),
+            (&text.replace('0', "o"), "only the digits 0 to 9 and a to f"),
+            (&text[..text.len() - 1], "its checksum does not fit"),
+            (&text.replace('3', "4"), "its checksum does not fit"),
+        ];
+        for (text, why) in cases {
+            let error = Ticket::from_text(text).expect_err(text).to_string();
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[test]

@@ -1,16 +1,20 @@
-//! The signed roster of members.
+//! The signed roster of members: what comes out of [`open`] bears the owner's signature, or that of an admin whom the owner's
+//! charter names, and stays within what that admin may sign.
 
 use fednode_proto::v1;
 use libp2p_identity::ed25519;
 use prost::Message;
 
 use crate::core::limits;
-use crate::core::membership::roster::{Member, MemberRoster, Role};
-use crate::core::types::{FederationId, NodeId};
+use crate::core::membership::roster::{Member, MemberRoster, Role, Signer};
+use crate::core::types::{Digest, FederationId, NodeId};
 use crate::wire::sign::{self, Context};
-use crate::wire::{WireError, at_most, decode, field, ids, text};
+use crate::wire::{WireError, at_most, charter, decode, field, ids, text};
 
-/// A roster whose owner's signature holds.
+/// What is read here, in errors.
+const WHAT: &str = "member roster";
+
+/// A roster whose signature holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VerifiedRoster {
     /// What it says.
@@ -19,32 +23,87 @@ pub struct VerifiedRoster {
     pub signed: Vec<u8>,
 }
 
-/// Signs `roster` with the owner's key.
-pub fn seal(roster: MemberRoster, owner: &ed25519::Keypair) -> VerifiedRoster {
-    let members = roster.members.iter().map(member_to_proto).collect();
-    let body =
-        v1::MemberRoster { federation: roster.federation.0.to_vec(), version: roster.version, members }.encode_to_vec();
-    let signature = sign::sign(owner, Context::MemberRoster, &body);
-    let signed = v1::SignedMemberRoster { body, signature }.encode_to_vec();
-    VerifiedRoster { roster, signed }
+/// Signs `roster` with the owner's key, and its charter if it was changed.
+pub fn seal(mut roster: MemberRoster, owner: &ed25519::Keypair) -> VerifiedRoster {
+    if let Some(charter) = roster.charter.as_mut().filter(|charter| charter.signed.is_empty()) {
+        charter.signed = charter::seal(charter, &roster.federation, owner);
+    }
+    sealed(roster, Signer::Owner, owner)
 }
 
-/// Reads an encoded `SignedMemberRoster`; it must be signed by `federation`'s owner.
+/// Signs `roster` with the key of this machine, an admin.
+pub fn seal_as_admin(roster: MemberRoster, admin: &ed25519::Keypair) -> VerifiedRoster {
+    sealed(roster, Signer::Admin(ids::node_of_key(&admin.public())), admin)
+}
+
+fn sealed(roster: MemberRoster, signer: Signer, key: &ed25519::Keypair) -> VerifiedRoster {
+    let body = v1::MemberRoster {
+        federation: roster.federation.0.to_vec(),
+        version: roster.version,
+        members: roster.members.iter().map(member_to_proto).collect(),
+        charter: roster.charter.as_ref().and_then(|charter| v1::SignedCharter::decode(&charter.signed[..]).ok()),
+        acts: roster.acts.iter().map(|(node, count)| v1::Acts { node: node.0.to_vec(), count: *count }).collect(),
+    };
+    let body = body.encode_to_vec();
+    let (context, admin) = match signer {
+        Signer::Owner => (Context::MemberRoster, Vec::new()),
+        Signer::Admin(node) => (Context::AdminRoster, node.0.to_vec()),
+    };
+    let (signature, digest) = (sign::sign(key, context, &body), Digest(*blake3::hash(&body).as_bytes()));
+    let signed = v1::SignedMemberRoster { body, signature, admin }.encode_to_vec();
+    VerifiedRoster { roster: MemberRoster { signer, digest, ..roster }, signed }
+}
+
+/// Reads an encoded `SignedMemberRoster` of `federation`. Whether it is newer, and whether a charter is still running, is
+/// its reader's to ask: what lies on disk must open whatever the time.
 pub fn open(signed: &[u8], federation: &FederationId) -> Result<VerifiedRoster, WireError> {
-    let envelope: v1::SignedMemberRoster = decode("member roster", signed, limits::MESSAGE_BYTES_MAX)?;
-    sign::verify(&NodeId(federation.0), Context::MemberRoster, &envelope.body, &envelope.signature)?;
-    let proto: v1::MemberRoster = decode("member roster", &envelope.body, limits::MESSAGE_BYTES_MAX)?;
-    if ids::federation("member roster", &proto.federation)? != *federation {
-        return Err(field("member roster", "it belongs to another federation"));
+    let envelope: v1::SignedMemberRoster = decode(WHAT, signed, limits::MESSAGE_BYTES_MAX)?;
+    let signer = match envelope.admin.as_slice() {
+        [] => {
+            sign::verify(&NodeId(federation.0), Context::MemberRoster, &envelope.body, &envelope.signature)?;
+            Signer::Owner
+        }
+        key => {
+            let admin = ids::node(WHAT, key)?;
+            sign::verify(&admin, Context::AdminRoster, &envelope.body, &envelope.signature)?;
+            Signer::Admin(admin)
+        }
+    };
+    let proto: v1::MemberRoster = decode(WHAT, &envelope.body, limits::MESSAGE_BYTES_MAX)?;
+    let digest = Digest(*blake3::hash(&envelope.body).as_bytes());
+    let roster = MemberRoster { signer, digest, ..from_proto(&proto, federation)? };
+    if !roster.is_within_charter() {
+        return Err(field(WHAT, "its signer is no admin of this federation, or may not sign this"));
+    }
+    Ok(VerifiedRoster { roster, signed: signed.to_vec() })
+}
+
+fn from_proto(proto: &v1::MemberRoster, federation: &FederationId) -> Result<MemberRoster, WireError> {
+    if ids::federation(WHAT, &proto.federation)? != *federation {
+        return Err(field(WHAT, "it belongs to another federation"));
+    }
+    if proto.version > limits::ROSTER_VERSION_MAX {
+        return Err(field(WHAT, "its version is beyond what there may be"));
     }
     at_most("members", &proto.members, limits::MEMBERS_MAX)?;
+    at_most("acts", &proto.acts, limits::MEMBERS_MAX)?;
     let mut members = proto.members.iter().map(member_from_proto).collect::<Result<Vec<_>, _>>()?;
     members.sort_by_key(|member| member.node);
-    if members.windows(2).any(|pair| pair[0].node == pair[1].node) {
-        return Err(field("member roster", "one machine stands twice"));
+    let mut acts = proto.acts.iter().map(acts_from_proto).collect::<Result<Vec<_>, _>>()?;
+    acts.sort();
+    let twice = |pair: &[(NodeId, u64)]| pair[0].0 == pair[1].0;
+    if members.windows(2).any(|pair| pair[0].node == pair[1].node) || acts.windows(2).any(twice) {
+        return Err(field(WHAT, "one machine stands twice"));
     }
-    let roster = MemberRoster { federation: *federation, version: proto.version, members };
-    Ok(VerifiedRoster { roster, signed: signed.to_vec() })
+    let charter = proto.charter.as_ref().map(|charter| charter::open(charter, federation)).transpose()?;
+    Ok(MemberRoster { version: proto.version, members, charter, acts, ..MemberRoster::new(*federation) })
+}
+
+fn acts_from_proto(proto: &v1::Acts) -> Result<(NodeId, u64), WireError> {
+    match proto.count <= limits::ROSTER_VERSION_MAX {
+        true => Ok((ids::node("acts", &proto.node)?, proto.count)),
+        false => Err(field("acts", "more than anybody makes")),
+    }
 }
 
 /// A role as it travels.
@@ -78,7 +137,7 @@ pub fn addresses(list: &[String]) -> Result<Vec<String>, WireError> {
     list.iter().map(|address| text("address", address, 256)).collect()
 }
 
-fn member_to_proto(member: &Member) -> v1::Member {
+pub(crate) fn member_to_proto(member: &Member) -> v1::Member {
     v1::Member {
         node: member.node.0.to_vec(),
         name: member.name.clone(),
@@ -90,7 +149,7 @@ fn member_to_proto(member: &Member) -> v1::Member {
     }
 }
 
-fn member_from_proto(proto: &v1::Member) -> Result<Member, WireError> {
+pub(crate) fn member_from_proto(proto: &v1::Member) -> Result<Member, WireError> {
     Ok(Member {
         node: ids::node("member", &proto.node)?,
         name: machine_name(&proto.name)?,
@@ -103,27 +162,5 @@ fn member_from_proto(proto: &v1::Member) -> Result<Member, WireError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_owner_can_write_the_roster() {
-        let key = |seed: u8| ed25519::Keypair::from(ed25519::SecretKey::try_from_bytes([seed; 32]).expect("32 bytes"));
-        let owner = key(1);
-        let federation = FederationId(owner.public().to_bytes());
-        let member = Member {
-            node: ids::node_of_key(&key(2).public()),
-            name: "desk".into(),
-            role: Role::Full,
-            admin: false,
-            not_before_unix_s: 0,
-            expires_unix_s: 0,
-            addresses: vec!["/ip4/127.0.0.1/tcp/1".into()],
-        };
-        let roster = MemberRoster::new(federation).admit(member).expect("room");
-        let sealed = seal(roster.clone(), &owner);
-        assert_eq!(open(&sealed.signed, &federation), Ok(sealed));
-        let forged = seal(roster, &key(3));
-        assert_eq!(open(&forged.signed, &federation), Err(WireError::Signature("member roster")));
-    }
-}
+#[path = "members_tests.rs"]
+mod tests;

@@ -4,12 +4,15 @@
 pub mod announcement;
 pub mod api_key;
 pub mod catalog;
+pub mod change;
+pub mod charter;
 pub mod gossip;
 pub mod ids;
 pub mod inventory;
 pub mod join;
 pub mod manifest;
 pub mod members;
+pub mod owner_key;
 pub mod plan;
 pub mod sign;
 

@@ -10,6 +10,10 @@ use crate::wire::WireError;
 pub enum Context {
     /// The roster of members, by the owner.
     MemberRoster,
+    /// The roster of members, by an admin.
+    AdminRoster,
+    /// Who may sign rosters, by the owner.
+    Charter,
     /// A manifest, by its publisher.
     Manifest,
     /// A catalog record, by its author.
@@ -22,6 +26,8 @@ impl Context {
     fn prefix(self) -> &'static [u8] {
         match self {
             Context::MemberRoster => b"fednode member roster v1\0",
+            Context::AdminRoster => b"fednode member roster by admin v1\0",
+            Context::Charter => b"fednode charter v1\0",
             Context::Manifest => b"fednode manifest v1\0",
             Context::Catalog => b"fednode catalog v1\0",
             Context::Announcement => b"fednode announcement v1\0",
@@ -30,7 +36,8 @@ impl Context {
 
     fn name(self) -> &'static str {
         match self {
-            Context::MemberRoster => "member roster",
+            Context::MemberRoster | Context::AdminRoster => "member roster",
+            Context::Charter => "charter",
             Context::Manifest => "manifest",
             Context::Catalog => "catalog record",
             Context::Announcement => "announcement",

@@ -38,7 +38,7 @@ pub fn record(body: &[u8]) -> Vec<u8> {
 /// `body` as a signed roster of members.
 pub fn roster(body: &[u8]) -> Vec<u8> {
     let signature = sign::sign(&key(), Context::MemberRoster, body);
-    v1::SignedMemberRoster { body: body.to_vec(), signature }.encode_to_vec()
+    v1::SignedMemberRoster { body: body.to_vec(), signature, admin: Vec::new() }.encode_to_vec()
 }
 
 /// `message` as a ticket's text.

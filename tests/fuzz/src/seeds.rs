@@ -148,7 +148,7 @@ fn said() -> std::io::Result<()> {
         disk_free_bytes: 9,
         holdings: vec![Holding { artifact: Digest::of(b"a"), complete: false, chunks: 3 }],
         replicas: Vec::new(),
-        member_roster_version: 1,
+        member_roster_mark: 1,
         catalog_digest: Digest::of(b"c"),
         plan_epoch: 1,
         plan_revision: 1,
@@ -227,6 +227,11 @@ fn texts() -> std::io::Result<()> {
     save("chat_request", "whole", chat.to_string().as_bytes())?;
     save("sse", "answer", b"data: {\"a\": 1}\n\n: waiting\n\ndata: [DONE]\n\n")?;
     save("stored", "empty", &[1; 9])?;
+    // A stream with five bytes, credit for it, a ping, its end, and a stream that is reset.
+    let frame = |kind: u8, flags: u8, stream: u8, length: u8| [0, kind, 0, flags, 0, 0, 0, stream, 0, 0, 0, length];
+    let (hello, credit, ping) = (frame(0, 1, 1, 5), frame(1, 0, 1, 99), frame(2, 1, 0, 7));
+    let ends = [frame(0, 4, 1, 0), frame(0, 1, 3, 0), frame(0, 8, 3, 0), frame(3, 0, 0, 0)].concat();
+    save("streams", "one", &[&hello[..], b"hello", &credit, &ping, &ends].concat())?;
     let gib = 1u64 << 30;
     let inventory = serde_json::json!({
         "strategy": "mixed",

@@ -247,6 +247,11 @@ impl Coordinator {
         actions
     }
 
+    /// `node` is no member any more: if it sat, its seat is vacant.
+    pub fn turned_out(&mut self, now: Time, node: NodeId) -> Vec<Action> {
+        self.resigned(now, &Lease { coordinator: node, epoch: 0, plan_revision: 0, resigns: true })
+    }
+
     fn resigned(&mut self, now: Time, lease: &Lease) -> Vec<Action> {
         if self.lease.is_some_and(|known| known.coordinator == lease.coordinator) {
             self.lease = None;

@@ -26,7 +26,7 @@ impl Machine {
             disk_free_bytes: self.disk_free_bytes,
             holdings: whole.chain(parts).take(limits::HOLDINGS_PER_ADVERT_MAX).collect(),
             replicas: self.residency.statuses(&in_flight, |artifact| self.precision_of(artifact)),
-            member_roster_version: self.config.members.version,
+            member_roster_mark: self.config.members.mark(),
             catalog_digest: self.config.catalog.digest(),
             plan_epoch: plan.0,
             plan_revision: plan.1,
@@ -69,7 +69,7 @@ fn says_more(said: &Advert, next: &Advert) -> bool {
         let replicas: Vec<_> = advert.replicas.iter().map(|r| (r.slot.clone(), r.state, r.reason.clone())).collect();
         // That a transfer began is news too: those who fetch the same share out who asks for what. How far it is, is not.
         let held: Vec<_> = advert.holdings.iter().map(|held| (held.artifact, held.complete)).collect();
-        (replicas, held, advert.wanted.clone(), advert.catalog_digest, advert.member_roster_version)
+        (replicas, held, advert.wanted.clone(), advert.catalog_digest, advert.member_roster_mark)
     };
     plain(said) != plain(next)
         || (said.plan_epoch, said.plan_revision) != (next.plan_epoch, next.plan_revision)

@@ -4,6 +4,7 @@
 
 mod advertising;
 mod io;
+mod members;
 mod planning;
 mod readers;
 mod routing;
@@ -155,24 +156,9 @@ impl Machine {
                 self.plan_dirty(now);
             }
             Input::Addresses(addresses) => self.addresses = addresses,
-            Input::Connected(node) => {
-                self.table.connected(now, node);
-                self.synced.insert(node, now);
-                outbox.push(Output::Sync(node));
-                self.advertised = None; // say everything again: the newcomer has heard nothing yet
-                self.plan_dirty(now);
-            }
-            Input::Disconnected(node) => {
-                self.table.disconnected(now, node);
-                self.transfers.lost(node);
-                self.plan_sent.remove(&node);
-                self.plan_dirty(now);
-            }
-            Input::DialFailed { node, refused } => {
-                if self.table.dial_failed(now, node, refused) {
-                    self.plan_dirty(now);
-                }
-            }
+            Input::Connected(node) => self.connected(now, node, outbox),
+            Input::Disconnected(node) => self.disconnected(now, node),
+            Input::DialFailed { node, refused } => self.dial_failed(now, node, refused),
             Input::Gossip(gossip) => self.gossip(now, gossip, outbox),
             Input::Members(roster) => self.members_changed(now, roster, outbox),
             Input::Record(record) => {
@@ -272,7 +258,8 @@ impl Machine {
         if from == self.config.me || self.config.members.member(&from).is_none() {
             return;
         }
-        let behind = advert.member_roster_version > self.config.members.version
+        // In either direction: which of two counts is seen by whoever holds both.
+        let behind = advert.member_roster_mark != self.config.members.mark()
             || advert.catalog_digest != self.config.catalog.digest();
         if behind && self.rested(now, &from) {
             self.synced.insert(from, now);
@@ -288,17 +275,6 @@ impl Machine {
     /// Not synced with `node` within the last settling time.
     fn rested(&self, now: Time, node: &NodeId) -> bool {
         self.synced.get(node).is_none_or(|at| now >= at.after(limits::SETTLE.times(4)))
-    }
-
-    fn members_changed(&mut self, now: Time, roster: MemberRoster, outbox: &mut Vec<Output>) {
-        if self.config.members.may_become(&roster).is_err() {
-            return;
-        }
-        self.config.members = roster;
-        let members = &self.config.members;
-        self.table.retain(|node| members.member(node).is_some());
-        outbox.push(Output::Admit);
-        self.plan_dirty(now);
     }
 
     fn plan_offered(&mut self, from: NodeId, plan: Plan, outbox: &mut Vec<Output>) {

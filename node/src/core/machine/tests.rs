@@ -359,3 +359,32 @@ fn damaged_weights_take_their_replica_along_and_bring_it_back_once_repaired() {
     world.tell(id(1), Input::Dropped(Digest::of(b"B")));
     assert!(!world.nodes[&id(1)].own_advert().stores(&Digest::of(b"B")));
 }
+
+/// The machine that sits and holds everything is revoked: nothing of it is left, the seat is taken by another, which also
+/// takes over what the others can hold.
+#[test]
+fn a_revoked_coordinator_leaves_its_seat_and_its_replicas_to_the_others() {
+    let mut world = household();
+    let gone = world.nodes[&id(2)].coordinator().expect("somebody sits").0;
+    assert_eq!(gone, id(1));
+    let roster = world.nodes[&gone].config().members.clone();
+    let members = roster.members.iter().filter(|member| member.node != gone).cloned().collect();
+    let without = MemberRoster { members, version: roster.version + 1, ..roster };
+    world.nodes.remove(&gone);
+    for node in [id(2), id(3)] {
+        world.tell(node, Input::Members(without.clone()));
+        let machine = &world.nodes[&node];
+        assert!(machine.table().get(&gone).is_none() && machine.coordinator().is_none_or(|(holder, _)| holder != gone));
+        // The network's word on what it has just cut comes after, and brings nothing back.
+        world.tell(node, Input::Disconnected(gone));
+        world.tell(node, Input::Connected(gone));
+        assert!(world.nodes[&node].table().get(&gone).is_none());
+    }
+    world.run(40);
+    assert_eq!(world.nodes[&id(3)].coordinator().map(|(holder, _)| holder), Some(id(2)));
+    let plan = world.nodes[&id(3)].plan().expect("a plan of the new holder");
+    assert!(plan.roles.iter().all(|(node, _)| *node != gone) && plan.replicas.iter().all(|r| r.node == id(2)));
+    assert_eq!(world.resident(id(2)).len(), 1);
+    world.ask(id(3), 1, &world.resident(id(2))[0].clone());
+    assert_eq!(world.dispatched.last(), Some(&(id(3), 1, id(2))));
+}

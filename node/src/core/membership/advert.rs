@@ -148,8 +148,8 @@ pub struct Advert {
     pub holdings: Vec<Holding>,
     /// Replicas.
     pub replicas: Vec<ReplicaStatus>,
-    /// Version of its roster of members.
-    pub member_roster_version: u64,
+    /// Tells its roster of members from others, see `MemberRoster::mark`.
+    pub member_roster_mark: u64,
     /// Digest of its catalog.
     pub catalog_digest: Digest,
     /// Epoch of the plan it follows.

@@ -196,7 +196,7 @@ pub(crate) mod tests {
             disk_free_bytes: 0,
             holdings: Vec::new(),
             replicas: Vec::new(),
-            member_roster_version: 0,
+            member_roster_mark: 0,
             catalog_digest: Digest::default(),
             plan_epoch: 0,
             plan_revision: 0,

@@ -1,8 +1,11 @@
 //! Connections, gossip and streams between members, and what strangers get.
 
+use std::collections::BTreeMap;
+
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::core::membership::roster::Term;
 
 async fn hears(listener: &mut Running, from: NodeId) -> u64 {
     listener
@@ -106,12 +109,33 @@ async fn a_guest_reaches_joining_and_nothing_else() {
 async fn a_revoked_member_is_cut_off_at_once() {
     let (mut one, mut two) = pair().await;
     let mut stream = two.net.open_stream(one.id, Protocol::Rpc).await.expect("a member");
-    one.net.set_members([node(1)].into()).await;
+    one.net.set_members(BTreeSet::from([node(1)])).await;
     one.disconnected(two.id).await;
     two.disconnected(one.id).await;
     let mut byte = [0];
     assert!(!matches!(stream.read(&mut byte).await, Ok(1..)), "the stream ended with its connection");
     assert!(one.net.open_stream(two.id, Protocol::Rpc).await.is_err());
+}
+
+#[tokio::test]
+async fn a_member_is_one_until_its_term_ends_and_again_when_it_is_renewed() {
+    let (mut one, mut two) = pair().await;
+    let mut stream = two.net.open_stream(one.id, Protocol::Rpc).await.expect("a member");
+    let until = |unix_s| BTreeMap::from([(node(2), Term { from_unix_s: 0, until_unix_s: unix_s })]);
+    // Nothing happens from here on but that time passes.
+    one.net.set_members(until(join::unix_seconds() + 2)).await;
+    one.disconnected(two.id).await;
+    two.disconnected(one.id).await;
+    let mut byte = [0];
+    assert!(!matches!(stream.read(&mut byte).await, Ok(1..)), "the stream ended with its connection");
+    two.dial(&one).await;
+    let refused = |event: NetEvent| {
+        matches!(event, NetEvent::Disconnected { .. } | NetEvent::DialFailed { refused: false, .. }).then_some(())
+    };
+    two.wait("a refusal", refused).await;
+    assert!(two.net.open_stream(one.id, Protocol::Rpc).await.is_err());
+    one.net.set_members(until(u64::MAX)).await;
+    one.connected(two.id).await;
 }
 
 #[tokio::test]

@@ -71,6 +71,12 @@ where
         .boxed()
 }
 
+/// See `fuzzing`.
+#[cfg(fuzzing)]
+pub(super) fn fuzz_streams(bytes: &[u8]) {
+    mux::fuzz(bytes);
+}
+
 /// See [`crate::net::tls_configs`].
 pub(super) fn tls_configs(keypair: &Keypair) -> Result<(Arc<ServerConfig>, Arc<ClientConfig>), NetError> {
     Ok(Tls::new(keypair, cipher::has_aes())?.configs())

@@ -253,6 +253,8 @@ pub fn parse_header<R: Read>(reader: R, file_bytes: u64) -> Result<Header, GgufE
     let alignment = alignment(&metadata)?;
     let data_start = header.position().next_multiple_of(alignment);
     table::place(&mut tensors, data_start, alignment, file_bytes)?;
+    // A file of metadata alone, as the first part of a split may be, need not be padded.
+    let data_start = data_start.min(file_bytes);
     Ok(Header { metadata, table: FileTable { tensors, data_start, file_bytes } })
 }
 

@@ -20,6 +20,8 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo};
 
 use self::connection::{Connection, Role};
+use crate::core::limits;
+use crate::net::std_duration;
 
 /// How often a busy connection is looked after in case a stream that was woken does not come.
 const RESCUE: std::time::Duration = std::time::Duration::from_millis(20);
@@ -67,11 +69,13 @@ fn lock<C>(shared: &Shared<C>) -> MutexGuard<'_, Connection<C>> {
 pub(super) struct Muxer<C> {
     shared: Shared<C>,
     rescue: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// When a farewell has taken long enough.
+    closing: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Muxer<C> {
     fn new(io: C, role: Role) -> Muxer<C> {
-        Muxer { shared: Arc::new(Mutex::new(Connection::new(io, role))), rescue: None }
+        Muxer { shared: Arc::new(Mutex::new(Connection::new(io, role))), rescue: None, closing: None }
     }
 
     fn substream(&self, id: u32) -> Substream<C> {
@@ -116,8 +120,13 @@ impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> StreamMuxer for Muxer<C
         connection.open().map_or(Poll::Pending, |id| Poll::Ready(Ok(self.substream(id))))
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.shared).poll_close(cx)
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(closed) = lock(&self.shared).poll_close(cx) {
+            return Poll::Ready(closed);
+        }
+        // A peer that takes nothing in would keep its connection by that alone, and a revoked one must not.
+        let patience = || Box::pin(tokio::time::sleep(std_duration(limits::CLOSE_WAIT)));
+        self.closing.get_or_insert_with(patience).as_mut().poll(cx).map(Ok)
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
@@ -171,5 +180,41 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Substream<C> {
 impl<C: AsyncRead + AsyncWrite + Unpin> Drop for Substream<C> {
     fn drop(&mut self) {
         lock(&self.shared).drop_stream(self.id);
+    }
+}
+
+/// See `fuzzing`: a peer sends `bytes`, takes what it is answered, and leaves.
+#[cfg(fuzzing)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    use crate::core::limits;
+
+    struct Peer<'a>(&'a [u8]);
+
+    impl AsyncRead for Peer<'_> {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_read(cx, into)
+        }
+    }
+
+    impl AsyncWrite for Peer<'_> {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    for role in [Role::Dialer, Role::Listener] {
+        let mut connection = Connection::new(Peer(bytes), role);
+        while let Poll::Ready(Ok(())) = connection.poll_drive(false) {}
+        assert!(connection.check().is_err(), "it left");
+        assert!(connection.streams.len() <= limits::STREAMS_PER_CONNECTION_MAX);
+        assert!(connection.streams.values().all(|stream| stream.buffer.len() <= state::FIRST_WINDOW as usize));
     }
 }

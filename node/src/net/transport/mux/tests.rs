@@ -11,7 +11,6 @@ use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 use super::frame::{FIN, HEADER_BYTES, Header, Kind, SYN};
 use super::*;
-use crate::core::limits;
 
 type Pipe = Compat<DuplexStream>;
 
@@ -313,4 +312,32 @@ async fn a_peer_that_asks_without_reading_is_not_read_for_ever() {
         }
     };
     tokio::time::timeout(DEADLINE, answered).await.expect("in time").expect("answers");
+}
+
+/// A socket whose peer takes nothing in.
+struct Deaf;
+
+impl AsyncRead for Deaf {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Deaf {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Pending
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_nothing_does_not_keep_its_connection() {
+    let mut muxer = Muxer::new(Deaf, Role::Dialer);
+    let closed = poll_fn(|cx| Pin::new(&mut muxer).poll_close(cx));
+    tokio::time::timeout(DEADLINE, closed).await.expect("it ends").expect("without a fault");
 }

@@ -149,7 +149,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Where its own loopback can be reached, for a thread that [`enter`]s it.
+    /// Its network namespace, to [`enter`].
     pub fn namespace(&self) -> PathBuf {
         self.namespace.path()
     }

@@ -300,6 +300,11 @@ impl NodeProcess {
         Ok(self.command(&args)?.json())
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<(), Error> {
+        self.pid().map_or(Ok(()), |pid| process::signal(pid, signal))
+    }
+
     /// Kills the process at once, as a power cut would, and waits for its end. Its engines are its own to look after.
     pub fn kill9(&mut self) {
         if let Some(mut child) = self.take_child() {

@@ -67,7 +67,7 @@ pub(super) fn json_document(bytes: &[u8]) -> Result<serde_json::Value, Failure> 
     serde_json::from_slice(bytes).map_err(unreadable)
 }
 
-fn unreadable(error: serde_json::Error) -> Failure {
+pub(super) fn unreadable(error: serde_json::Error) -> Failure {
     let message = "the node's answer cannot be read; is it of another version than this command? Restart it";
     Failure::failed(format!("{message} ({error})"))
 }

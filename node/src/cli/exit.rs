@@ -62,6 +62,16 @@ impl Failure {
         self.code == "no_node"
     }
 
+    /// Does the command's own output say it already?
+    pub(super) fn is_told(&self) -> bool {
+        self.code == "found"
+    }
+
+    /// A check found something wrong and has said so: exit 1.
+    pub(super) fn found(message: impl Into<String>) -> Failure {
+        Failure { code: "found", ..Failure::failed(message) }
+    }
+
     /// For people, on stderr.
     pub(super) fn sentence(&self) -> String {
         match self.exit {

@@ -6,6 +6,7 @@ mod api_args;
 mod bench;
 mod chat;
 mod child;
+mod doctor;
 mod exit;
 mod gc;
 mod invite;
@@ -100,6 +101,8 @@ enum Command {
     Status,
     /// Show which machine holds which manager, and why
     Plan(plan::PlanArgs),
+    /// Say what keeps this machine from finding members and working with them, and what to do
+    Doctor,
     /// Talk to a manager
     Chat(chat::ChatArgs),
     /// List the transfers of weights into this node
@@ -143,6 +146,7 @@ mod tests {
 
     use super::up::{ApiOptions, RoleChoice, TlsChoice, UpOptions};
     use super::*;
+    use crate::net::WanConfig;
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
         Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
@@ -197,11 +201,14 @@ mod tests {
             "fednode --json plan --explain --inventory -",
             "fednode chat ULM:core hello --system brief --max-tokens 5 --temperature 0.5 --seed 1",
             "fednode transfers -v",
+            "fednode doctor --json",
             "fednode gc",
             "fednode gc --yes --json",
             "fednode scrub",
             "fednode scrub --now ULM:core",
             "fednode up --disk-budget 200GiB --scrub-days 0",
+            "fednode up --wan --relay-server --upnp",
+            "fednode up --no-mdns --peer den.local:7718 --peer /ip4/10.0.0.1/tcp/7718",
             "fednode engine --socket /run/socket",
             "fednode bench transfer --size 1GiB --sources 2 --runs 3 --dir /tmp --json",
         ];
@@ -216,6 +223,7 @@ mod tests {
             "fednode",
             "fednode fly",
             "fednode up --listen here",
+            "fednode up --peer den.local",
             "fednode up --memory lots",
             "fednode up --disk-budget much",
             "fednode gc --forget UCM",
@@ -255,7 +263,10 @@ mod tests {
         let expect = UpOptions {
             data_dir: PathBuf::from("/data"),
             role: RoleChoice::Auto,
-            listen: vec!["/ip4/0.0.0.0/tcp/7718".to_owned()],
+            listen: up::default_listen(),
+            peers: Vec::new(),
+            mdns: true,
+            wan: WanConfig::default(),
             api: ApiOptions {
                 address: SocketAddr::from(([127, 0, 0, 1], 7717)),
                 key_always: false,

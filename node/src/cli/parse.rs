@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use crate::core::limits;
 use crate::core::types::{SlotName, human_bytes};
 
+/// The longest name of a host (RFC 1035).
+const HOST_CHARS_MAX: usize = 253;
 const MEMBER_NAME_CHARS_MAX: usize = 64;
 
 /// `20GiB`, `64MB`, `512m`, `1.5g` or plain bytes. A bare letter is binary, as memory is sold.
@@ -86,6 +88,21 @@ pub(super) fn peer_address(text: &str) -> Result<String, String> {
     })?;
     let family = if address.is_ipv4() { "ip4" } else { "ip6" };
     Ok(format!("/{family}/{}/tcp/{}", address.ip(), address.port()))
+}
+
+/// A multiaddress, or `HOST:PORT` of a member.
+pub(super) fn member_address(text: &str) -> Result<String, String> {
+    let expected = || "expected HOST:PORT such as den.local:7718, or a multiaddress".to_owned();
+    if let Ok(address) = peer_address(text) {
+        return Ok(address);
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+    let port: u16 = port.parse().ok().filter(|port| *port != 0).ok_or_else(expected)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    match !host.is_empty() && host.len() <= HOST_CHARS_MAX && host.chars().all(plain) {
+        true => Ok(format!("/dns/{host}/tcp/{port}")),
+        false => Err(expected()),
+    }
 }
 
 /// A slot's or a domain's name.

@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, gc, invite, keys, members, owner, parse, pin, plan, publish,
-    roster, scrub, transfers_watch, up, view,
+    Cli, Command, Global, admin, bench, chat, child, doctor, gc, invite, keys, members, owner, parse, pin, plan,
+    publish, roster, scrub, transfers_watch, up, view,
 };
 
 /// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.
@@ -31,7 +31,8 @@ pub fn main() -> ExitCode {
     match carry_out(global, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if json {
+            // What was found is a document already.
+            if json && !failure.is_told() {
                 Out { json }.json(&failure.json());
             }
             eprintln!("{}", failure.sentence());
@@ -132,6 +133,7 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         Command::Pin(args) => pin::pin(out, &data_dir(global)?, args).await,
         Command::Unpin(args) => pin::unpin(out, &data_dir(global)?, args).await,
         Command::Roster { command } => roster::run(out, &data_dir(global)?, command).await,
+        Command::Doctor => doctor::run(out, &data_dir(global)?).await,
         Command::Gc(args) => gc::run(out, &data_dir(global)?, args).await,
         Command::Scrub(args) => scrub::run(out, &data_dir(global)?, args).await,
         Command::Chat(args) => chat::run(out, &data_dir(global)?, args).await,

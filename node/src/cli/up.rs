@@ -10,10 +10,12 @@ use super::exit::Failure;
 use super::{join, parse};
 use crate::core::limits;
 use crate::core::roster::SlotRoster;
+use crate::net::WanConfig;
 
 pub use super::api_args::{ApiOptions, TlsChoice};
 
 pub(super) const ROSTER_BYTES_MAX: u64 = 1 << 20;
+const DEFAULT_PORT: u16 = 7718;
 
 /// What a node wants to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -32,9 +34,25 @@ struct NodeArgs {
     /// What this node wants to be; auto decides by memory and disk
     #[arg(long, value_enum, default_value = "auto")]
     role: RoleChoice,
-    /// Address for other members, IP:PORT or a multiaddress; may be given several times
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:7718", value_parser = parse::peer_address)]
+    /// Address for other members, IP:PORT or a multiaddress; may be given several times; port 7718 of every IPv4 and IPv6
+    /// address if not given
+    #[arg(long, value_name = "ADDR", value_parser = parse::peer_address)]
     listen: Vec<String>,
+    /// Where a member is, HOST:PORT or a multiaddress, when it cannot be found otherwise; may be given several times
+    #[arg(long = "peer", value_name = "ADDR", value_parser = parse::member_address)]
+    peers: Vec<String>,
+    /// Neither look for members on the local network nor be found there
+    #[arg(long, env = "FEDNODE_NO_MDNS", value_parser = clap::builder::FalseyValueParser::new())]
+    no_mdns: bool,
+    /// Be reached from other networks through members that relay, and try to get through routers to them
+    #[arg(long, env = "FEDNODE_WAN", value_parser = clap::builder::FalseyValueParser::new())]
+    wan: bool,
+    /// Relay between members that cannot reach each other; for a machine that all of them reach
+    #[arg(long, env = "FEDNODE_RELAY_SERVER", value_parser = clap::builder::FalseyValueParser::new())]
+    relay_server: bool,
+    /// Ask the router, by UPnP, to let members from other networks in
+    #[arg(long, env = "FEDNODE_UPNP", value_parser = clap::builder::FalseyValueParser::new())]
+    upnp: bool,
     #[command(flatten)]
     api: ApiArgs,
     /// RAM that fednode may use for managers, such as 20GiB; what is free, less a reserve, if not given
@@ -92,6 +110,12 @@ pub struct UpOptions {
     pub role: RoleChoice,
     /// Multiaddresses as text; a malformed one is the network room's to refuse.
     pub listen: Vec<String>,
+    /// Multiaddresses of members as text, checked as those above.
+    pub peers: Vec<String>,
+    /// Find members on the local network.
+    pub mdns: bool,
+    /// What carries the federation beyond one network.
+    pub wan: WanConfig,
     /// Where the API listens, and for whom.
     pub api: ApiOptions,
     /// RAM for managers, bytes.
@@ -137,7 +161,10 @@ impl NodeArgs {
         UpOptions {
             data_dir,
             role: self.role,
-            listen: self.listen,
+            listen: if self.listen.is_empty() { default_listen() } else { self.listen },
+            peers: self.peers,
+            mdns: !self.no_mdns,
+            wan: WanConfig { client: self.wan, relays: self.relay_server, upnp: self.upnp },
             api: self.api.options(),
             memory_bytes: self.memory,
             disk_budget_bytes: self.disk_budget,
@@ -151,6 +178,15 @@ impl NodeArgs {
             ticket: None,
         }
     }
+}
+
+/// Every address of this machine; IPv6 where there is such a thing.
+pub(super) fn default_listen() -> Vec<String> {
+    let mut listen = vec![format!("/ip4/0.0.0.0/tcp/{DEFAULT_PORT}")];
+    if std::net::UdpSocket::bind((std::net::Ipv6Addr::UNSPECIFIED, 0)).is_ok() {
+        listen.push(format!("/ip6/::/tcp/{DEFAULT_PORT}"));
+    }
+    listen
 }
 
 fn host_name() -> String {

@@ -213,6 +213,45 @@ pub const LAST_WORDS_MAX: usize = 2;
 /// The system says within this whether a port can be listened on.
 pub const LISTEN_WAIT: Duration = Duration::from_secs(5);
 
+/// While a member is missing, the local network is asked at once, then after this, doubling up to `ASK_LONGEST`.
+pub const ASK_FIRST: Duration = Duration::from_secs(1);
+/// A member that is away is asked for once a minute: a packet that nobody notices.
+pub const ASK_LONGEST: Duration = Duration::from_secs(60);
+/// Between two announcements: mDNS itself says nothing more often (RFC 6762, 6), however often it is asked.
+pub const ANNOUNCE_REST: Duration = Duration::from_secs(1);
+/// How often this machine's addresses are looked at.
+pub const INTERFACES_PERIOD: Duration = Duration::from_secs(2);
+/// Addresses of this machine that are announced: hosts of many containers have more and need no more.
+pub const INTERFACES_MAX: usize = 32;
+/// Addresses of one member that it announced on the local network: what is repeated to us must not push out those it told.
+pub const FOUND_MAX: usize = 4;
+/// After this machine's addresses changed, a connection must bring a pong of the next ping within so much beyond it.
+pub const DOUBT: Duration = Duration::from_secs(2);
+/// A member that was heard on the local network so long ago, seconds, may have left it.
+pub const HEARD_FRESH_S: u64 = 120;
+/// Two clocks further apart than this are not both right, milliseconds: network time keeps them within a fraction of a second.
+pub const CLOCK_OFF_MS: u64 = 30_000;
+/// `fednode doctor` asks so many members.
+pub const EXAMINED_MAX: usize = 32;
+/// A member that examines another dials so long.
+pub const EXAMINE_DIAL: Duration = Duration::from_secs(3);
+/// Examinations of others that a node does at once: each opens a few connections.
+pub const EXAMINATIONS_MAX: usize = 4;
+/// Members that one relay keeps reachable: more than anybody has behind routers.
+pub const RELAYED_MEMBERS_MAX: usize = 256;
+/// Circuits through one relay: each pair of a dozen members behind routers, both ways.
+pub const RELAY_CIRCUITS_MAX: usize = 256;
+/// Circuits from one member.
+pub const RELAY_CIRCUITS_PER_MEMBER_MAX: usize = 32;
+/// A circuit is made anew after this: a limit that nobody meets but one that was forgotten.
+pub const RELAY_CIRCUIT_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Relays that one member uses: a second one for when the first is away.
+pub const RELAYS_USED_MAX: usize = 3;
+/// Between two tries to replace a relayed connection by a direct one.
+pub const DIRECT_RETRY: Duration = Duration::from_secs(60);
+/// Addresses given with `--peer`.
+pub const STATIC_PEERS_MAX: usize = 64;
+
 /// A node says what it has at least this often; a change is said at once.
 pub const ADVERT_PERIOD: Duration = Duration::from_secs(2);
 /// An advertisement not renewed is void: seven periods, so that a few lost ones do not matter.

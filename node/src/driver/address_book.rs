@@ -15,6 +15,7 @@ const FILE: &str = "addresses.json";
 pub struct AddressBook {
     path: PathBuf,
     writer: Writer,
+    /// The first of each was dialled with success, if any was.
     known: BTreeMap<String, Vec<String>>,
 }
 
@@ -31,13 +32,30 @@ impl AddressBook {
         self.known.iter().filter_map(|(node, addresses)| Some((node.parse().ok()?, addresses.clone())))
     }
 
-    /// Learns `addresses` of `node`; true if they are news.
+    /// Learns `addresses` of `node`, as it tells them; true if they are news. Where it was reached last stays, and first: a
+    /// forwarded port, or a name that the user gave, is known to nobody else.
     pub fn learn(&mut self, node: NodeId, addresses: &[String]) -> bool {
-        let addresses = &addresses[..addresses.len().min(limits::ADDRESSES_MAX)];
+        let last_good = self.known.get(&node.to_string()).and_then(|known| known.first()).cloned();
+        !addresses.is_empty() && self.put(node, last_good.iter().chain(addresses))
+    }
+
+    /// `node` was dialled at `address` with success.
+    pub fn reached(&mut self, node: NodeId, address: String) {
+        let known = self.known.get(&node.to_string()).cloned().unwrap_or_default();
+        self.put(node, std::iter::once(&address).chain(&known));
+    }
+
+    fn put<'a>(&mut self, node: NodeId, addresses: impl Iterator<Item = &'a String>) -> bool {
+        let mut merged: Vec<String> = Vec::new();
+        for address in addresses {
+            if merged.len() < limits::ADDRESSES_MAX && !merged.contains(address) {
+                merged.push(address.clone());
+            }
+        }
         let key = node.to_string();
-        let news = !addresses.is_empty() && self.known.get(&key).is_none_or(|known| known != addresses);
+        let news = self.known.get(&key).is_none_or(|known| *known != merged);
         if news {
-            self.known.insert(key, addresses.to_vec());
+            self.known.insert(key, merged);
             let bytes = serde_json::to_vec_pretty(&self.known).unwrap_or_default();
             let path = self.path.clone();
             self.writer.run(move || {
@@ -47,5 +65,28 @@ impl AddressBook {
             });
         }
         news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    #[test]
+    fn where_a_member_was_reached_stays_first_whatever_it_tells() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let writer = Writer::start().expect("a thread");
+        let mut book = AddressBook::open(folder.path(), writer);
+        let node = NodeId([1; 32]);
+        assert!(book.learn(node, &texts(&["/ip4/10.0.0.1/tcp/1"])));
+        book.reached(node, "/dns/den/tcp/9".to_owned());
+        assert!(book.learn(node, &texts(&["/ip4/10.0.0.2/tcp/1"])));
+        assert!(!book.learn(node, &texts(&["/ip4/10.0.0.2/tcp/1"])), "no news");
+        let expect = texts(&["/dns/den/tcp/9", "/ip4/10.0.0.2/tcp/1"]);
+        assert_eq!(book.iter().collect::<Vec<_>>(), vec![(node, expect)]);
     }
 }

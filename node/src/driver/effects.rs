@@ -57,7 +57,9 @@ impl Driver {
         }
     }
 
-    fn know(&mut self, node: NodeId, addresses: Vec<String>) {
+    fn know(&mut self, node: NodeId, mut addresses: Vec<String>) {
+        // A member speaks of its own addresses; a name would make this machine ask a name server about it.
+        addresses.retain(|address| address.starts_with("/ip4/") || address.starts_with("/ip6/"));
         if self.addresses.learn(node, &addresses) {
             let net = self.net.clone();
             tokio::spawn(async move { net.know(node, addresses).await });

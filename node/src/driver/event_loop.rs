@@ -149,7 +149,7 @@ impl Driver {
     /// Before anything is acted on: a machine that slept may no longer be what it thinks it is.
     fn notice_sleep(&mut self) {
         if self.clock.slept() {
-            tracing::info!("this machine slept");
+            tracing::info!("this node slept, or stood still: it takes its place anew");
             self.handle(Input::Slept);
         }
     }
@@ -248,8 +248,11 @@ impl Driver {
 
     fn network_event(&mut self, event: NetEvent) {
         match event {
-            NetEvent::Connected { node, address } => {
+            NetEvent::Connected { node, address, dialled } => {
                 tracing::info!(%node, address, "member connected");
+                if dialled {
+                    self.addresses.reached(node, address);
+                }
                 self.shunned.connected(node, Instant::now());
                 self.handle(Input::Connected(node));
             }
@@ -271,7 +274,7 @@ impl Driver {
                 }
                 self.handle(Input::Gossip(gossip));
             }
-            NetEvent::ListenAddress { .. } => {
+            NetEvent::ListenAddresses => {
                 let addresses = self.net.listen_addresses();
                 self.facts.listen = addresses.clone();
                 self.handle(Input::Addresses(addresses));

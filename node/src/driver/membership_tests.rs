@@ -46,7 +46,8 @@ impl JoinAuthority for Registry {
 /// A network that serves joiners of `registry` for as long as it is kept.
 async fn serving(registry: &Registry) -> (NetHandle, JoinSet<()>) {
     let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
-    let config = NetConfig { keypair: registry.key.clone(), federation: registry.roster().federation, listen };
+    let (keypair, federation) = (registry.key.clone(), registry.roster().federation);
+    let config = NetConfig { keypair, federation, listen, mdns: false, peers: Vec::new(), wan: Default::default() };
     let (net, mut events, mut incoming) = net::start(config, BTreeSet::new()).await.expect("a free port");
     net.set_invitation_open(true).await;
     let (mut tasks, registry) = (JoinSet::new(), registry.clone());

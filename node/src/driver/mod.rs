@@ -6,6 +6,7 @@ mod api;
 pub mod api_keys;
 mod buffers;
 mod clock;
+mod doctor;
 mod effects;
 mod enrol;
 mod error;

@@ -162,6 +162,10 @@ impl PeerBackend for Node {
         promised.map_err(|error| error.to_string())?
     }
 
+    async fn examine(&self, from: NodeId) -> v1::ExamineReply {
+        self.examine_for(from).await
+    }
+
     fn damage_reported(&self, from: NodeId, artifact: Digest, chunk: u32) {
         tracing::warn!(%from, artifact = %artifact.short(), chunk, "a chunk that this node sent was corrupt; its disk is looked at");
         if let Some(store) = &self.store {
@@ -276,6 +280,10 @@ impl AdminBackend for Node {
 
     async fn scrub(&self, request: v1::ScrubRequest, events: mpsc::Sender<Result<v1::ScrubEvent, Status>>) {
         super::scrub_now::scrub(self, request, events).await;
+    }
+
+    async fn doctor(&self) -> Result<Vec<u8>, Status> {
+        json(&Node::examine(self).await)
     }
 
     async fn shutdown(&self) {

@@ -60,6 +60,7 @@ const GRACE: Duration = Duration::from_secs(3);
 pub async fn run(options: UpOptions, told: &Told<'_>) -> Result<(), RunError> {
     let api = Api::prepare(&options).await?;
     let listen = multiaddresses(&options.listen)?;
+    net::static_peers(&options.peers)?;
     let ticket = options.ticket.as_deref().map(Ticket::from_text).transpose().map_err(RunError::Ticket)?;
     // Before anything is written, and before a ticket is used up for nothing.
     net::check_free(&listen)?;
@@ -118,8 +119,7 @@ impl Starting {
             Role::Delegate => None,
         };
         let others = others(&roster, &me);
-        let config = NetConfig { keypair: self.identity.key.clone(), federation: roster.federation, listen };
-        let (net, network, incoming) = net::start(config, others).await?;
+        let (net, network, incoming) = net::start(self.net_config(&roster, listen)?, others).await?;
         let admin = admin::listen(&self.dir.path().join("admin.sock"))?;
         fresh.keep();
 
@@ -184,6 +184,17 @@ impl Starting {
             true => Ok(registry),
             false => Err(RunError::Revoked(self.dir.path().to_owned())),
         }
+    }
+
+    fn net_config(&self, roster: &MemberRoster, listen: Vec<Multiaddr>) -> Result<NetConfig, RunError> {
+        Ok(NetConfig {
+            keypair: self.identity.key.clone(),
+            federation: roster.federation,
+            listen,
+            mdns: self.options.mdns,
+            peers: net::static_peers(&self.options.peers)?,
+            wan: self.options.wan,
+        })
     }
 
     /// The node as its edges see it.

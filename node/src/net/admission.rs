@@ -127,6 +127,11 @@ impl Admission {
         &self.door
     }
 
+    /// All of them.
+    pub(super) fn members(&self) -> BTreeSet<NodeId> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).members.nodes()
+    }
+
     /// May `peer` open a stream of `protocol` here?
     pub(super) fn serves(&self, peer: &PeerId, protocol: Protocol) -> bool {
         match self.standing(peer) {

@@ -13,6 +13,7 @@ use crate::net::admission::Admission;
 use crate::net::gossip::{self, Gossip};
 use crate::net::members_only::MembersOnly;
 use crate::net::streams::{self, Inbox};
+use crate::net::wan::WanBehaviour;
 use crate::net::{NetError, std_duration};
 
 /// The whole. The order matters: each part is asked in turn whether it takes a connection, and `members` remembers the
@@ -30,6 +31,7 @@ pub(super) struct MemberBehaviour {
     pub(super) gossip: Gossip,
     ping: ping::Behaviour,
     identify: identify::Behaviour,
+    wan: WanBehaviour,
 }
 
 impl Behaviour {
@@ -38,6 +40,7 @@ impl Behaviour {
         federation: &FederationId,
         admission: Arc<Admission>,
         inbox: Inbox,
+        wan: WanBehaviour,
     ) -> Result<Behaviour, NetError> {
         let inner = MemberBehaviour {
             gossip: gossip::build(keypair, federation, Arc::clone(&admission))?,
@@ -53,6 +56,7 @@ impl Behaviour {
                     .with_cache_size(0)
                     .with_hide_listen_addrs(true),
             ),
+            wan,
         };
         Ok(Behaviour {
             limits: connection_limits::Behaviour::new(connection_limits()),

@@ -31,6 +31,18 @@ pub(super) fn dialable(text: &str) -> Option<Multiaddr> {
     }
 }
 
+/// A peer's address as it can be dialled again: libp2p appends the peer id to what it dialled, and knows nothing but that of
+/// who came through a relay.
+pub(super) fn whereabouts(address: &Multiaddr) -> String {
+    let mut address = address.clone();
+    if let Some(last) = address.pop()
+        && !matches!(last, Part::P2p(_))
+    {
+        address.push(last);
+    }
+    if address.is_empty() { "through a relay".to_owned() } else { address.to_string() }
+}
+
 /// What a failed dial of one address says of the peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Absence {
@@ -70,6 +82,38 @@ pub(super) fn absence(error: &DialError) -> Absence {
     }
 }
 
+/// A failed dial in words for people.
+pub(super) fn reason(error: &DialError) -> String {
+    let words = match error {
+        DialError::WrongPeerId { .. } => "another machine answers there",
+        DialError::LocalPeerId { .. } => "this is this node's own address",
+        DialError::Denied { .. } => "who answers there is no member, or too many connections are open",
+        DialError::Aborted => "given up",
+        DialError::NoAddresses => "no address to dial",
+        DialError::Transport(errors) => match errors.first() {
+            Some((_, TransportError::Other(error))) => return transport_reason(error),
+            _ => "not an address this node can dial",
+        },
+        _ => "not dialled",
+    };
+    words.to_owned()
+}
+
+fn transport_reason(error: &io::Error) -> String {
+    let words = match transport::io_kind(error) {
+        Some(io::ErrorKind::ConnectionRefused) => "nothing listens there, or a firewall rejects it",
+        Some(io::ErrorKind::HostUnreachable) => "the local network does not find this machine",
+        Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable) => "this machine has no way there",
+        Some(io::ErrorKind::TimedOut) => "no answer: switched off, or a firewall drops packets",
+        Some(io::ErrorKind::PermissionDenied) => "a firewall on this machine forbids it",
+        Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => "it answered and hung up",
+        // The end of our own patience carries no kind.
+        _ if error.to_string().contains("imeout") => "no answer: switched off, or a firewall drops packets",
+        _ => return error.to_string(),
+    };
+    words.to_owned()
+}
+
 fn absence_by_kind(kind: io::ErrorKind) -> Absence {
     match kind {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable => Absence::Known,
@@ -96,6 +140,21 @@ mod tests {
         check(&format!("/ip4/10.0.0.1/tcp/7718/p2p/{peer}/p2p-circuit"), None);
         for bad in ["", "10.0.0.1:7718", "/ip4/10.0.0.1", "/ip4/10.0.0.1/tcp/0", "/ip4/10.0.0.1/udp/1", "/unix/tmp/x"] {
             check(bad, None);
+        }
+    }
+
+    #[test]
+    fn an_address_is_noted_without_the_peer_it_leads_to() {
+        let (peer, relay) = (PeerId::random(), PeerId::random());
+        let direct = "/ip4/10.0.0.1/tcp/7718".to_owned();
+        let circuit = format!("{direct}/p2p/{relay}/p2p-circuit");
+        for (address, expect) in [
+            (direct.clone(), &direct),
+            (format!("{direct}/p2p/{peer}"), &direct),
+            (format!("{circuit}/p2p/{peer}"), &circuit),
+            (format!("/p2p/{peer}"), &"through a relay".to_owned()),
+        ] {
+            assert_eq!(whereabouts(&address.parse().expect("address")), *expect);
         }
     }
 

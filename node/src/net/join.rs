@@ -173,7 +173,7 @@ pub(super) async fn knock(
 fn knocking_swarm(keypair: &ed25519::Keypair, inviter: NodeId) -> Result<Swarm<streams::Behaviour>, JoinError> {
     let keypair = libp2p::identity::Keypair::from(keypair.clone());
     let admission = Arc::new(Admission::new(BTreeSet::from([inviter]).into()));
-    let transport = transport::build(&keypair, Arc::clone(&admission))
+    let transport = transport::build(&keypair, Arc::clone(&admission), None)
         .map_err(|error| JoinError::Setup { why: error.to_string() })?;
     let config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(Duration::from_secs(60));
     let behaviour = streams::Behaviour::new(admission, None);

@@ -1,14 +1,16 @@
 //! Where this node listens: the check that a port is really free, and the addresses others can dial.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use socket2::{Domain, Socket, Type};
 
 use crate::core::limits;
 use crate::net::NetError;
+use crate::net::wan::is_circuit;
 
 /// The addresses we listen on now, shared with every handle.
 #[derive(Clone, Default)]
@@ -17,15 +19,24 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    pub(super) fn add(&self, address: Multiaddr) {
+    /// True if it is news.
+    pub(super) fn add(&self, address: Multiaddr) -> bool {
         let mut addresses = self.addresses.write().unwrap_or_else(PoisonError::into_inner);
-        if !addresses.contains(&address) {
+        let news = !addresses.contains(&address);
+        if news {
             addresses.push(address);
         }
+        news
     }
 
     pub(super) fn remove(&self, gone: &Multiaddr) {
         self.addresses.write().unwrap_or_else(PoisonError::into_inner).retain(|address| address != gone);
+    }
+
+    /// The port at `ip`, if we listen there.
+    pub(super) fn port_at(&self, ip: &IpAddr) -> Option<u16> {
+        let addresses = self.addresses.read().unwrap_or_else(PoisonError::into_inner);
+        addresses.iter().filter_map(socket_address).find(|socket| socket.ip() == *ip).map(|socket| socket.port())
     }
 
     /// The best first, loopback last and always among them.
@@ -45,11 +56,17 @@ pub(super) fn is_dialable(address: &Multiaddr) -> bool {
     rank(address).is_some()
 }
 
+/// Does it lead back to the machine it is dialled on?
+pub(super) fn is_loopback(address: &Multiaddr) -> bool {
+    rank(address) == Some(LOOPBACK)
+}
+
 const LOOPBACK: u8 = 3;
 
 /// Lower is better; `None`: nobody else can dial it as it is.
 fn rank(address: &Multiaddr) -> Option<u8> {
     match address.iter().next()? {
+        _ if is_circuit(address) => Some(2),
         Protocol::Ip4(ip) if ip.is_loopback() => Some(LOOPBACK),
         Protocol::Ip6(ip) if ip.is_loopback() => Some(LOOPBACK),
         Protocol::Ip4(ip) if ip.is_link_local() => Some(2),
@@ -67,7 +84,18 @@ pub(super) fn check_free(address: &Multiaddr) -> Result<(), NetError> {
     if socket.port() == 0 {
         return Ok(());
     }
-    TcpListener::bind(socket).map(drop).map_err(|error| listen_error(address, &error))
+    bind(socket).map_err(|error| listen_error(address, &error))
+}
+
+/// As the standard library binds a listener, but IPv6 alone: the same port is wanted for IPv4 too.
+fn bind(socket: SocketAddr) -> io::Result<()> {
+    let listener = Socket::new(Domain::for_address(socket), Type::STREAM, None)?;
+    listener.set_reuse_address(true)?;
+    if socket.is_ipv6() {
+        listener.set_only_v6(true)?;
+    }
+    listener.bind(&socket.into())?;
+    listener.listen(1)
 }
 
 /// Says why an address cannot be listened on.
@@ -94,6 +122,8 @@ fn socket_address(address: &Multiaddr) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]

@@ -6,6 +6,7 @@ mod accepted;
 mod admission;
 mod behaviour;
 mod dial;
+mod discovery;
 mod door;
 pub mod duplex;
 mod frame;
@@ -16,19 +17,25 @@ mod listen;
 mod members_only;
 mod outbox;
 mod peers;
+mod reach;
+mod record;
+mod statics;
 mod streams;
 mod task;
 #[cfg(test)]
 mod tests;
 mod transport;
+pub mod wake;
+mod wan;
 pub mod weights;
 
 use std::sync::Arc;
 
 use libp2p::Multiaddr;
 use libp2p::identity::ed25519;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::core::checkup::{DiscoveryReport, MemberReach};
 use crate::core::limits;
 use crate::core::membership::advert::Gossip;
 use crate::core::types::{FederationId, NodeId};
@@ -36,10 +43,13 @@ pub use crate::net::accepted::Accepted;
 use crate::net::admission::Admission;
 pub use crate::net::admission::Members;
 use crate::net::behaviour::Behaviour;
+use crate::net::discovery::{Discovery, Wish};
 pub use crate::net::duplex::{Duplex, Stream};
 use crate::net::listen::Listening;
 use crate::net::streams::{Inbox, OpenError};
 use crate::net::task::{Command, Task};
+use crate::net::wan::WanBehaviour;
+pub use crate::net::wan::WanConfig;
 
 /// What a node needs to be on the network.
 pub struct NetConfig {
@@ -49,6 +59,12 @@ pub struct NetConfig {
     pub federation: FederationId,
     /// Where it listens.
     pub listen: Vec<Multiaddr>,
+    /// Finds members on the local network, and is found there.
+    pub mdns: bool,
+    /// Where members are, as the user said; whoever answers there must be one.
+    pub peers: Vec<Multiaddr>,
+    /// What carries it beyond one network.
+    pub wan: WanConfig,
 }
 
 /// What a stream is for.
@@ -85,6 +101,8 @@ pub enum NetEvent {
         node: NodeId,
         /// Where it is, as seen from here.
         address: String,
+        /// It was dialled there, so it can be again.
+        dialled: bool,
     },
     /// A member's last connection ended. Its addresses are dialled again at once.
     Disconnected {
@@ -111,11 +129,8 @@ pub enum NetEvent {
         /// What it said.
         gossip: Gossip,
     },
-    /// We can be dialled at one more address.
-    ListenAddress {
-        /// A multiaddress.
-        address: String,
-    },
+    /// Where we can be dialled changed.
+    ListenAddresses,
 }
 
 /// Why the network could not do what was asked.
@@ -134,6 +149,14 @@ pub enum NetError {
         addr: String,
         /// The system's reason.
         why: String,
+    },
+    /// Not an address one can dial.
+    #[error(
+        "--peer {addr} is no address that can be dialled; give HOST:PORT or a multiaddress such as /ip4/10.0.0.1/tcp/7718"
+    )]
+    Peer {
+        /// What was given.
+        addr: String,
     },
     /// A part of libp2p refused its settings.
     #[error("cannot set up {what}: {why}")]
@@ -189,6 +212,7 @@ pub struct IncomingStreams {
 pub struct NetHandle {
     commands: mpsc::Sender<Command>,
     listening: Listening,
+    discovery: discovery::Shared,
 }
 
 /// Could this node listen on all of `addresses` now? For refusing a start before anything was written.
@@ -196,31 +220,51 @@ pub fn check_free(addresses: &[Multiaddr]) -> Result<(), NetError> {
     addresses.iter().try_for_each(listen::check_free)
 }
 
+/// Addresses of members that the user gave.
+pub fn static_peers(texts: &[String]) -> Result<Vec<Multiaddr>, NetError> {
+    texts.iter().map(|text| dial::dialable(text).ok_or_else(|| NetError::Peer { addr: text.clone() })).collect()
+}
+
 /// Starts the network. Returns once it listens on every address asked for, or says why it cannot.
 pub async fn start(
     config: NetConfig,
     members: impl Into<Members>,
 ) -> Result<(NetHandle, mpsc::Receiver<NetEvent>, IncomingStreams), NetError> {
-    let keypair = libp2p::identity::Keypair::from(config.keypair);
+    let keypair = libp2p::identity::Keypair::from(config.keypair.clone());
     let admission = Arc::new(Admission::new(members.into()));
     let (rpc_in, rpc) = mpsc::channel(limits::STREAMS_WAITING_MAX);
     let (weights_in, weights) = mpsc::channel(limits::STREAMS_WAITING_MAX);
     let (join_in, join) = mpsc::channel(limits::STREAMS_WAITING_MAX);
     let inbox = Inbox { rpc: rpc_in, weights: weights_in, join: join_in };
-    let behaviour = Behaviour::new(&keypair, &config.federation, Arc::clone(&admission), inbox)?;
+    let (wan, relayed) = WanBehaviour::new(config.wan, &keypair.public());
+    let behaviour = Behaviour::new(&keypair, &config.federation, Arc::clone(&admission), inbox, wan)?;
     let swarm_config = libp2p::swarm::Config::with_tokio_executor()
         // Members stay connected however quiet they are; silence is noticed by pings, guests by their own limit.
         .with_idle_connection_timeout(std::time::Duration::MAX);
-    let transport = transport::build(&keypair, Arc::clone(&admission))?;
+    let transport = transport::build(&keypair, Arc::clone(&admission), relayed)?;
     let swarm = libp2p::Swarm::new(transport, behaviour, keypair.public().to_peer_id(), swarm_config);
 
     let (commands, commands_out) = mpsc::channel(limits::NET_COMMANDS_MAX);
     let (events_in, events) = mpsc::channel(limits::NET_EVENTS_MAX);
     let listening = Listening::default();
-    let mut task = Task::new(swarm, &config.federation, admission, listening.clone(), commands_out, events_in);
+    let (wish, wished) = watch::channel(Wish::default());
+    let shared = discovery::Shared::new(config.mdns);
+    let ends = (commands_out, events_in);
+    let mut task = Task::new(swarm, &config, Arc::clone(&admission), listening.clone(), ends, wish);
     task.listen(&config.listen).await?;
     tokio::spawn(task.run());
-    Ok((NetHandle { commands, listening }, events, IncomingStreams { rpc, weights, join }))
+    let setup = discovery::Setup {
+        keypair: config.keypair,
+        federation: config.federation,
+        admission,
+        listening: listening.clone(),
+        wish: wished,
+        shared: shared.clone(),
+        speaks: config.mdns,
+    };
+    // It holds a way in for commands, which does not keep the network running: only handles do, by `stop`.
+    tokio::spawn(Discovery::new(setup, commands.downgrade()).run());
+    Ok((NetHandle { commands, listening, discovery: shared }, events, IncomingStreams { rpc, weights, join }))
 }
 
 impl NetHandle {
@@ -276,6 +320,23 @@ impl NetHandle {
     /// Where others can dial this node, the best first, loopback last.
     pub fn listen_addresses(&self) -> Vec<String> {
         self.listening.dialable()
+    }
+
+    /// How reaching members goes, for `fednode doctor`.
+    pub async fn reach(&self) -> Vec<MemberReach> {
+        let (answer, reach) = oneshot::channel();
+        self.send(Command::Reach(answer)).await;
+        reach.await.unwrap_or_default()
+    }
+
+    /// Announces this node on the local network and asks who is there, whether or not anybody is missing.
+    pub async fn speak(&self) {
+        self.send(Command::Speak).await;
+    }
+
+    /// What was seen on the local network, for `fednode doctor`.
+    pub fn discovery(&self) -> DiscoveryReport {
+        self.discovery.report()
     }
 
     /// Ends the network: connections close and the port is free again.

@@ -10,35 +10,46 @@ use libp2p::swarm::ConnectionId;
 use crate::core::limits;
 use crate::core::types::NodeId;
 use crate::net::dial::Absence;
+use crate::net::record::Record;
 use crate::net::std_duration;
+use crate::net::wan::is_circuit;
 
 /// All members spoken of so far.
 #[derive(Default)]
 pub(super) struct Book {
-    peers: BTreeMap<NodeId, Peer>,
+    pub(super) peers: BTreeMap<NodeId, Peer>,
 }
 
 #[derive(Default)]
-struct Peer {
+pub(super) struct Peer {
     /// Newest first.
     addresses: Vec<Multiaddr>,
-    links: BTreeMap<ConnectionId, Link>,
-    round: Option<Round>,
+    /// Heard on the local network, newest first. Apart: what a stranger repeats must not push the others out.
+    found: Vec<Multiaddr>,
+    pub(super) record: Record,
+    pub(super) links: BTreeMap<ConnectionId, Link>,
+    pub(super) round: Option<Round>,
     /// Rounds that failed since a connection last lived.
     failures: u32,
     retry_at: Option<Instant>,
+    /// When a direct way is tried again, while there is only a relayed one.
+    direct_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
-struct Link {
+pub(super) struct Link {
     since: Instant,
     heard: Instant,
+    /// It leads through another member.
+    pub(super) relayed: bool,
+    /// The network changed under it, and nothing was heard since.
+    doubted: Option<Instant>,
 }
 
 /// One attempt at all addresses at once, each in a dial of its own: libp2p gives a whole dial up when the first address
 /// that answers turns out to be another peer, and 127.0.0.1 in a neighbour's list is always another peer.
-struct Round {
-    pending: BTreeSet<ConnectionId>,
+pub(super) struct Round {
+    pub(super) pending: BTreeMap<ConnectionId, Multiaddr>,
     won: bool,
     /// Some address said that the peer is not there.
     absent: bool,
@@ -82,6 +93,19 @@ impl Book {
         news
     }
 
+    /// Heard on the local network; true if that is news, and worth a dial.
+    pub(super) fn found(&mut self, node: NodeId, address: Multiaddr, now: Instant) -> bool {
+        let peer = self.peers.entry(node).or_default();
+        let news = !peer.addresses.contains(&address) && !peer.found.contains(&address);
+        peer.found.retain(|known| *known != address);
+        peer.found.insert(0, address);
+        peer.found.truncate(limits::FOUND_MAX);
+        if news {
+            peer.retry_at = Some(now);
+        }
+        news
+    }
+
     /// Dials as soon as possible, whatever the backoff says.
     pub(super) fn hurry(&mut self, node: NodeId, now: Instant) {
         self.peers.entry(node).or_default().retry_at = Some(now);
@@ -113,7 +137,8 @@ impl Book {
     /// Who should be dialled now.
     pub(super) fn due(&self, now: Instant) -> Vec<NodeId> {
         let due = |peer: &Peer| {
-            let idle = peer.links.is_empty() && peer.round.is_none() && !peer.addresses.is_empty();
+            let known = !peer.addresses.is_empty() || !peer.found.is_empty();
+            let idle = peer.links.is_empty() && peer.round.is_none() && known;
             idle && peer.retry_at.is_some_and(|at| at <= now)
         };
         self.peers.iter().filter(|(_, peer)| due(peer)).map(|(&node, _)| node).collect()
@@ -121,11 +146,36 @@ impl Book {
 
     /// Where to dial `node`.
     pub(super) fn addresses(&self, node: &NodeId) -> Vec<Multiaddr> {
-        self.peers.get(node).map(|peer| peer.addresses.clone()).unwrap_or_default()
+        let Some(peer) = self.peers.get(node) else { return Vec::new() };
+        let found = peer.found.iter().filter(|address| !peer.addresses.contains(address));
+        let all: Vec<Multiaddr> = found.chain(&peer.addresses).cloned().collect();
+        let direct: Vec<Multiaddr> = all.iter().filter(|address| !is_circuit(address)).cloned().collect();
+        // Through a relay only when there is no other way.
+        let directly = !direct.is_empty() && (peer.failures == 0 || !peer.links.is_empty());
+        if directly { direct } else { all }
+    }
+
+    /// Whom to try directly now, because only a relay leads there.
+    pub(super) fn due_direct(&mut self, now: Instant) -> Vec<NodeId> {
+        let mut due = Vec::new();
+        for (&node, peer) in &mut self.peers {
+            let relayed = !peer.links.is_empty() && peer.links.values().all(|link| link.relayed);
+            let direct = peer.addresses.iter().chain(&peer.found).any(|address| !is_circuit(address));
+            if relayed && direct && peer.round.is_none() && peer.direct_at.is_none_or(|at| at <= now) {
+                peer.direct_at = Some(now + std_duration(limits::DIRECT_RETRY));
+                due.push(node);
+            }
+        }
+        due
+    }
+
+    /// Where `node` was reached last.
+    pub(super) fn last_good(&self, node: &NodeId) -> Option<Multiaddr> {
+        self.peers.get(node)?.record.last_good().cloned()
     }
 
     /// Dials of these ids have begun.
-    pub(super) fn round_began(&mut self, node: NodeId, dials: BTreeSet<ConnectionId>) {
+    pub(super) fn round_began(&mut self, node: NodeId, dials: BTreeMap<ConnectionId, Multiaddr>) {
         let peer = self.peers.entry(node).or_default();
         peer.retry_at = None;
         peer.round = Some(Round { pending: dials, won: false, absent: false, possible: false });
@@ -141,9 +191,7 @@ impl Book {
     ) -> Option<RoundFailed> {
         let peer = self.peers.get_mut(node)?;
         let round = peer.round.as_mut()?;
-        if !round.pending.remove(&dial) {
-            return None;
-        }
+        round.pending.remove(&dial)?;
         round.absent |= absence == Absence::Known;
         round.possible |= absence == Absence::Possible;
         if !round.pending.is_empty() {
@@ -162,8 +210,9 @@ impl Book {
     pub(super) fn arrived(&mut self, node: NodeId, connection: ConnectionId, now: Instant) -> Arrival {
         let peer = self.peers.entry(node).or_default();
         if let Some(round) = peer.round.as_mut()
-            && round.pending.remove(&connection)
+            && let Some(address) = round.pending.remove(&connection)
         {
+            peer.record.reached(address);
             let surplus = std::mem::replace(&mut round.won, true);
             if round.pending.is_empty() {
                 peer.round = None;
@@ -173,7 +222,7 @@ impl Book {
             }
         }
         let first = peer.links.is_empty();
-        peer.links.insert(connection, Link { since: now, heard: now });
+        peer.links.insert(connection, Link { since: now, heard: now, relayed: false, doubted: None });
         if first { Arrival::First } else { Arrival::Another }
     }
 
@@ -196,7 +245,7 @@ impl Book {
     /// A pong came.
     pub(super) fn heard(&mut self, node: &NodeId, connection: ConnectionId, now: Instant) {
         if let Some(link) = self.peers.get_mut(node).and_then(|peer| peer.links.get_mut(&connection)) {
-            link.heard = now;
+            (link.heard, link.doubted) = (now, None);
         }
     }
 
@@ -205,23 +254,52 @@ impl Book {
     /// libp2p's ping reports only the second failure in a row, half a minute after the peer fell silent.
     pub(super) fn silent(&self, now: Instant) -> Vec<(NodeId, ConnectionId)> {
         let patience = std_duration(limits::PING_PERIOD) + std_duration(limits::PONG_WAIT);
-        let silent = |link: &Link| now.saturating_duration_since(link.heard) > patience;
+        // Long enough for a ping that went the new way; the one under way may have gone the old one.
+        let doubt = std_duration(limits::PING_PERIOD) + std_duration(limits::DOUBT);
+        let silent = |link: &Link| {
+            let doubted = link.doubted.is_some_and(|since| now.saturating_duration_since(since) > doubt);
+            doubted || now.saturating_duration_since(link.heard) > patience
+        };
         let links =
             self.peers.iter().flat_map(|(&node, peer)| peer.links.iter().map(move |(&id, link)| (node, id, link)));
         links.filter(|(_, _, link)| silent(link)).map(|(node, id, _)| (node, id)).collect()
+    }
+
+    /// The network changed: a connection must show soon that it lives.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        for link in self.peers.values_mut().flat_map(|peer| peer.links.values_mut()) {
+            link.doubted.get_or_insert(now);
+        }
+    }
+
+    /// Who is not connected is dialled now, whatever failed before; dials under way are waited for no longer.
+    pub(super) fn begin_anew(&mut self, now: Instant) {
+        for peer in self.peers.values_mut() {
+            peer.failures = 0;
+            peer.retry_at = Some(now);
+            peer.round = None;
+        }
+    }
+
+    /// Connections made before `instant`.
+    pub(super) fn older_than(&self, instant: Instant) -> Vec<(NodeId, ConnectionId)> {
+        let links =
+            self.peers.iter().flat_map(|(&node, peer)| peer.links.iter().map(move |(&id, link)| (node, id, link)));
+        links.filter(|(_, _, link)| link.since <= instant).map(|(node, id, _)| (node, id)).collect()
     }
 
     /// We ourselves stood still for `pause`: nobody could be heard meanwhile.
     pub(super) fn excuse(&mut self, pause: Duration) {
         for link in self.peers.values_mut().flat_map(|peer| peer.links.values_mut()) {
             link.heard += pause;
+            link.doubted = link.doubted.map(|since| since + pause);
         }
     }
 
-    /// The connection to `node` that was heard from last.
+    /// The connection to `node` that was heard from last, a direct one if there is one.
     pub(super) fn best_link(&self, node: &NodeId) -> Option<ConnectionId> {
         let links = &self.peers.get(node)?.links;
-        links.iter().max_by_key(|(id, link)| (link.heard, **id)).map(|(&id, _)| id)
+        links.iter().max_by_key(|(id, link)| (!link.relayed, link.heard, **id)).map(|(&id, _)| id)
     }
 }
 
@@ -234,94 +312,4 @@ impl Peer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NODE: NodeId = NodeId([1; 32]);
-
-    fn id(n: usize) -> ConnectionId {
-        ConnectionId::new_unchecked(n)
-    }
-
-    fn known(now: Instant) -> Book {
-        let mut book = Book::default();
-        assert!(book.know(NODE, vec!["/ip4/10.0.0.1/tcp/1".parse().expect("address")], now));
-        book
-    }
-
-    fn seconds(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    #[test]
-    fn a_lost_member_is_dialled_at_once_and_then_ever_more_rarely() {
-        let mut now = Instant::now();
-        let mut book = known(now);
-        assert_eq!(book.due(now), vec![NODE]);
-        book.round_began(NODE, [id(1)].into());
-        assert_eq!(book.due(now), vec![], "one dial at a time");
-        assert_eq!(book.arrived(NODE, id(1), now), Arrival::First);
-        now += seconds(2);
-        assert!(book.ended(&NODE, id(1), now));
-        assert_eq!(book.due(now), vec![NODE], "at once");
-        for pause in [1, 2, 4, 8, 15, 15] {
-            book.round_began(NODE, [id(2)].into());
-            assert_eq!(book.dial_failed(&NODE, id(2), Absence::Known, now), Some(RoundFailed { refused: true }));
-            assert_eq!(book.due(now + seconds(pause) - Duration::from_millis(1)), vec![]);
-            now += seconds(pause);
-            assert_eq!(book.due(now), vec![NODE], "after {pause} s");
-        }
-    }
-
-    #[test]
-    fn a_connection_that_is_closed_on_arrival_does_not_make_us_spin() {
-        let now = Instant::now();
-        let mut book = known(now);
-        book.round_began(NODE, [id(1)].into());
-        book.arrived(NODE, id(1), now);
-        assert!(book.ended(&NODE, id(1), now + Duration::from_millis(5)));
-        assert_eq!(book.due(now + Duration::from_millis(5)), vec![]);
-    }
-
-    #[test]
-    fn a_peer_is_known_gone_only_when_every_address_refused() {
-        let now = Instant::now();
-        use Absence::{Known, NoWay, Possible};
-        let cases = [
-            (Known, Known, true),
-            (Known, Possible, false),
-            (Possible, Known, false),
-            (Known, NoWay, true),
-            (NoWay, NoWay, false),
-        ];
-        for (first, second, refused) in cases {
-            let mut book = known(now);
-            book.round_began(NODE, [id(1), id(2)].into());
-            assert_eq!(book.dial_failed(&NODE, id(1), first, now), None);
-            assert_eq!(book.dial_failed(&NODE, id(2), second, now), Some(RoundFailed { refused }));
-        }
-    }
-
-    #[test]
-    fn the_slower_address_of_a_round_is_surplus_and_no_failure_is_told() {
-        let now = Instant::now();
-        let mut book = known(now);
-        book.round_began(NODE, [id(1), id(2), id(3)].into());
-        assert_eq!(book.arrived(NODE, id(2), now), Arrival::First);
-        assert_eq!(book.arrived(NODE, id(1), now), Arrival::Surplus);
-        assert_eq!(book.dial_failed(&NODE, id(3), Absence::Known, now), None);
-        assert_eq!(book.best_link(&NODE), Some(id(2)));
-    }
-
-    #[test]
-    fn silence_is_noticed_unless_it_was_our_own() {
-        let now = Instant::now();
-        let mut book = known(now);
-        book.arrived(NODE, id(1), now);
-        book.heard(&NODE, id(1), now + seconds(5));
-        assert_eq!(book.silent(now + seconds(20)), vec![]);
-        assert_eq!(book.silent(now + seconds(21)), vec![(NODE, id(1))]);
-        book.excuse(seconds(10));
-        assert_eq!(book.silent(now + seconds(21)), vec![]);
-    }
-}
+mod tests;

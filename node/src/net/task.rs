@@ -7,25 +7,28 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
+use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::gossipsub::{self, MessageAcceptance};
-use libp2p::multiaddr::Protocol as Part;
-use libp2p::swarm::dial_opts::DialOpts;
-use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm};
-use tokio::sync::mpsc;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, identify};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::core::checkup::MemberReach;
 use crate::core::limits;
 use crate::core::membership::advert::Gossip;
-use crate::core::types::{FederationId, NodeId};
+use crate::core::types::NodeId;
 use crate::net::admission::{Admission, Members};
 use crate::net::behaviour::{Behaviour, BehaviourEvent, MemberBehaviourEvent};
-use crate::net::dial::{absence, dial_of, dialable};
+use crate::net::dial::whereabouts;
+use crate::net::discovery::Wish;
 use crate::net::gossip::{self, Patience, Talk};
 use crate::net::listen::{self, Listening};
 use crate::net::outbox::Outbox;
 use crate::net::peers::{Arrival, Book};
-use crate::net::{NetError, NetEvent, std_duration, streams};
+use crate::net::statics::Statics;
+use crate::net::wan::{WanConfig, is_circuit};
+use crate::net::{NetConfig, NetError, NetEvent, std_duration, streams, wake};
 use crate::wire;
 
 /// How often the clock is looked at: redials, silent peers, guests that stayed too long.
@@ -36,53 +39,80 @@ const PAUSE: std::time::Duration = std::time::Duration::from_secs(3);
 /// What a handle asks for.
 pub(super) enum Command {
     Publish(Vec<u8>),
-    Know { node: NodeId, addresses: Vec<String>, hurry: bool },
+    Know {
+        node: NodeId,
+        addresses: Vec<String>,
+        hurry: bool,
+    },
+    /// Heard on the local network.
+    Found {
+        node: NodeId,
+        address: Multiaddr,
+    },
+    /// This machine's addresses are others now.
+    NetworkChanged,
+    /// Say something on the local network now, to see what comes of it.
+    Speak,
+    /// Whom we tried to reach and what came of it.
+    Reach(oneshot::Sender<Vec<MemberReach>>),
     SetMembers(Members),
     SetInvitationOpen(bool),
     Disconnect(NodeId),
-    Open { node: NodeId, wish: streams::Open },
+    Open {
+        node: NodeId,
+        wish: streams::Open,
+    },
     Stop,
 }
 
 /// See the top of this file.
 pub(super) struct Task {
-    swarm: Swarm<Behaviour>,
+    pub(super) swarm: Swarm<Behaviour>,
     topic: gossipsub::Sha256Topic,
-    admission: Arc<Admission>,
-    listening: Listening,
+    pub(super) admission: Arc<Admission>,
+    pub(super) listening: Listening,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<NetEvent>,
-    outbox: Outbox,
-    book: Book,
+    pub(super) outbox: Outbox,
+    pub(super) book: Book,
+    pub(super) statics: Statics,
+    pub(super) wish: watch::Sender<Wish>,
+    pub(super) wan: WanConfig,
+    /// Members that relay for this one, the listener of each and the address it gives.
+    pub(super) relays: BTreeMap<NodeId, (ListenerId, Multiaddr)>,
     /// Strangers' connections and when they end.
     guests: BTreeMap<ConnectionId, Instant>,
     talk: Talk,
     last_words: VecDeque<Vec<u8>>,
-    ticked: Instant,
+    clocks: wake::Watch,
 }
 
 impl Task {
     pub(super) fn new(
         swarm: Swarm<Behaviour>,
-        federation: &FederationId,
+        config: &NetConfig,
         admission: Arc<Admission>,
         listening: Listening,
-        commands: mpsc::Receiver<Command>,
-        events: mpsc::Sender<NetEvent>,
+        (commands, events): (mpsc::Receiver<Command>, mpsc::Sender<NetEvent>),
+        wish: watch::Sender<Wish>,
     ) -> Task {
         Task {
             swarm,
-            topic: gossip::topic(federation),
+            topic: gossip::topic(&config.federation),
             admission,
             listening,
             commands,
             events,
             outbox: Outbox::default(),
             book: Book::default(),
+            statics: Statics::new(config.peers.clone(), Instant::now()),
+            wish,
+            wan: config.wan,
+            relays: BTreeMap::new(),
             guests: BTreeMap::new(),
             talk: Talk::new(),
             last_words: VecDeque::new(),
-            ticked: Instant::now(),
+            clocks: wake::Watch::new(Instant::now()),
         }
     }
 
@@ -151,6 +181,10 @@ impl Task {
         match command {
             Command::Publish(bytes) => self.publish(bytes),
             Command::Know { node, addresses, hurry } => self.know(node, &addresses, hurry),
+            Command::Found { node, address } => self.found(node, address),
+            Command::NetworkChanged => self.network_changed(),
+            Command::Speak => self.wish.send_modify(|wish| wish.speak += 1),
+            Command::Reach(answer) => drop(answer.send(self.reach())),
             Command::SetMembers(members) => self.set_members(members),
             Command::SetInvitationOpen(open) => self.admission.set_invitation_open(open),
             Command::Disconnect(node) => {
@@ -186,83 +220,39 @@ impl Task {
         }
     }
 
-    fn know(&mut self, node: NodeId, addresses: &[String], hurry: bool) {
-        let me = wire::ids::node_id(self.swarm.local_peer_id());
-        if Some(node) == me || !self.admission.is_member(&node) {
-            return;
-        }
-        let mut good = Vec::new();
-        for text in addresses.iter().take(limits::ADDRESSES_MAX) {
-            match dialable(text) {
-                Some(address) => good.push(address),
-                None => tracing::debug!(%node, address = %text, "address ignored: not one that can be dialled"),
-            }
-        }
-        let now = Instant::now();
-        self.book.know(node, good, now);
-        if hurry {
-            self.book.hurry(node, now);
-        }
-        self.dial_due(now);
-    }
-
-    fn dial_due(&mut self, now: Instant) {
-        // One whose term ended is dialled again when it is renewed.
-        for node in self.book.due(now).into_iter().filter(|node| self.admission.is_member(node)).collect::<Vec<_>>() {
-            self.dial(node, now);
-        }
-    }
-
-    fn dial(&mut self, node: NodeId, now: Instant) {
-        let Some(peer) = wire::ids::peer_id(&node) else { return };
-        let dials: Vec<DialOpts> =
-            self.book.addresses(&node).into_iter().map(|address| dial_of(peer, address)).collect();
-        self.book.round_began(node, dials.iter().map(DialOpts::connection_id).collect());
-        for dial in dials {
-            let id = dial.connection_id();
-            if let Err(error) = self.swarm.dial(dial) {
-                self.on_dial_error(node, id, &error, now);
-            }
-        }
-    }
-
-    fn on_dial_error(&mut self, node: NodeId, dial: ConnectionId, error: &DialError, now: Instant) {
-        tracing::debug!(%node, %error, "dial failed");
-        if let Some(failed) = self.book.dial_failed(&node, dial, absence(error), now) {
-            if self.admission.take_answered(&node) {
-                self.outbox.push(NetEvent::TurnedAway { node });
-            }
-            self.outbox.push(NetEvent::DialFailed { node, refused: failed.refused });
-        }
-    }
-
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         let now = Instant::now();
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Members(event)) => self.on_member_event(event, now),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                self.on_connected(peer_id, connection_id, endpoint.get_remote_address(), now);
+                self.on_connected(peer_id, connection_id, &endpoint, now);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 tracing::debug!(%peer_id, ?cause, "connection closed");
                 self.on_ended(peer_id, connection_id, now);
             }
-            SwarmEvent::OutgoingConnectionError { connection_id, peer_id: Some(peer), error } => {
-                if let Some(node) = wire::ids::node_id(&peer) {
-                    self.on_dial_error(node, connection_id, &error, now);
-                }
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
+                self.on_outgoing_error(peer_id, connection_id, &error, now);
             }
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(address = %send_back_addr, %error, "connection refused");
             }
+            SwarmEvent::NewListenAddr { listener_id, address } if is_circuit(&address) => self.relayed(listener_id),
             SwarmEvent::NewListenAddr { address, .. } => {
+                self.tell_relay(&address);
                 self.listening.add(address.clone());
                 if listen::is_dialable(&address) {
-                    self.outbox.push(NetEvent::ListenAddress { address: address.to_string() });
+                    self.outbox.push(NetEvent::ListenAddresses);
                 }
             }
-            SwarmEvent::ExpiredListenAddr { address, .. } => self.listening.remove(&address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.listening.remove(&address);
+                self.outbox.push(NetEvent::ListenAddresses);
+            }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed"),
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } if self.no_longer_relayed(listener_id) => {
+                tracing::info!(?reason, "a relay no longer leads to this node");
+            }
             SwarmEvent::ListenerClosed { addresses, reason, .. } => {
                 tracing::error!(?addresses, ?reason, "no longer listening");
                 addresses.iter().for_each(|address| self.listening.remove(address));
@@ -271,7 +261,7 @@ impl Task {
         }
     }
 
-    fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, address: &Multiaddr, now: Instant) {
+    fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint, now: Instant) {
         if self.swarm.behaviour().members.is_guest(connection) {
             self.guests.insert(connection, now + std_duration(limits::GUEST_LIFE));
             return;
@@ -283,11 +273,17 @@ impl Task {
             return;
         };
         self.admission.take_answered(&node);
-        match self.book.arrived(node, connection, now) {
+        if let Some(address) = self.statics.reached(connection, node) {
+            self.book.know(node, vec![address], now);
+        }
+        let arrival = self.book.arrived(node, connection, now);
+        self.book.note_way(&node, connection, endpoint);
+        match arrival {
             Arrival::First => {
-                // libp2p appends the peer id to an address it dialled.
-                let address = address.iter().filter(|part| !matches!(part, Part::P2p(_))).collect::<Multiaddr>();
-                self.outbox.push(NetEvent::Connected { node, address: address.to_string() });
+                let address = whereabouts(endpoint.get_remote_address());
+                let dialled = endpoint.is_dialer();
+                self.outbox.push(NetEvent::Connected { node, address, dialled });
+                self.tell_wish();
             }
             Arrival::Another => {}
             Arrival::Surplus => {
@@ -303,6 +299,7 @@ impl Task {
         let Some(node) = wire::ids::node_id(&peer) else { return };
         if self.book.ended(&node, connection, now) {
             self.outbox.push(NetEvent::Disconnected { node });
+            self.tell_wish();
             self.dial_due(now);
         }
     }
@@ -325,6 +322,10 @@ impl Task {
                 let gossip = &mut self.swarm.behaviour_mut().members.inner.gossip;
                 gossip.report_message_validation_result(&message_id, &propagation_source, acceptance);
             }
+            MemberBehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                self.identified(peer_id, &info);
+            }
+            MemberBehaviourEvent::Wan(event) => self.on_wan_event(event),
             // What was said before a peer listened would reach it only with the next advertisement.
             MemberBehaviourEvent::Gossip(gossipsub::Event::Subscribed { .. }) => {
                 self.last_words.clone().into_iter().for_each(|words| self.say(words));
@@ -362,18 +363,13 @@ impl Task {
 
     fn on_tick(&mut self, now: Instant) {
         self.end_terms(now);
-        let since = now.saturating_duration_since(self.ticked);
-        self.ticked = now;
-        if since > PAUSE {
-            self.book.excuse(since);
+        let pause = self.clocks.look(now);
+        if pause.length > PAUSE {
+            self.stood_still(pause, now);
         }
         for (node, connection) in self.book.silent(now) {
             tracing::info!(%node, "connection closed: the peer fell silent");
-            self.swarm.close_connection(connection);
-            // Not left to libp2p's event: closing towards a peer that reads nothing may never end.
-            if self.book.ended(&node, connection, now) {
-                self.outbox.push(NetEvent::Disconnected { node });
-            }
+            self.give_up(node, connection, now);
         }
         let overdue: Vec<ConnectionId> =
             self.guests.iter().filter(|(_, ends)| **ends <= now).map(|(&connection, _)| connection).collect();
@@ -381,5 +377,8 @@ impl Task {
             self.swarm.close_connection(connection);
         }
         self.dial_due(now);
+        self.dial_statics(now);
+        self.dial_direct(now);
+        self.tell_wish();
     }
 }

@@ -40,7 +40,14 @@ pub(super) async fn running(seed: u8, members: &[u8]) -> Running {
 pub(super) async fn running_on(seed: u8, members: &[u8], listen: &str) -> Result<Running, NetError> {
     let listen = vec![listen.parse().expect("address")];
     let members: BTreeSet<NodeId> = members.iter().map(|&seed| node(seed)).collect();
-    let config = NetConfig { keypair: key(seed), federation: FEDERATION, listen };
+    let config = NetConfig {
+        keypair: key(seed),
+        federation: FEDERATION,
+        listen,
+        mdns: false,
+        peers: Vec::new(),
+        wan: WanConfig::default(),
+    };
     let (net, events, incoming) = start(config, members).await?;
     Ok(Running { id: node(seed), net, events, incoming })
 }

@@ -50,6 +50,8 @@ pub trait AdminBackend: Send + Sync + 'static {
         request: v1::ScrubRequest,
         events: mpsc::Sender<Result<v1::ScrubEvent, Status>>,
     ) -> impl Future<Output = ()> + Send;
+    /// What the node knows of its network, as JSON.
+    fn doctor(&self) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Ends the node.
     fn shutdown(&self) -> impl Future<Output = ()> + Send;
 }
@@ -163,6 +165,10 @@ impl<B: AdminBackend> Admin for Service<B> {
         // A task of its own: what was found is repaired also if nobody waits for the report.
         tokio::spawn(async move { backend.scrub(request.into_inner(), events).await });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn doctor(&self, _: Request<v1::DoctorRequest>) -> Result<Response<v1::DoctorReply>, Status> {
+        Ok(Response::new(v1::DoctorReply { json: self.backend.doctor().await? }))
     }
 
     async fn shutdown(&self, _: Request<v1::ShutdownRequest>) -> Result<Response<v1::ShutdownReply>, Status> {

@@ -40,6 +40,8 @@ pub trait PeerBackend: Send + Sync + 'static {
     fn promise_hold(&self, from: NodeId, artifact: Digest) -> impl Future<Output = Result<u64, String>> + Send;
     /// A chunk that this node sent to `from` did not have its hash.
     fn damage_reported(&self, from: NodeId, artifact: Digest, chunk: u32);
+    /// `from` wants to know the time here, and whether it can be reached from here.
+    fn examine(&self, from: NodeId) -> impl Future<Output = v1::ExamineReply> + Send;
     /// Answers with a replica of this node, or refuses; never passes the request on.
     fn generate(&self, request: v1::GenerateRequest) -> impl Future<Output = mpsc::Receiver<v1::GenerateEvent>> + Send;
 }
@@ -190,6 +192,11 @@ impl<B: PeerBackend> Peer for Service<B> {
         let artifact = digest(&request.get_ref().artifact)?;
         self.backend.damage_reported(from, artifact, request.get_ref().chunk);
         Ok(Response::new(v1::DamageAck {}))
+    }
+
+    async fn examine(&self, request: Request<v1::ExamineRequest>) -> Result<Response<v1::ExamineReply>, Status> {
+        let from = self.caller(&request)?;
+        Ok(Response::new(self.backend.examine(from).await))
     }
 
     type GenerateStream = Pin<Box<dyn Stream<Item = Result<v1::GenerateEvent, Status>> + Send>>;

@@ -130,6 +130,11 @@ impl Peers {
         Ok(())
     }
 
+    /// Asks `node` for its time, and whether it can reach this node.
+    pub async fn examine(&self, node: NodeId) -> Result<v1::ExamineReply, PeerError> {
+        Ok(in_time(self.client(node).examine(timed(v1::ExamineRequest {}))).await?.into_inner())
+    }
+
     /// Has `node` answer `request` with its own replica.
     pub async fn generate(
         &self,

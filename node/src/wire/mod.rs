@@ -1,6 +1,7 @@
 //! Protobuf ⇄ core types. Pure. Every byte from a peer or from disk passes here once: sizes, names, counts and signatures
 //! are checked, and what comes out cannot be wrong. Nothing behind this line checks again.
 
+pub mod announcement;
 pub mod api_key;
 pub mod catalog;
 pub mod change;

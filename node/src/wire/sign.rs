@@ -18,6 +18,8 @@ pub enum Context {
     Manifest,
     /// A catalog record, by its author.
     Catalog,
+    /// What a node says on the local network.
+    Announcement,
 }
 
 impl Context {
@@ -28,6 +30,7 @@ impl Context {
             Context::Charter => b"fednode charter v1\0",
             Context::Manifest => b"fednode manifest v1\0",
             Context::Catalog => b"fednode catalog v1\0",
+            Context::Announcement => b"fednode announcement v1\0",
         }
     }
 
@@ -37,6 +40,7 @@ impl Context {
             Context::Charter => "charter",
             Context::Manifest => "manifest",
             Context::Catalog => "catalog record",
+            Context::Announcement => "announcement",
         }
     }
 

@@ -11,6 +11,7 @@ use fednode::core::membership::roster::{Member, MemberRoster, Role};
 use fednode::core::placement::plan::{Plan, PlannedReplica, PlannedStore, Strategy};
 use fednode::core::roster::SlotRoster;
 use fednode::core::types::{Digest, SlotName};
+use fednode::wire::announcement::{Announcement, AnnouncementKeys};
 use fednode::wire::join::Ticket;
 use fednode::wire::{catalog, gossip, manifest, members, plan};
 use fednode_fuzz::{federation, key, node};
@@ -157,7 +158,10 @@ fn said() -> std::io::Result<()> {
     };
     let lease = Lease { coordinator: node(), epoch: 1, plan_revision: 2, resigns: false };
     save("gossip", "advert", &gossip::encode(&Gossip::Advert(Box::new(advert))))?;
-    save("gossip", "lease", &gossip::encode(&Gossip::Lease(lease)))
+    save("gossip", "lease", &gossip::encode(&Gossip::Lease(lease)))?;
+    let ip = std::net::Ipv4Addr::LOCALHOST.into();
+    let said = Announcement { node: node(), ip, port: 7718, asks: true, sent_unix_ms: 1 };
+    save("announcement", "one", &AnnouncementKeys::new(federation()).seal(&said, &key(), &[1; 24]))
 }
 
 fn planned() -> std::io::Result<()> {

@@ -19,11 +19,12 @@ use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::transport::{Boxed, Transport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::{PeerId, dns, tcp};
+use libp2p::{PeerId, dns, relay, tcp};
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::core::limits;
 use crate::net::admission::{Admission, Standing};
+use crate::net::door::Door;
 use crate::net::transport::gate::Gate;
 use crate::net::transport::mux::Multiplex;
 use crate::net::transport::read_ahead::ReadAhead;
@@ -31,16 +32,30 @@ use crate::net::transport::security::{Security, SecurityError};
 use crate::net::transport::tls::Tls;
 use crate::net::{NetError, std_duration};
 
-/// The transport of the node whose identity is `keypair`. Who dials it passes the door, and has no connection before
-/// `admission` knows it.
-pub(super) fn build(keypair: &Keypair, admission: Arc<Admission>) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
+/// The transport of the node whose identity is `keypair`; with `relayed`, also through members that relay. Who dials it passes
+/// the door, and has no connection before `admission` knows it.
+pub(super) fn build(
+    keypair: &Keypair,
+    admission: Arc<Admission>,
+    relayed: Option<relay::client::Transport>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
     let security = Security::new(keypair)?.admitting(admission);
+    let direct = direct(security.clone());
+    let Some(relayed) = relayed else { return Ok(direct) };
+    // The same encryption end to end: whoever relays sees nothing but its bytes. It is a member, relays for members only, and
+    // has passed the door itself; behind it there is no address to tell callers apart.
+    let relayed = secure(relayed, security, None);
+    Ok(relayed.or_transport(direct).map(|either, _| either.into_inner()).boxed())
+}
+
+fn direct(security: Security) -> Boxed<(PeerId, StreamMuxerBox)> {
+    let door = security.admission().map(|admission| admission.door().clone());
     match dns::tokio::Transport::system(tcp()) {
-        Ok(with_names) => Ok(secure(with_names, security)),
+        Ok(with_names) => secure(with_names, security, door),
         Err(error) => {
             // A machine without a resolver still has addresses; only names in addresses will fail.
             tracing::warn!(%error, "no system resolver: host names in addresses cannot be dialled");
-            Ok(secure(tcp(), security))
+            secure(tcp(), security, door)
         }
     }
 }
@@ -49,7 +64,7 @@ fn tcp() -> tcp::tokio::Transport {
     tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
 }
 
-fn secure<T>(transport: T, security: Security) -> Boxed<(PeerId, StreamMuxerBox)>
+fn secure<T>(transport: T, security: Security, door: Option<Door>) -> Boxed<(PeerId, StreamMuxerBox)>
 where
     T: Transport + Send + Unpin + 'static,
     T::Output: futures::AsyncRead + futures::AsyncWrite + Send + Unpin + 'static,
@@ -62,19 +77,14 @@ where
         .map(|socket, _| ReadAhead::new(socket))
         .upgrade(Version::V1)
         .authenticate(security)
-        .multiplex_ext({
-            let admission = admission.clone();
-            move |peer, end| match &admission {
-                Some(admission) if end.is_listener() && admission.standing(peer) != Standing::Member => {
-                    Multiplex::GUEST
-                }
-                _ => Multiplex::MEMBER,
-            }
+        .multiplex_ext(move |peer, end| match &admission {
+            Some(admission) if end.is_listener() && admission.standing(peer) != Standing::Member => Multiplex::GUEST,
+            _ => Multiplex::MEMBER,
         })
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let timed = TransportTimeout::with_outgoing_timeout(multiplexed, std_duration(limits::HANDSHAKE));
-    match admission {
-        Some(admission) => Gate::new(timed, admission.door().clone(), std_duration(limits::HANDSHAKE_IN)).boxed(),
+    match door {
+        Some(door) => Gate::new(timed, door, std_duration(limits::HANDSHAKE_IN)).boxed(),
         None => timed.boxed(),
     }
 }

@@ -98,7 +98,7 @@ async fn garbage_in_a_handshake_is_refused() {
 }
 
 fn tuned(security: Security) -> Boxed<Connection> {
-    secure(tcp(), security)
+    secure(tcp(), security, None)
 }
 
 /// Listens on a free port of loopback.
@@ -236,7 +236,7 @@ fn the_systems_word_is_found_under_its_wrappings() {
 async fn a_silent_connection_makes_room_for_a_newer_one_from_its_address() {
     use tokio::io::AsyncReadExt as _;
     let nobody = Arc::new(Admission::new(std::collections::BTreeSet::new().into()));
-    let mut transport = build(&keypair(1), nobody).expect("a transport");
+    let mut transport = build(&keypair(1), nobody, None).expect("a transport");
     let address = listen(&mut transport).await.to_string();
     let port: u16 = address.rsplit('/').next().and_then(|port| port.parse().ok()).expect("a port");
     let serving = tokio::spawn(async move {

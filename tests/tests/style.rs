@@ -1,6 +1,7 @@
 //! The style of the code, measured (DESIGN 3): every Rust file begins with `//!` and stays under 400 lines, every function
 //! under 70. Functions are found by their indentation, which rustfmt guarantees; a part of `scripts/test` checks that.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const FILE_LINES_MAX: usize = 400;
@@ -29,6 +30,26 @@ fn no_function_is_too_long() {
         let long = functions(&text).into_iter().filter(|function| function.lines > FUNCTION_LINES_MAX);
         long.map(|found| format!("{}:{} {} has {} lines", path.display(), found.line, found.name, found.lines))
             .collect::<Vec<_>>()
+    }));
+}
+
+/// A threat without a test would be a wish: every row of SECURITY.md names tests, and they exist.
+#[test]
+fn every_threat_has_its_test() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../SECURITY.md");
+    let table = std::fs::read_to_string(path).expect("SECURITY.md");
+    let named: BTreeSet<String> = sources()
+        .flat_map(|(_, text)| functions(&text).into_iter().map(|found| found.name).collect::<Vec<_>>())
+        .collect();
+    let rows: Vec<&str> =
+        table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Threat ")).collect();
+    assert!(rows.len() > 20, "only {} threats were found", rows.len());
+    complain(rows.into_iter().flat_map(|row| {
+        let cell = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        let none = tests.is_empty().then(|| format!("no test: {row}"));
+        let missing = tests.into_iter().filter(|test| !named.contains(*test));
+        none.into_iter().chain(missing.map(|test| format!("there is no test {test}"))).collect::<Vec<_>>()
     }));
 }
 

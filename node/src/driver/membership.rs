@@ -2,7 +2,8 @@
 //! where this machine may. Whatever changes is durable before anyone hears of it. Changes other than admitting are in
 //! `signing`.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use libp2p_identity::ed25519;
 
@@ -57,6 +58,7 @@ pub enum MembershipError {
     Wire(#[from] WireError),
 }
 
+#[derive(Clone)]
 pub(super) struct Inner {
     pub(super) membership: Membership,
     pub(super) roster: MemberRoster,
@@ -75,7 +77,36 @@ impl Inner {
 pub struct Registry {
     pub(super) dir: Arc<DataDir>,
     pub(super) key: ed25519::Keypair,
+    /// Held over a whole change, also while it is made durable.
     inner: Arc<Mutex<Inner>>,
+    /// As the last change left it: whoever only reads never waits for the disk.
+    seen: Arc<RwLock<Arc<Inner>>>,
+}
+
+/// The registry while it is changed; what was changed is seen by all when this ends.
+pub(super) struct Changing<'a> {
+    inner: MutexGuard<'a, Inner>,
+    seen: &'a RwLock<Arc<Inner>>,
+}
+
+impl Deref for Changing<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl DerefMut for Changing<'_> {
+    fn deref_mut(&mut self) -> &mut Inner {
+        &mut self.inner
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        *self.seen.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(self.inner.clone());
+    }
 }
 
 impl Registry {
@@ -83,7 +114,9 @@ impl Registry {
     pub fn open(dir: Arc<DataDir>, membership: Membership) -> Result<Registry, MembershipError> {
         let (owner, key) = (dir.view().owner_key()?, dir.node_key()?);
         let roster = members::open(&membership.signed_roster, &membership.federation)?.roster;
-        Ok(Registry { dir, key, inner: Arc::new(Mutex::new(Inner { membership, roster, owner })) })
+        let inner = Inner { membership, roster, owner };
+        let seen = Arc::new(RwLock::new(Arc::new(inner.clone())));
+        Ok(Registry { dir, key, inner: Arc::new(Mutex::new(inner)), seen })
     }
 
     /// A new federation whose owner and only member is this machine.
@@ -100,18 +133,24 @@ impl Registry {
         Ok(membership)
     }
 
-    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// For a change. Called where blocking is allowed.
+    pub(super) fn inner(&self) -> Changing<'_> {
+        Changing { inner: self.inner.lock().unwrap_or_else(PoisonError::into_inner), seen: &self.seen }
+    }
+
+    /// As it is now.
+    pub(super) fn seen(&self) -> Arc<Inner> {
+        Arc::clone(&self.seen.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The roster of members now.
     pub fn roster(&self) -> MemberRoster {
-        self.inner().roster.clone()
+        self.seen().roster.clone()
     }
 
     /// The signed roster, to pass on.
     pub fn signed_roster(&self) -> Vec<u8> {
-        self.inner().membership.signed_roster.clone()
+        self.seen().membership.signed_roster.clone()
     }
 
     /// Makes a ticket. Durable when this returns.
@@ -142,20 +181,20 @@ impl Registry {
     /// Is any invitation open?
     pub fn invitation_open(&self) -> bool {
         let now = unix_seconds();
-        self.inner().membership.tickets.iter().any(|ticket| ticket.is_open(now))
+        self.seen().membership.tickets.iter().any(|ticket| ticket.is_open(now))
     }
 
     /// The ticket of this id as it is good for `joiner`: open, or used by that machine, which is still a member and may
     /// have lost the answer.
     pub fn ticket_for(&self, id: &TicketId, joiner: &NodeId) -> Option<StoredTicket> {
-        let inner = self.inner();
+        let inner = self.seen();
         let ticket = inner.membership.ticket(id)?;
         (ticket.is_open(unix_seconds()) || inner.admitted_by(ticket, joiner)).then(|| ticket.clone())
     }
 
     /// The ticket of this id, whatever became of it.
     pub fn ticket(&self, id: &TicketId) -> Option<StoredTicket> {
-        self.inner().membership.ticket(id).cloned()
+        self.seen().membership.ticket(id).cloned()
     }
 
     /// Takes back the open ticket of this id, or all of them; how many there were. Durable when this returns.

@@ -218,8 +218,9 @@ impl AdminBackend for Node {
         if request.ttl_s == 0 || request.ttl_s > TICKET_TTL_S_MAX {
             return Err(Status::invalid_argument("a ticket lives from one second to seven days"));
         }
-        let addresses = self.net.listen_addresses();
-        let invited = self.registry.invite(self.me, role, request.ttl_s, addresses);
+        let (registry, me, addresses) = (self.registry.clone(), self.me, self.net.listen_addresses());
+        let invited = tokio::task::spawn_blocking(move || registry.invite(me, role, request.ttl_s, addresses)).await;
+        let invited = invited.map_err(|error| Status::internal(error.to_string()))?;
         let ticket = invited.map_err(|error| Status::failed_precondition(error.to_string()))?;
         self.net.set_invitation_open(true).await;
         let id = ticket.id().to_vec();

@@ -16,7 +16,7 @@ use crate::wire::members::{self, VerifiedRoster};
 impl Registry {
     /// May this machine sign rosters?
     pub fn may_sign(&self) -> bool {
-        let inner = self.inner();
+        let inner = self.seen();
         inner.roster.may_sign(&self.by(&inner))
     }
 

@@ -1,7 +1,7 @@
 //! What strangers say on the local network is not believed, and what members say there is of no use to them.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fednode_tests::lan::Lan;
 
@@ -10,6 +10,9 @@ use crate::{forget_addresses, join, sees, two};
 
 /// Some periods of looking, asking and dialling.
 const LOOK: Duration = Duration::from_secs(8);
+
+/// Who misses somebody has said so by then.
+const SPEAK: Duration = Duration::from_secs(30);
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -67,8 +70,16 @@ fn a_strangers_announcement_is_not_dialled_and_a_repeated_one_leads_to_nobody() 
     join(&stranger, &mut friend);
     friend.stop().expect("stopped");
 
-    let heard = announcements(&capture.seen());
-    assert!(heard.len() >= 4, "both federations speak: {} announcements", heard.len());
+    // Both federations look for somebody: over IPv4 and IPv6 each.
+    let deadline = Instant::now() + SPEAK;
+    let heard = loop {
+        let heard = announcements(&capture.seen());
+        if heard.len() >= 4 {
+            break heard;
+        }
+        assert!(Instant::now() < deadline, "both federations speak: {} announcements", heard.len());
+        std::thread::sleep(Duration::from_millis(100));
+    };
     for packet in &heard {
         let says = |secret: &[u8]| packet.windows(secret.len()).any(|part| part == secret);
         assert!(!says(peer_id.as_bytes()) && !says(b"dnsaddr"), "an announcement says who speaks");

@@ -27,10 +27,7 @@ fn measure(run: usize, chats: usize) -> Result<(), Error> {
     federation.join(NodeSpec::delegate("south"), "north")?;
     federation.node("north").publish("UCM")?;
     federation.wait_carried_out(LIMIT, |_| {})?;
-    until("south knowing of UCM", LIMIT, || match federation.node("south").client().chat("UCM", "Who are you?") {
-        Ok(answer) if answer.is_complete() => Ok(()),
-        other => Err(format!("{other:?}")),
-    })?;
+    federation.wait_answered("south", "UCM", LIMIT)?;
     // The first answers warm caches.
     ask(&federation, chats / 10)?;
 

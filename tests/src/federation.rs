@@ -104,6 +104,16 @@ impl Federation {
         })
     }
 
+    /// Waits until the node `name` answers for `slot`, wherever it is resident.
+    pub fn wait_answered(&self, name: &str, slot: &str, limit: Duration) -> Result<(), Error> {
+        wait::until(&format!("an answer of {slot} through {name}"), limit, || {
+            match self.node(name).client().chat(slot, "Who are you?") {
+                Ok(answer) if answer.is_complete() => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+    }
+
     /// The same after `publish_all`, also before the last publication has reached every node.
     pub fn wait_published(&self, limit: Duration, mut note: impl FnMut(&[String])) -> Result<(), Error> {
         wait::until("carrying out the plan for all managers", limit, || {

@@ -35,11 +35,7 @@ impl World {
         let expired = std::fs::read_to_string(&short).expect("a ticket file is text");
         federation.node("north").publish("UCM").expect("north publishes");
         federation.wait_carried_out(LIMIT, |_| {}).expect("UCM is ready");
-        until("south knowing of UCM", LIMIT, || match federation.node("south").client().chat("UCM", "Who are you?") {
-            Ok(answer) if answer.is_complete() => Ok(()),
-            other => Err(format!("{other:?}")),
-        })
-        .expect("it hears of it");
+        federation.wait_answered("south", "UCM", LIMIT).expect("it hears of it");
         let world = World { federation, stranger: Adversary::new().expect("a runtime"), used, expired };
         world.invitation_closed();
         world

@@ -23,11 +23,7 @@ fn a_thousand_hostile_connections_stop_no_chat_and_no_join() {
     federation.join(NodeSpec::delegate("south"), "north").expect("south joins");
     federation.node("north").publish("UCM").expect("north publishes");
     federation.wait_carried_out(LIMIT, |_| {}).expect("UCM is ready");
-    until("south knowing of UCM", LIMIT, || match federation.node("south").client().chat("UCM", "Who are you?") {
-        Ok(answer) if answer.is_complete() => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .expect("it hears of it");
+    federation.wait_answered("south", "UCM", LIMIT).expect("it hears of it");
     let before = ["north", "south"].map(|name| Held::by(federation.node(name).pid()));
 
     let targets =

@@ -1,12 +1,11 @@
 //! What this node knows of its network, for `fednode doctor`, and what it does for a member that asks the same: say its time,
 //! and try to reach it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use fednode_proto::v1;
 use libp2p::Multiaddr;
-use libp2p::multiaddr::Protocol;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -15,6 +14,7 @@ use crate::core::limits;
 use crate::core::types::NodeId;
 use crate::driver::clock::unix_milliseconds;
 use crate::driver::node::Node;
+use crate::net;
 
 /// Announcements come back, and answers come in, within this.
 const LISTEN: Duration = Duration::from_millis(2500);
@@ -71,16 +71,7 @@ impl Node {
 /// An IP address beyond this machine, and a TCP port.
 fn socket(address: &str) -> Option<SocketAddr> {
     let address: Multiaddr = address.parse().ok()?;
-    let mut parts = address.iter();
-    let ip = match parts.next()? {
-        Protocol::Ip4(ip) => IpAddr::V4(ip),
-        Protocol::Ip6(ip) => IpAddr::V6(ip),
-        _ => return None,
-    };
-    match parts.next()? {
-        Protocol::Tcp(port) if !ip.is_loopback() => Some(SocketAddr::new(ip, port)),
-        _ => None,
-    }
+    net::socket_address(&address).filter(|socket| !socket.ip().is_loopback())
 }
 
 async fn try_dial(socket: SocketAddr, address: String) -> v1::ExamineDial {

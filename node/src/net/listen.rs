@@ -107,7 +107,8 @@ pub(super) fn listen_error(address: &Multiaddr, error: &io::Error) -> NetError {
     }
 }
 
-fn socket_address(address: &Multiaddr) -> Option<SocketAddr> {
+/// The IP address and TCP port that an address begins with.
+pub(crate) fn socket_address(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
         Protocol::Ip4(ip) => IpAddr::V4(ip),

@@ -45,6 +45,7 @@ pub use crate::net::admission::Members;
 use crate::net::behaviour::Behaviour;
 use crate::net::discovery::{Discovery, Wish};
 pub use crate::net::duplex::{Duplex, Stream};
+pub(crate) use crate::net::listen::socket_address;
 use crate::net::listen::Listening;
 use crate::net::streams::{Inbox, OpenError};
 use crate::net::task::{Command, Task};

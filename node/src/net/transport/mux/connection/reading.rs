@@ -50,7 +50,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
                 }
             }
         }
-        if end > 0 && !handed && !dry {
+        if !handed && !dry {
             // There may be more below, for others; the socket will not say so again.
             self.wakes.wake_driver();
         }

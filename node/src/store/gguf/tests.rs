@@ -202,3 +202,10 @@ fn a_folder_is_told_what_to_do() {
     let error = inspect(folder.path()).unwrap_err().to_string();
     assert!(error.contains("folder") && error.contains("GGUF"), "{error}");
 }
+
+#[test]
+fn a_file_of_metadata_alone_need_not_be_padded() {
+    let bytes = [&b"GGUF\x03"[..], &[0; 19], &[1, 0, b'G']].concat();
+    let header = parse_header(&bytes[..], bytes.len() as u64).expect("no tensors, no metadata, and three bytes more");
+    assert_eq!(header.table.data_start, bytes.len() as u64);
+}

@@ -85,15 +85,7 @@ fn keypair(seed: u64, name: &str) -> ed25519::Keypair {
 }
 
 fn member(machine: &crate::schedule::Machine, key: &ed25519::Keypair) -> Member {
-    Member {
-        node: wire::ids::node_of_key(&key.public()),
-        name: machine.what.name.clone(),
-        role: role_of(&machine.what.role),
-        admin: false,
-        not_before_unix_s: 0,
-        expires_unix_s: 0,
-        addresses: Vec::new(),
-    }
+    Member::new(wire::ids::node_of_key(&key.public()), machine.what.name.clone(), role_of(&machine.what.role))
 }
 
 fn role_of(role: &str) -> Role {

@@ -222,15 +222,7 @@ mod tests {
     const DAY: u64 = 24 * 3600;
 
     fn roster() -> MemberRoster {
-        let machine = |n: u8, name: &str| Member {
-            node: NodeId([n; 32]),
-            name: name.to_owned(),
-            role: Role::Full,
-            admin: false,
-            not_before_unix_s: 0,
-            expires_unix_s: 0,
-            addresses: Vec::new(),
-        };
+        let machine = |n: u8, name: &str| Member::new(NodeId([n; 32]), name, Role::Full);
         let by = By { machine: NodeId([1; 32]), owner: true };
         let mut roster = MemberRoster::new(FederationId([9; 32])).founded(machine(1, "desk"), NOW).expect("room");
         for (acts, (n, name)) in (1..).zip([(2, "den"), (3, "nas")]) {

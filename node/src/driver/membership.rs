@@ -127,7 +127,7 @@ impl Registry {
             None => dir.create_owner_key()?,
         };
         let federation = FederationId(owner.public().to_bytes());
-        let roster = MemberRoster::new(federation).founded(new_member(me, name, role), unix_seconds())?;
+        let roster = MemberRoster::new(federation).founded(Member::new(me, name, role), unix_seconds())?;
         let membership = Membership::new(federation, members::seal(roster, &owner).signed);
         dir.save_membership(&membership)?;
         Ok(membership)
@@ -223,19 +223,6 @@ impl Registry {
         self.dir.admit(&mut next, id, joiner, sealed.signed.clone(), unix_seconds())?;
         (inner.membership, inner.roster) = (next, sealed.roster.clone());
         Ok(sealed)
-    }
-}
-
-/// A member that never expires.
-fn new_member(node: NodeId, name: &str, role: Role) -> Member {
-    Member {
-        node,
-        name: name.to_owned(),
-        role,
-        admin: false,
-        not_before_unix_s: 0,
-        expires_unix_s: 0,
-        addresses: Vec::new(),
     }
 }
 

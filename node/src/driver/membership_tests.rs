@@ -66,7 +66,7 @@ async fn joins(key: ed25519::Keypair, ticket: Ticket) -> Result<Redeemed, JoinEr
 }
 
 fn member(seed: u8) -> Member {
-    new_member(node(seed), "den", Role::Full)
+    Member::new(node(seed), "den", Role::Full)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -101,15 +101,7 @@ mod tests {
         let registry = Registry::open(dir, membership).expect("open");
         let dir = DataDir::open(&den).expect("a data directory");
         let den_id = dir.node_id().expect("a key");
-        let member = Member {
-            node: den_id,
-            name: "den".to_owned(),
-            role: Role::Full,
-            admin: false,
-            not_before_unix_s: 0,
-            expires_unix_s: 0,
-            addresses: Vec::new(),
-        };
+        let member = Member::new(den_id, "den", Role::Full);
         let sealed = registry.change(&Change::Admit(member)).expect("room");
         let membership = crate::store::identity::Membership::new(sealed.roster.federation, sealed.signed);
         dir.save_membership(&membership).expect("saved");

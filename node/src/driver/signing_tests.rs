@@ -15,15 +15,7 @@ struct Two {
 }
 
 fn machine(node: NodeId, name: &str) -> Member {
-    Member {
-        node,
-        name: name.to_owned(),
-        role: Role::Full,
-        admin: false,
-        not_before_unix_s: 0,
-        expires_unix_s: 0,
-        addresses: Vec::new(),
-    }
+    Member::new(node, name, Role::Full)
 }
 
 fn id(seed: u8) -> NodeId {

@@ -93,7 +93,7 @@ where
     }
 
     let asked = members::role_from_proto(proof.role).map_err(malformed)?;
-    let member = new_member(joiner, name, least(asked, invitation.role));
+    let member = Member::new(joiner, name, least(asked, invitation.role));
     match authority.admit(id, member.clone()).await {
         Ok(signed) => {
             // The member is admitted whether or not the reply arrives; it may come again with the same ticket.
@@ -124,20 +124,6 @@ fn request_from_proto(proto: &v1::JoinRequest) -> Result<Request, WireError> {
 /// The ticket's role is the most the joiner can get.
 fn least(asked: Role, granted: Role) -> Role {
     if asked == Role::Delegate { Role::Delegate } else { granted }
-}
-
-fn new_member(node: NodeId, name: String, role: Role) -> Member {
-    Member {
-        node,
-        name,
-        role,
-        admin: false,
-        // Admitted at once everywhere: a person's machines do not agree on the time.
-        not_before_unix_s: 0,
-        expires_unix_s: 0,
-        // Its advertisements say where it is; nothing a stranger says about addresses is believed.
-        addresses: Vec::new(),
-    }
 }
 
 async fn welcome<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, signed: &[u8]) -> Result<(), FrameError> {

@@ -21,15 +21,8 @@ fn federation() -> FederationId {
 }
 
 fn machine(seed: u8) -> Member {
-    Member {
-        node: id(seed),
-        name: format!("n{seed}"),
-        role: Role::Full,
-        admin: false,
-        not_before_unix_s: 0,
-        expires_unix_s: 0,
-        addresses: vec!["/ip4/127.0.0.1/tcp/1".into()],
-    }
+    let addresses = vec!["/ip4/127.0.0.1/tcp/1".into()];
+    Member { addresses, ..Member::new(id(seed), format!("n{seed}"), Role::Full) }
 }
 
 /// The owner's machine 2, the admin 3, the member 4.

@@ -25,16 +25,7 @@ fn slot(name: &str) -> SlotName {
 fn members(nodes: &[(u8, Role)]) -> MemberRoster {
     let mut roster = MemberRoster::new(FederationId([99; 32]));
     for (node, role) in nodes {
-        let member = Member {
-            node: id(*node),
-            name: format!("n{node}"),
-            role: *role,
-            admin: false,
-            not_before_unix_s: 0,
-            expires_unix_s: 0,
-            addresses: Vec::new(),
-        };
-        roster = roster.admit(member).expect("room");
+        roster = roster.admit(Member::new(id(*node), format!("n{node}"), *role)).expect("room");
     }
     roster
 }

@@ -17,15 +17,7 @@ fn id(n: u8) -> NodeId {
 }
 
 fn machine(n: u8) -> Member {
-    Member {
-        node: id(n),
-        name: format!("n{n}"),
-        role: Role::Full,
-        admin: false,
-        not_before_unix_s: 0,
-        expires_unix_s: 0,
-        addresses: Vec::new(),
-    }
+    Member::new(id(n), format!("n{n}"), Role::Full)
 }
 
 /// Machine 1 has the owner's key, 2 and 3 are admins, 4 and 5 are members.

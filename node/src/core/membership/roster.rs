@@ -53,6 +53,22 @@ pub struct Member {
     pub addresses: Vec<String>,
 }
 
+impl Member {
+    /// One that is admitted at once and everywhere, for a person's machines do not agree on the time; how long is the
+    /// roster's to say. Its advertisements say where it is: nothing else about addresses is believed.
+    pub fn new(node: NodeId, name: impl Into<String>, role: Role) -> Member {
+        Member {
+            node,
+            name: name.into(),
+            role,
+            admin: false,
+            not_before_unix_s: 0,
+            expires_unix_s: 0,
+            addresses: Vec::new(),
+        }
+    }
+}
+
 /// Who may sign rosters besides whoever has the owner's key. Signed by the owner alone, and part of every roster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Charter {

@@ -123,11 +123,6 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
         }
     }
 
-    /// Passes a result on, and ends the connection if it is an error.
-    fn end_on_error<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
-        result.inspect_err(|error| self.end(error))
-    }
-
     /// A new stream of ours; `None` while there are as many as there may be.
     pub(super) fn open(&mut self) -> Option<u32> {
         if self.streams.len() >= self.streams_max {
@@ -211,7 +206,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Connection<C> {
         let header = Header::new(Kind::Data, stream.greet(), id, length as u32).encode(); // at most FRAME_BYTES
         stream.send_credit -= length as u32;
         let written = self.write_frame(&header, &bytes[..length]);
-        self.end_on_error(written)?;
+        written.inspect_err(|error| self.end(error))?;
         // What is left, here or below, goes out by itself from now on.
         let _ = self.poll_drain()?;
         if self.wakes.has_writers() {

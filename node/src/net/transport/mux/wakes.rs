@@ -23,7 +23,7 @@ struct Inner {
     reader: Option<(u32, Waker)>,
     /// Streams that wait to write, first come first served.
     writers: VecDeque<(u32, Waker)>,
-    /// The driver looks after the connection by itself for now.
+    /// The driver looks after the connection by itself, until it finds nothing to do.
     watched: bool,
     /// A stream was woken since the driver last looked.
     busy: bool,

@@ -234,7 +234,8 @@ impl World {
     fn fail(&mut self, node: usize, pending: Pending) {
         let from = self.nodes[pending.peer].id;
         match pending.waiting {
-            Waiting::Sync | Waiting::Plan => {}
+            Waiting::Sync => self.tell(node, Input::SyncFailed(from)),
+            Waiting::Plan => {}
             Waiting::Manifest(artifact) => self.tell(node, Input::ManifestFailed { artifact, from }),
             Waiting::Have(artifact) => self.tell(node, Input::Has { artifact, from, have: None }),
             Waiting::Chunk(artifact, chunk) => {

@@ -28,6 +28,11 @@ impl World {
                     self.call(node, peer, Ask::Sync(mine), Waiting::Sync);
                 }
             }
+            Output::Reconnect(with) => {
+                if let Some(peer) = self.by_id.get(&with).copied() {
+                    self.break_link(node, peer, Duration(0));
+                }
+            }
             Output::DeliverPlan(to, plan) => {
                 if let (Some(peer), Some(message)) = (self.by_id.get(&to).copied(), self.plan_message(node, &plan)) {
                     self.call(node, peer, Ask::Plan(message), Waiting::Plan);

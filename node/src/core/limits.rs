@@ -256,6 +256,9 @@ pub const DIRECT_RETRY: Duration = Duration::from_secs(60);
 /// Addresses given with `--peer`.
 pub const STATIC_PEERS_MAX: usize = 64;
 
+/// A sync with a connected member that failed is tried again after this: longer than a busy moment, far shorter than a person
+/// waits for what was published elsewhere.
+pub const SYNC_RETRY: Duration = Duration::from_secs(1);
 /// A node says what it has at least this often; a change is said at once.
 pub const ADVERT_PERIOD: Duration = Duration::from_secs(2);
 /// An advertisement not renewed is void: seven periods, so that a few lost ones do not matter.

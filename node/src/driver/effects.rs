@@ -28,6 +28,7 @@ impl Driver {
             }
             Output::Know(node, addresses) => self.know(node, addresses),
             Output::Sync(node) => self.sync_with(node),
+            Output::Reconnect(node) => self.reconnect(node),
             Output::DeliverPlan(to, plan) => self.deliver(to, *plan),
             Output::AnswerPlan(answer) => {
                 if let Some(waiting) = self.plan_answers.pop_front() {
@@ -98,9 +99,18 @@ impl Driver {
         tokio::spawn(async move {
             match peers.sync(node, request).await {
                 Ok(reply) => sync::receive(&registry, &events, node, reply.members, reply.catalog).await,
-                Err(error) => tracing::debug!(%node, %error, "no sync"),
+                Err(error) => {
+                    tracing::debug!(%node, %error, "no sync");
+                    events.send(Event::Core(Input::SyncFailed(node))).await;
+                }
             }
         });
+    }
+
+    fn reconnect(&self, node: NodeId) {
+        tracing::warn!(%node, "a connected member says nothing; it is dialled again");
+        let net = self.net.clone();
+        tokio::spawn(async move { net.reconnect(node).await });
     }
 }
 

@@ -303,6 +303,11 @@ impl NetHandle {
         self.send(Command::Disconnect(node)).await;
     }
 
+    /// Closes a member's connections and dials it again at once.
+    pub async fn reconnect(&self, node: NodeId) {
+        self.send(Command::Reconnect(node)).await;
+    }
+
     /// Opens a stream to a connected member.
     pub async fn open_stream(&self, node: NodeId, protocol: Protocol) -> Result<Stream, NetError> {
         let (reply, answer) = oneshot::channel();

@@ -58,6 +58,7 @@ pub(super) enum Command {
     SetMembers(Members),
     SetInvitationOpen(bool),
     Disconnect(NodeId),
+    Reconnect(NodeId),
     Open {
         node: NodeId,
         wish: streams::Open,
@@ -189,6 +190,10 @@ impl Task {
             Command::SetInvitationOpen(open) => self.admission.set_invitation_open(open),
             Command::Disconnect(node) => {
                 let connections = self.book.forget(&node);
+                self.dismiss(node, connections);
+            }
+            Command::Reconnect(node) => {
+                let connections = self.book.part(&node, Instant::now());
                 self.dismiss(node, connections);
             }
             Command::Open { node, wish } => {

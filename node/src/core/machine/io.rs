@@ -62,6 +62,8 @@ pub enum Input {
         /// The highest epoch it has seen.
         epoch_highest: u64,
     },
+    /// [`Output::Sync`] with a member came to nothing.
+    SyncFailed(NodeId),
     /// This epoch is durable.
     EpochPersisted(u64),
     /// An artifact is whole and verified on disk: imported, or there since before the start.
@@ -139,6 +141,8 @@ pub enum Output {
     Know(NodeId, Vec<String>),
     /// Bring roster of members and catalog into agreement with a member.
     Sync(NodeId),
+    /// Close the connections to a member and dial it again.
+    Reconnect(NodeId),
     /// Bring a plan to a member.
     DeliverPlan(NodeId, Box<Plan>),
     /// The answer to [`Input::PlanOffered`], in order.

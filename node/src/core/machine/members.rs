@@ -54,7 +54,24 @@ impl Machine {
         }
         self.transfers.lost(node);
         self.plan_sent.remove(&node);
+        self.resync.remove(&node);
         self.plan_dirty(now);
+    }
+
+    /// It is tried again without waiting for the member to speak: what was to be agreed on may be why it says nothing new.
+    pub(super) fn sync_failed(&mut self, now: Time, node: NodeId) {
+        if self.table.get(&node).is_some_and(|entry| entry.connected) {
+            self.resync.insert(node, now.after(limits::SYNC_RETRY));
+        }
+    }
+
+    pub(super) fn sync_again(&mut self, now: Time, outbox: &mut Vec<Output>) {
+        let due: Vec<NodeId> = self.resync.iter().filter(|(_, at)| **at <= now).map(|(node, _)| *node).collect();
+        for node in due {
+            self.resync.remove(&node);
+            self.synced.insert(node, now);
+            outbox.push(Output::Sync(node));
+        }
     }
 
     pub(super) fn dial_failed(&mut self, now: Time, node: NodeId, refused: bool) {
@@ -62,5 +79,85 @@ impl Machine {
         if member && self.table.dial_failed(now, node, refused) {
             self.plan_dirty(now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::catalog::Catalog;
+    use crate::core::machine::{Config, Input};
+    use crate::core::membership::advert::Gossip;
+    use crate::core::membership::roster::{Member, Role};
+    use crate::core::membership::table::tests::advert;
+    use crate::core::placement::plan::Strategy;
+    use crate::core::types::{Duration, FederationId};
+
+    const PEER: NodeId = NodeId([2; 32]);
+
+    fn seconds(n: u64) -> Time {
+        Time::default().after(Duration::from_secs(n))
+    }
+
+    fn machine() -> Machine {
+        let me = NodeId([1; 32]);
+        let mut members = MemberRoster::new(FederationId([9; 32]));
+        for node in [me, PEER] {
+            members = members.admit(Member::new(node, "n", Role::Full)).expect("room");
+        }
+        let config = Config {
+            me,
+            name: "n".into(),
+            role: Role::Full,
+            incarnation: 1,
+            epoch_highest: 0,
+            priority: 0,
+            members,
+            catalog: Catalog::default(),
+            strategy: Strategy::Mixed,
+        };
+        Machine::new(seconds(0), config)
+    }
+
+    /// What of syncs and reconnections follows from `input` at second `at`.
+    fn check(machine: &mut Machine, at: u64, input: Input, expect: &[&str]) {
+        let mut outbox = Vec::new();
+        machine.handle(seconds(at), input, &mut outbox);
+        let said = outbox.iter().filter_map(|output| match output {
+            Output::Sync(node) => Some(("sync", *node)),
+            Output::Reconnect(node) => Some(("reconnect", *node)),
+            _ => None,
+        });
+        let said: Vec<_> = said.collect();
+        assert_eq!(said, expect.iter().map(|word| (*word, PEER)).collect::<Vec<_>>(), "second {at}");
+    }
+
+    #[test]
+    fn a_sync_that_failed_is_tried_again_while_the_member_is_connected() {
+        let mut machine = machine();
+        check(&mut machine, 0, Input::Connected(PEER), &["sync"]);
+        check(&mut machine, 10, Input::SyncFailed(PEER), &[]);
+        assert!(machine.next_deadline(seconds(10)).is_some_and(|at| at <= seconds(11)));
+        check(&mut machine, 11, Input::Tick, &["sync"]);
+        check(&mut machine, 12, Input::Tick, &[]);
+        check(&mut machine, 12, Input::SyncFailed(PEER), &[]);
+        check(&mut machine, 12, Input::Disconnected(PEER), &[]);
+        check(&mut machine, 14, Input::SyncFailed(PEER), &[]);
+        check(&mut machine, 16, Input::Tick, &[]);
+    }
+
+    #[test]
+    fn a_connected_member_that_says_nothing_is_dialled_again_once() {
+        let mut machine = machine();
+        check(&mut machine, 0, Input::Connected(PEER), &["sync"]);
+        let said = |sequence| Input::Gossip(Gossip::Advert(Box::new(advert(2, 1, sequence))));
+        machine.handle(seconds(1), said(1), &mut Vec::new());
+        check(&mut machine, 15, Input::Tick, &[]);
+        check(&mut machine, 16, Input::Tick, &["reconnect"]);
+        check(&mut machine, 17, Input::Tick, &[]);
+        check(&mut machine, 17, Input::Disconnected(PEER), &[]);
+        check(&mut machine, 18, Input::Connected(PEER), &["sync"]);
+        check(&mut machine, 32, Input::Tick, &[]);
+        check(&mut machine, 33, Input::Tick, &["reconnect"]);
     }
 }

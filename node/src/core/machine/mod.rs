@@ -77,6 +77,8 @@ pub struct Machine {
     plan_dirty_since: Option<Time>,
     plan_sent: BTreeMap<NodeId, (u64, u64, Time)>,
     synced: BTreeMap<NodeId, Time>,
+    /// With whom a sync failed, and when it is tried again.
+    resync: BTreeMap<NodeId, Time>,
     first_wanted: BTreeMap<SlotName, Time>,
     last_wanted: BTreeMap<SlotName, Time>,
     epoch_durable: u64,
@@ -106,6 +108,7 @@ impl Machine {
             plan_dirty_since: None,
             plan_sent: BTreeMap::new(),
             synced: BTreeMap::new(),
+            resync: BTreeMap::new(),
             first_wanted: BTreeMap::new(),
             last_wanted: BTreeMap::new(),
             epoch_durable: config.epoch_highest,
@@ -129,6 +132,7 @@ impl Machine {
             advert,
             planning.filter(|_| self.coordinator.seated().is_some()),
             self.table.next_deadline(),
+            self.resync.values().min().copied(),
             self.coordinator.next_deadline(&around),
             self.residency.next_deadline(now),
             self.transfers.next_deadline(now),
@@ -158,6 +162,7 @@ impl Machine {
             Input::Addresses(addresses) => self.addresses = addresses,
             Input::Connected(node) => self.connected(now, node, outbox),
             Input::Disconnected(node) => self.disconnected(now, node),
+            Input::SyncFailed(node) => self.sync_failed(now, node),
             Input::DialFailed { node, refused } => self.dial_failed(now, node, refused),
             Input::Gossip(gossip) => self.gossip(now, gossip, outbox),
             Input::Members(roster) => self.members_changed(now, roster, outbox),
@@ -306,7 +311,9 @@ impl Machine {
         if self.table.expire(now) {
             self.transfers.holders_changed();
             self.plan_dirty(now);
+            outbox.extend(self.table.mute().map(Output::Reconnect));
         }
+        self.sync_again(now, outbox);
         let around = self.surroundings();
         let actions = self.coordinator.tick(now, &around);
         self.seat(now, actions, outbox);

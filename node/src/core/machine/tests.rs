@@ -163,7 +163,7 @@ impl World {
             Output::Dispatch(request, to) => self.dispatched.push((node, request, to)),
             Output::Reject(request, refusal) => self.rejected.push((node, request, refusal.code)),
             Output::Know(..) | Output::AnswerPlan(_) | Output::Admit | Output::GetHave { .. } | Output::Final(_) => {}
-            Output::Cancel { .. } => {}
+            Output::Cancel { .. } | Output::Reconnect(_) => {}
         }
     }
 

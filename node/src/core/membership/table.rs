@@ -138,6 +138,15 @@ impl Table {
         changed
     }
 
+    /// Members whose connection is open and who have said nothing for the life of an advertisement: it carries pings perhaps,
+    /// and nothing else.
+    pub fn mute(&self) -> impl Iterator<Item = NodeId> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.connected && entry.presence == Presence::Down)
+            .map(|(node, _)| *node)
+    }
+
     fn life(entry: &Entry) -> Duration {
         entry.advert.as_ref().map_or(limits::ADVERT_LIFE, |advert| Duration::from_millis(u64::from(advert.ttl_ms)))
     }

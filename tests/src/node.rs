@@ -15,7 +15,9 @@ use crate::{Client, Error, cleanup, managers, ports, process, wait};
 /// Generous: a cold debug binary on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-const LOG_LINES_SHOWN: usize = 20;
+const LOG_LINES_SHOWN: usize = 60;
+/// What nodes write down of themselves if nothing else is asked for: what a failed test needs, and not every input of the core.
+const LOG: &str = "warn,fednode=info,fednode::net=debug,fednode::driver::effects=debug,fednode::driver::sync=debug";
 
 /// What a node should be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -148,6 +150,9 @@ impl NodeProcess {
         line.args(["--name", &self.spec.name]);
         line.args(["--listen", &format!("127.0.0.1:{}", self.peer_port)]);
         line.args(["--api", &format!("{}:{}", self.spec.api_ip, self.api_port)]);
+        if std::env::var_os("FEDNODE_LOG").is_none() {
+            line.env("FEDNODE_LOG", LOG);
+        }
         line.stdin(Stdio::null()).stdout(log).stderr(errors);
         let child = line.spawn().map_err(Error::io(format!("start {}", self.binary.display())))?;
         cleanup::started(child.id());

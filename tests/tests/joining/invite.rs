@@ -29,9 +29,9 @@ fn it_waits_and_says_who_joined() {
     let laptop = federation.add(NodeSpec::delegate("laptop")).expect("a free port");
     laptop.start(&["join", &ticket]).expect("the ticket admits");
     assert!(
-        laptop.log_tail().contains("joined: this machine is laptop (delegate), let in by north"),
+        laptop.log().contains("joined: this machine is laptop (delegate), let in by north"),
         "{}",
-        laptop.log_tail()
+        laptop.log()
     );
     let output = waiting.end();
     assert_eq!(output.code, 0, "{}", output.stderr);

@@ -30,6 +30,9 @@ struct Inventory {
 #[derive(Deserialize)]
 struct Previous {
     replicas: Vec<ReplicaDocument>,
+    /// Names the machines it was made for.
+    #[serde(default)]
+    roles: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -40,11 +43,10 @@ struct Node {
     role: String,
     #[serde(default)]
     disk_free_bytes: u64,
-    /// Speeds are part of the schema; this version's placement does not weigh them.
-    #[serde(default, rename = "load_bytes_per_s")]
-    _load_bytes_per_s: u64,
-    #[serde(default, rename = "link_bytes_per_s")]
-    _link_bytes_per_s: u64,
+    #[serde(default)]
+    load_bytes_per_s: u64,
+    #[serde(default)]
+    link_bytes_per_s: u64,
     domains: Vec<Domain>,
     #[serde(default)]
     holds: Vec<String>,
@@ -162,7 +164,9 @@ fn problem_of(inventory: &Inventory) -> Result<(Problem, FileNames), WireError> 
     }
     let previous = inventory.previous.iter().flat_map(|previous| &previous.replicas);
     let previous = previous.filter_map(|replica| previous_replica(replica, &slots)).collect();
-    Ok((Problem { strategy, nodes, slots, previous }.sorted(), names))
+    let known =
+        inventory.previous.iter().flat_map(|previous| previous.roles.keys()).map(|name| node_id(name)).collect();
+    Ok((Problem { strategy, nodes, slots, previous, known }.sorted(), names))
 }
 
 /// Inventories name machines; the solver wants ids that sort the same way whatever the order of the file.
@@ -193,6 +197,8 @@ fn node_input(node: &Node, id: NodeId) -> Result<NodeInput, WireError> {
         name: node.name.clone(),
         role,
         disk_free_bytes: node.disk_free_bytes,
+        load_bytes_per_s: node.load_bytes_per_s,
+        link_bytes_per_s: node.link_bytes_per_s,
         domains,
         holds,
         claimed: Vec::new(),

@@ -10,7 +10,7 @@ use crate::core::membership::advert::DomainKind;
 use crate::core::placement::document::{Names, PlanDocument, ReplicaDocument};
 use crate::core::placement::plan::{PlannedAdapter, PlannedReplica, Strategy};
 use crate::core::placement::problem::{ArtifactInput, DomainInput, NodeInput, Problem, RoleWanted, SlotInput};
-use crate::core::placement::{check, score, solve};
+use crate::core::placement::{check, expected_waits, score, solve};
 use crate::core::roster::SlotPolicy;
 use crate::core::sizing::Footprint;
 use crate::core::types::{Digest, NodeId, SlotName};
@@ -132,7 +132,8 @@ pub fn plan_text(text: &str) -> Result<PlanDocument, WireError> {
     let (problem, names) = problem_of(&inventory)?;
     let plan = solve(&problem);
     check(&problem, &plan).map_err(|violation| field("plan", violation.to_string()))?;
-    Ok(PlanDocument::new(&plan, score(&problem, &plan), &problem.previous, &names))
+    let document = PlanDocument::new(&plan, score(&problem, &plan), &problem.previous, &names);
+    Ok(document.with_waits(expected_waits(&problem, &plan)))
 }
 
 fn problem_of(inventory: &Inventory) -> Result<(Problem, FileNames), WireError> {

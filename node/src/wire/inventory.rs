@@ -10,7 +10,7 @@ use crate::core::membership::advert::DomainKind;
 use crate::core::placement::document::{Names, PlanDocument, ReplicaDocument};
 use crate::core::placement::plan::{PlannedAdapter, PlannedReplica, Strategy};
 use crate::core::placement::problem::{ArtifactInput, DomainInput, NodeInput, Problem, RoleWanted, SlotInput};
-use crate::core::placement::{check, score, solve};
+use crate::core::placement::{check, expected_waits, score, solve};
 use crate::core::roster::SlotPolicy;
 use crate::core::sizing::Footprint;
 use crate::core::types::{Digest, NodeId, SlotName};
@@ -30,6 +30,9 @@ struct Inventory {
 #[derive(Deserialize)]
 struct Previous {
     replicas: Vec<ReplicaDocument>,
+    /// Names the machines it was made for.
+    #[serde(default)]
+    roles: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -40,11 +43,10 @@ struct Node {
     role: String,
     #[serde(default)]
     disk_free_bytes: u64,
-    /// Speeds are part of the schema; this version's placement does not weigh them.
-    #[serde(default, rename = "load_bytes_per_s")]
-    _load_bytes_per_s: u64,
-    #[serde(default, rename = "link_bytes_per_s")]
-    _link_bytes_per_s: u64,
+    #[serde(default)]
+    load_bytes_per_s: u64,
+    #[serde(default)]
+    link_bytes_per_s: u64,
     domains: Vec<Domain>,
     #[serde(default)]
     holds: Vec<String>,
@@ -130,7 +132,8 @@ pub fn plan_text(text: &str) -> Result<PlanDocument, WireError> {
     let (problem, names) = problem_of(&inventory)?;
     let plan = solve(&problem);
     check(&problem, &plan).map_err(|violation| field("plan", violation.to_string()))?;
-    Ok(PlanDocument::new(&plan, score(&problem, &plan), &problem.previous, &names))
+    let document = PlanDocument::new(&plan, score(&problem, &plan), &problem.previous, &names);
+    Ok(document.with_waits(expected_waits(&problem, &plan)))
 }
 
 fn problem_of(inventory: &Inventory) -> Result<(Problem, FileNames), WireError> {
@@ -162,7 +165,9 @@ fn problem_of(inventory: &Inventory) -> Result<(Problem, FileNames), WireError> 
     }
     let previous = inventory.previous.iter().flat_map(|previous| &previous.replicas);
     let previous = previous.filter_map(|replica| previous_replica(replica, &slots)).collect();
-    Ok((Problem { strategy, nodes, slots, previous }.sorted(), names))
+    let known =
+        inventory.previous.iter().flat_map(|previous| previous.roles.keys()).map(|name| node_id(name)).collect();
+    Ok((Problem { strategy, nodes, slots, previous, known }.sorted(), names))
 }
 
 /// Inventories name machines; the solver wants ids that sort the same way whatever the order of the file.
@@ -193,6 +198,8 @@ fn node_input(node: &Node, id: NodeId) -> Result<NodeInput, WireError> {
         name: node.name.clone(),
         role,
         disk_free_bytes: node.disk_free_bytes,
+        load_bytes_per_s: node.load_bytes_per_s,
+        link_bytes_per_s: node.link_bytes_per_s,
         domains,
         holds,
         claimed: Vec::new(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::core::placement::plan::{Plan, PlannedReplica};
-use crate::core::types::{Digest, NodeId};
+use crate::core::types::{Digest, NodeId, SlotName};
 
 /// One resident replica.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -68,12 +68,21 @@ pub struct RefusedDocument {
     pub bytes_short: u64,
 }
 
+/// How long a request for a slot waits before its manager can begin to answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WaitDocument {
+    /// Slot.
+    pub slot: String,
+    /// Milliseconds; 0 when it is resident, null when nothing can load it or no speed is known.
+    pub wait_ms: Option<u64>,
+}
+
 /// The whole document.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PlanDocument {
     /// Digest of the inputs.
     pub digest: String,
-    /// Requests per hour that find their manager resident.
+    /// What the plan is worth: see `core::placement::objective`.
     pub score: u64,
     /// specialised | swapping | mixed.
     pub strategy: String,
@@ -94,6 +103,9 @@ pub struct PlanDocument {
     /// Candidates that were not chosen.
     #[serde(default)]
     pub refused: Vec<RefusedDocument>,
+    /// Expected waits, where they were asked for.
+    #[serde(default)]
+    pub waits: Vec<WaitDocument>,
 }
 
 /// How ids are named for people.
@@ -143,7 +155,15 @@ impl PlanDocument {
             roles: plan.roles.iter().map(|(node, role)| (names.node(*node), role.as_str().to_owned())).collect(),
             shortfalls: shortfalls.collect(),
             refused: refused.collect(),
+            waits: Vec::new(),
         }
+    }
+
+    /// With the expected waits.
+    pub fn with_waits(mut self, waits: impl IntoIterator<Item = (SlotName, Option<u64>)>) -> PlanDocument {
+        let wait = |(slot, wait_ms): (SlotName, Option<u64>)| WaitDocument { slot: slot.to_string(), wait_ms };
+        self.waits = waits.into_iter().map(wait).collect();
+        self
     }
 }
 

@@ -1,8 +1,10 @@
 //! Every bound, by name, with the reason for its number. A bound that is not here does not exist.
 
 mod http;
+mod inventory;
 
 pub use http::*;
+pub use inventory::*;
 
 use super::guard::Rate;
 use super::types::Duration;

@@ -2,9 +2,13 @@
 
 pub mod check;
 pub mod document;
+pub mod evaluate;
 mod explain;
+pub mod inventory;
+mod memory;
 pub mod plan;
 pub mod problem;
+mod remedy;
 pub mod solve;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,53 @@
+//! The machine's question as an inventory: what `fednode plan --as-inventory` prints, and what `--what-if` asks a running node.
+
+use std::collections::BTreeMap;
+
+use crate::core::artifact::Shape;
+use crate::core::machine::Machine;
+use crate::core::membership::table::Presence;
+use crate::core::placement::inventory::{Inventory, Known};
+use crate::core::sizing;
+use crate::core::types::{NodeId, SlotName};
+
+/// What the table and the catalog say beyond the problem.
+struct Surroundings<N> {
+    name: N,
+    /// All of a domain and its reserve, bytes.
+    memory: BTreeMap<(NodeId, String), (u64, u64)>,
+    shapes: BTreeMap<SlotName, Shape>,
+}
+
+impl<N: Fn(NodeId) -> String> Known for Surroundings<N> {
+    fn node(&self, node: NodeId) -> String {
+        (self.name)(node)
+    }
+
+    fn memory(&self, node: NodeId, domain: &str) -> Option<(u64, u64)> {
+        self.memory.get(&(node, domain.to_owned())).copied()
+    }
+
+    fn compute(&self, slot: &SlotName) -> Option<(u64, u32)> {
+        let shape = self.shapes.get(slot)?;
+        Some((sizing::compute_bytes_per_token(shape), shape.context_max.max(1)))
+    }
+}
+
+impl Machine {
+    /// The question as this node sees it now, written down; `name` is what people call a machine, and no two the same.
+    pub fn inventory(&self, name: impl Fn(NodeId) -> String) -> Inventory {
+        let mine = self.own_advert();
+        let there = self.table.iter().filter(|(_, entry)| entry.presence != Presence::Down);
+        let adverts = there.filter_map(|(_, entry)| entry.advert.as_ref()).chain([&mine]);
+        let memory = adverts.flat_map(|advert| {
+            let domains = advert.domains.iter();
+            domains.map(|domain| ((advert.node, domain.name.clone()), (domain.total_bytes, domain.reserve_bytes)))
+        });
+        let memory = memory.collect();
+        let roster = self.config.catalog.roster();
+        let published = roster.iter().flat_map(|roster| &roster.slots).filter_map(|slot| {
+            let base = self.config.catalog.publication(&slot.name, None)?;
+            Some((slot.name.clone(), base.shape.clone()))
+        });
+        Inventory::of(&self.problem(), &Surroundings { name, memory, shapes: published.collect() })
+    }
+}

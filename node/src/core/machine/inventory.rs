@@ -6,6 +6,7 @@ use crate::core::artifact::Shape;
 use crate::core::machine::Machine;
 use crate::core::membership::table::Presence;
 use crate::core::placement::inventory::{Inventory, Known};
+use crate::core::placement::plan::PlanRole;
 use crate::core::sizing;
 use crate::core::types::{NodeId, SlotName};
 
@@ -15,11 +16,16 @@ struct Surroundings<N> {
     /// All of a domain and its reserve, bytes.
     memory: BTreeMap<(NodeId, String), (u64, u64)>,
     shapes: BTreeMap<SlotName, Shape>,
+    roles: BTreeMap<NodeId, PlanRole>,
 }
 
 impl<N: Fn(NodeId) -> String> Known for Surroundings<N> {
     fn node(&self, node: NodeId) -> String {
         (self.name)(node)
+    }
+
+    fn role(&self, node: NodeId) -> PlanRole {
+        self.roles.get(&node).copied().unwrap_or(PlanRole::Mixed)
     }
 
     fn memory(&self, node: NodeId, domain: &str) -> Option<(u64, u64)> {
@@ -48,6 +54,7 @@ impl Machine {
             let base = self.config.catalog.publication(&slot.name, None)?;
             Some((slot.name.clone(), base.shape.clone()))
         });
-        Inventory::of(&self.problem(), &Surroundings { name, memory, shapes: published.collect() })
+        let roles = self.coordinator.plan().iter().flat_map(|plan| plan.roles.iter().copied()).collect();
+        Inventory::of(&self.problem(), &Surroundings { name, memory, shapes: published.collect(), roles })
     }
 }

@@ -126,7 +126,8 @@ impl Machine {
             }
             None => there,
         };
-        Problem { strategy: self.config.strategy, nodes, slots: self.slot_inputs(), previous }.sorted()
+        let known = self.coordinator.plan().iter().flat_map(|plan| &plan.roles).map(|(node, _)| *node).collect();
+        Problem { strategy: self.config.strategy, nodes, slots: self.slot_inputs(), previous, known }.sorted()
     }
 
     fn slot_inputs(&self) -> Vec<SlotInput> {
@@ -191,6 +192,8 @@ fn node_input(advert: &Advert) -> NodeInput {
         name: advert.name.clone(),
         role: if advert.role == Role::Delegate { RoleWanted::Delegate } else { RoleWanted::Auto },
         disk_free_bytes: advert.disk_free_bytes,
+        load_bytes_per_s: 0,
+        link_bytes_per_s: 0,
         domains: advert.domains.iter().map(domain).collect(),
         holds: advert.holdings.iter().filter(|held| held.complete).map(|held| held.artifact).collect(),
         claimed: advert.holdings.iter().filter(|held| !held.complete).map(|held| held.artifact).collect(),

@@ -84,7 +84,8 @@ pub fn evaluate(inventory: &Inventory, claim: &Claim) -> Result<EvaluationDocume
     if evaluation.violations.is_empty()
         && let Err(violation) = check(&best.problem, &plan)
     {
-        evaluation.violations.push(violation.to_string());
+        let why = evaluation.named(violation.to_string());
+        evaluation.violations.push(why);
     }
     let mut violations = evaluation.violations;
     let more = violations.len().saturating_sub(limits::VIOLATIONS_TOLD_MAX);
@@ -232,6 +233,11 @@ impl<'a> Evaluation<'a> {
             }
             self.short.push(slot);
         }
+    }
+
+    /// `text` with names in the place of ids.
+    fn named(&self, text: String) -> String {
+        self.problem.nodes.iter().fold(text, |text, node| text.replace(&node.id.to_string(), &node.name))
     }
 
     /// The claim as the solver would have written it.

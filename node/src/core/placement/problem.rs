@@ -43,6 +43,10 @@ pub struct NodeInput {
     pub role: RoleWanted,
     /// Free disk, bytes.
     pub disk_free_bytes: u64,
+    /// What its disk gives when a replica is loaded, bytes per second; 0 is unknown.
+    pub load_bytes_per_s: u64,
+    /// What comes over its line from other machines, bytes per second; 0 is unknown.
+    pub link_bytes_per_s: u64,
     /// Memory domains, sorted by name.
     pub domains: Vec<DomainInput>,
     /// Artifacts on its disk, sorted.
@@ -115,6 +119,8 @@ pub struct Problem {
     pub slots: Vec<SlotInput>,
     /// Replicas of the plan before, sorted.
     pub previous: Vec<PlannedReplica>,
+    /// Machines the plan before spoke of, with or without replicas, sorted. Any other machine has joined since.
+    pub known: Vec<NodeId>,
 }
 
 impl Problem {
@@ -133,6 +139,8 @@ impl Problem {
             slot.adapters.sort();
         }
         self.previous.sort();
+        self.known.sort();
+        self.known.dedup();
         self
     }
 

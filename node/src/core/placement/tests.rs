@@ -21,6 +21,8 @@ fn node(id: u8, budgets: &[u64]) -> NodeInput {
         name: format!("n{id}"),
         role: RoleWanted::Auto,
         disk_free_bytes: 1 << 40,
+        load_bytes_per_s: 0,
+        link_bytes_per_s: 0,
         domains: budgets.iter().enumerate().map(domain).collect(),
         holds: Vec::new(),
         claimed: Vec::new(),
@@ -54,7 +56,7 @@ prop_compose! {
         let slots = slots.iter().enumerate().map(|(index, &(_, own, base, pinned, replicas))| {
             slot(index, 8 + 3 * u64::from(base), own, base, pinned, replicas)
         });
-        Problem { strategy, nodes, slots: slots.collect(), previous: Vec::new() }.sorted()
+        Problem { strategy, nodes, slots: slots.collect(), ..Problem::default() }.sorted()
     }
 }
 

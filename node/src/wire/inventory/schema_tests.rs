@@ -37,7 +37,7 @@ fn full() -> Value {
              "replicas": 11, "policy": "pinned", "demand_per_hour": 12, "wanted_rank": 13, "last_wanted": 14},
             {"name": "T", "artifact": "t", "weights_bytes": 1, "context": 1},
         ]},
-        "previous": {"replicas": [{"slot": "S", "node": "a", "domain": "ram", "bytes": 5}], "digest": "0"},
+        "previous": {"replicas": [{"slot": "S", "node": "a", "domain": "ram", "bytes": 5}], "roles": {"a": "mixed"}, "digest": "0"},
     })
 }
 
@@ -62,9 +62,15 @@ fn satisfies(root: &Value, schema: &Value, value: &Value) -> bool {
             names.into_iter().all(|name| object.contains_key(name))
         }),
         "additionalProperties" => value.as_object().is_none_or(|object| {
-            assert_eq!(wants, &json!(false));
-            object.keys().all(|name| keywords["properties"].get(name).is_some())
+            let known = |name: &String| keywords.get("properties").is_some_and(|known| known.get(name).is_some());
+            object.iter().filter(|(name, _)| !known(name)).all(|(_, value)| match wants {
+                Value::Bool(allowed) => *allowed,
+                schema => satisfies(root, schema, value),
+            })
         }),
+        "propertyNames" => {
+            value.as_object().is_none_or(|object| object.keys().all(|name| satisfies(root, wants, &json!(name))))
+        }
         "items" => value.as_array().is_none_or(|items| items.iter().all(|item| satisfies(root, wants, item))),
         "maxItems" => value.as_array().is_none_or(|items| items.len() as u64 <= wants.as_u64().expect("a count")),
         "enum" => wants.as_array().expect("words").contains(value),
@@ -142,10 +148,9 @@ fn all_places(value: &Value) -> Vec<String> {
     found
 }
 
-fn check(document: &Value, what: &str) {
-    let root = schema();
+fn check(root: &Value, document: &Value, what: &str) {
     let text = document.to_string();
-    let (by_schema, by_parser) = (satisfies(&root, &root, document), parses(&text));
+    let (by_schema, by_parser) = (satisfies(root, root, document), parses(&text));
     assert_eq!(by_schema, by_parser, "{what}: by the schema {by_schema}, {:?}", parse(&text).err());
 }
 
@@ -192,19 +197,19 @@ fn schema_and_parser_agree_on_every_value_put_in_any_place() {
         json!({"ram": null}),
         json!(["a", "b", "c", "d", "e"]),
     ];
-    let full = full();
+    let (root, full) = (schema(), full());
     for place in all_places(&full) {
         for value in &values {
             let mut document = full.clone();
             *document.pointer_mut(&place).expect("the place is there") = value.clone();
-            check(&document, &format!("{value} at {place:?}"));
+            check(&root, &document, &format!("{value} at {place:?}"));
         }
     }
 }
 
 #[test]
 fn schema_and_parser_agree_on_what_is_left_out_and_what_is_new() {
-    let full = full();
+    let (root, full) = (schema(), full());
     let mut objects = 0;
     for place in all_places(&full) {
         let Some(object) = full.pointer(&place).and_then(Value::as_object) else { continue };
@@ -213,19 +218,23 @@ fn schema_and_parser_agree_on_what_is_left_out_and_what_is_new() {
             let mut document = full.clone();
             let object = document.pointer_mut(&place).and_then(Value::as_object_mut).expect("an object");
             object.remove(name);
-            check(&document, &format!("{place}/{name} left out"));
+            check(&root, &document, &format!("{place}/{name} left out"));
         }
-        let mut document = full.clone();
-        let object = document.pointer_mut(&place).and_then(Value::as_object_mut).expect("an object");
-        object.insert("unheard_of".to_owned(), json!(1));
-        check(&document, &format!("a new field in {place:?}"));
+        for (name, value) in
+            [("unheard_of", json!(1)), ("unheard_of", json!("x")), ("", json!("x")), ("\u{7}", json!(1))]
+        {
+            let mut document = full.clone();
+            let object = document.pointer_mut(&place).and_then(Value::as_object_mut).expect("an object");
+            object.insert(name.to_owned(), value.clone());
+            check(&root, &document, &format!("a new field {name:?}: {value} in {place:?}"));
+        }
     }
-    assert_eq!(objects, 10);
+    assert_eq!(objects, 11);
 }
 
 #[test]
 fn schema_and_parser_agree_on_how_many_there_may_be() {
-    let full = full();
+    let (root, full) = (schema(), full());
     for (place, max) in [("/nodes/0/domains", 32), ("/roster/slots", 256), ("/roster/slots/0/adapters", 32)] {
         for count in [max, max + 1] {
             let mut document = full.clone();
@@ -237,7 +246,7 @@ fn schema_and_parser_agree_on_how_many_there_may_be() {
                 item.clone()
             });
             *list = items.collect();
-            check(&document, &format!("{count} in {place}"));
+            check(&root, &document, &format!("{count} in {place}"));
         }
     }
     for (place, max) in [("/nodes/0/holds", 16_384), ("/nodes/0/claimed", 16_384), ("/nodes", 16_384)] {
@@ -247,7 +256,7 @@ fn schema_and_parser_agree_on_how_many_there_may_be() {
             let items =
                 (0..count).map(|index| if place == "/nodes" { node(index) } else { json!(format!("a{index}")) });
             *document.pointer_mut(place).expect("a list") = items.collect();
-            check(&document, &format!("{count} in {place}"));
+            check(&root, &document, &format!("{count} in {place}"));
         }
     }
 }

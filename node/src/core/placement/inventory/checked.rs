@@ -91,6 +91,9 @@ impl Inventory {
             once(&mut names, &slot.name, || (place.clone(), slot.name.to_string()))?;
             self.check_base(&place, slot)?;
         }
+        for node in self.previous.iter().flat_map(|previous| previous.roles.keys()) {
+            name("a name in previous.roles".to_owned(), node, limits::INVENTORY_NAME_CHARS_MAX)?;
+        }
         let previous = self.previous.iter().flat_map(|previous| &previous.replicas);
         for (index, replica) in previous.enumerate() {
             name(format!("previous.replicas[{index}].node"), &replica.node, limits::INVENTORY_NAME_CHARS_MAX)?;

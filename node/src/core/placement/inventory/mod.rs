@@ -13,6 +13,8 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::core::membership::advert::DomainKind;
@@ -193,9 +195,12 @@ pub struct AdapterEntry {
     pub bytes: u64,
 }
 
-/// The plan before: as `fednode plan --json` prints it. Of its many fields only the replicas count here.
+/// The plan before: as `fednode plan --json` prints it. Of its many fields only these count here.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct PreviousEntry {
+    /// Each machine that it spoke of, with its role; any other one has joined since.
+    #[serde(default)]
+    pub roles: BTreeMap<String, String>,
     /// What was resident.
     #[serde(deserialize_with = "reading::objects")]
     pub replicas: Vec<PlaceEntry>,

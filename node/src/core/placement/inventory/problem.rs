@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{AdapterEntry, DomainEntry, Inventory, NodeEntry, PlaceEntry, PreviousEntry, RosterEntry, SlotEntry};
 use crate::core::limits;
 use crate::core::placement::document::Names;
-use crate::core::placement::plan::{PlannedAdapter, PlannedReplica};
+use crate::core::placement::plan::{PlanRole, PlannedAdapter, PlannedReplica};
 use crate::core::placement::problem::{ArtifactInput, DomainInput, NodeInput, Problem, SlotInput};
 use crate::core::sizing::Footprint;
 use crate::core::types::{Digest, NodeId, SlotName};
@@ -53,12 +53,14 @@ impl Inventory {
         let ids: BTreeMap<&str, NodeId> = self.nodes.iter().map(|node| (node.name.as_str(), node.id())).collect();
         let slots = self.slot_inputs(u32::MAX);
         let places = self.previous.iter().flat_map(|previous| &previous.replicas);
+        let id = |name: &str| ids.get(name).copied().unwrap_or_else(|| node_id(name));
         let previous = places.map(|place| {
-            let node = ids.get(place.node.as_str()).copied().unwrap_or_else(|| node_id(&place.node));
+            let node = id(&place.node);
             names.nodes.entry(node).or_insert_with(|| place.node.clone());
             replica(place, node, &slots)
         });
         let previous = previous.collect();
+        let known = self.previous.iter().flat_map(|previous| previous.roles.keys()).map(|name| id(name)).collect();
         for entry in &self.roster.slots {
             let adapters = entry.adapters.iter().map(|adapter| &adapter.artifact);
             for artifact in adapters.chain(&entry.base).chain([&entry.artifact]) {
@@ -66,7 +68,7 @@ impl Inventory {
             }
         }
         let nodes = self.nodes.iter().map(node_input).collect();
-        (Problem { strategy: self.strategy, nodes, slots, previous }.sorted(), names)
+        (Problem { strategy: self.strategy, nodes, slots, previous, known }.sorted(), names)
     }
 
     /// The slots as the solver wants them, with at most `context` tokens for each sequence.
@@ -89,8 +91,8 @@ impl Inventory {
             id: Some(node.id),
             role: node.role,
             disk_free_bytes: Some(node.disk_free_bytes.min(limits::INVENTORY_SIZE_BYTES_MAX)),
-            load_bytes_per_s: 0,
-            link_bytes_per_s: 0,
+            load_bytes_per_s: node.load_bytes_per_s.min(limits::INVENTORY_SIZE_BYTES_MAX),
+            link_bytes_per_s: node.link_bytes_per_s.min(limits::INVENTORY_SIZE_BYTES_MAX),
             domains: node.domains.iter().map(|domain| domain_entry(node.id, domain, known)).collect(),
             holds: node.holds.iter().map(Digest::to_string).collect(),
             claimed: node.claimed.iter().map(Digest::to_string).collect(),
@@ -105,7 +107,10 @@ impl Inventory {
             strategy: problem.strategy,
             nodes: nodes.collect(),
             roster: RosterEntry { slots: slots.collect() },
-            previous: Some(PreviousEntry { replicas: replicas.collect() }),
+            previous: Some(PreviousEntry {
+                roles: problem.known.iter().map(|node| (name(*node), known.role(*node).as_str().to_owned())).collect(),
+                replicas: replicas.collect(),
+            }),
         }
     }
 }
@@ -114,6 +119,8 @@ impl Inventory {
 pub trait Known {
     /// What people call a machine: a name of its own for each.
     fn node(&self, node: NodeId) -> String;
+    /// What the plan before made of a machine.
+    fn role(&self, node: NodeId) -> PlanRole;
     /// A domain's memory in all and what is kept of it, bytes.
     fn memory(&self, node: NodeId, domain: &str) -> Option<(u64, u64)>;
     /// Compute buffers of a slot that grow with each token of context, bytes, and the context its model goes to.
@@ -176,6 +183,8 @@ fn node_input(node: &NodeEntry) -> NodeInput {
         name: node.name.clone(),
         role: node.role,
         disk_free_bytes: node.disk_free_bytes.unwrap_or(limits::INVENTORY_SIZE_BYTES_MAX),
+        load_bytes_per_s: node.load_bytes_per_s,
+        link_bytes_per_s: node.link_bytes_per_s,
         domains: domains.collect(),
         holds: node.holds.iter().map(|name| artifact_id(name)).collect(),
         claimed: node.claimed.iter().map(|name| artifact_id(name)).collect(),

@@ -7,7 +7,7 @@ use super::tests::{example, plan, reference};
 use super::*;
 use crate::core::placement::document::Names;
 use crate::core::placement::evaluate::{Claim, ClaimedReplica, evaluate};
-use crate::core::placement::plan::Strategy as PlanStrategy;
+use crate::core::placement::plan::{PlanRole, Strategy as PlanStrategy};
 use crate::core::placement::problem::Problem;
 use crate::core::placement::solve;
 use crate::core::sizing;
@@ -79,6 +79,9 @@ impl Known for Nothing {
     fn node(&self, node: NodeId) -> String {
         node.to_string()
     }
+    fn role(&self, _: NodeId) -> PlanRole {
+        PlanRole::Mixed
+    }
     fn memory(&self, _: NodeId, _: &str) -> Option<(u64, u64)> {
         None
     }
@@ -105,8 +108,9 @@ proptest! {
     #[test]
     fn an_inventory_asks_the_question_it_was_made_from(made in inventories()) {
         let (problem, _) = made.problem();
-        let previous = solve(&problem).replicas;
-        let problem = Problem { previous, ..problem };
+        let plan = solve(&problem);
+        let known = plan.roles.iter().map(|(node, _)| *node).collect();
+        let problem = Problem { previous: plan.replicas, known, ..problem };
         let inventory = Inventory::of(&problem, &Nothing);
         prop_assert_eq!(inventory.check(), Ok(()));
         let text = serde_json::to_string(&inventory).expect("JSON");

@@ -9,7 +9,7 @@ use super::{Answer, DomainEntry, Inventory, InventoryError, NodeEntry, PlaceEntr
 use crate::core::limits;
 use crate::core::membership::advert::DomainKind;
 use crate::core::placement::Violation;
-use crate::core::placement::document::{MoveDocument, PlanDocument, ShortfallDocument};
+use crate::core::placement::document::{MoveDocument, Names, PlanDocument, ShortfallDocument};
 use crate::core::placement::problem::RoleWanted;
 use crate::core::sizing;
 use crate::core::types::{SlotName, human_bytes};
@@ -132,13 +132,12 @@ pub fn what_if(inventory: &Inventory, changes: &[Change]) -> Result<WhatIfDocume
 
 /// The plan before as the next inventory states it.
 fn previous(before: &Answer) -> PreviousEntry {
-    use crate::core::placement::document::Names;
     let replicas = before.plan.replicas.iter().map(|replica| PlaceEntry {
         slot: replica.slot.clone(),
         node: before.names.node(replica.node),
         domain: replica.memory_domain.clone(),
     });
-    PreviousEntry { replicas: replicas.collect() }
+    PreviousEntry { roles: before.document.roles.clone(), replicas: replicas.collect() }
 }
 
 impl Inventory {

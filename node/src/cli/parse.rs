@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::core::limits;
+use crate::core::placement::inventory::Change;
 use crate::core::types::{SlotName, human_bytes};
 
 /// The longest name of a host (RFC 1035).
@@ -102,6 +103,26 @@ pub(super) fn member_address(text: &str) -> Result<String, String> {
     match !host.is_empty() && host.len() <= HOST_CHARS_MAX && host.chars().all(plain) {
         true => Ok(format!("/dns/{host}/tcp/{port}")),
         false => Err(expected()),
+    }
+}
+
+/// `add:64GB`, `add:NAME=64GB`, `remove:NODE`, `ctx:16384` or `ctx:SLOT=16384`.
+pub(super) fn change(text: &str) -> Result<Change, String> {
+    let expected = || "expected add:64GB, add:NAME=64GB, remove:NODE, ctx:16384 or ctx:SLOT=16384".to_owned();
+    let (verb, rest) = text.split_once(':').ok_or_else(expected)?;
+    let (name, amount) = rest.rsplit_once('=').map_or((None, rest), |(name, amount)| (Some(name), amount));
+    match verb {
+        "add" => {
+            let name = name.map(member_name).transpose()?;
+            Ok(Change::Add { name, memory_bytes: bytes(amount)? })
+        }
+        "remove" if !rest.is_empty() => Ok(Change::Remove { node: rest.to_owned() }),
+        "ctx" => {
+            let tokens = amount.parse().ok().filter(|tokens| (1..=limits::CONTEXT_MAX).contains(tokens));
+            let tokens = tokens.ok_or_else(|| format!("a context is 1 to {} tokens", limits::CONTEXT_MAX))?;
+            Ok(Change::Context { slot: name.map(slot_name).transpose()?, tokens })
+        }
+        _ => Err(expected()),
     }
 }
 

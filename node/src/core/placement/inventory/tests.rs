@@ -184,7 +184,7 @@ fn without_a_machine_the_remedy_is_a_machine() {
 fn what_if_says_what_a_machine_more_brings_and_what_one_less_takes() {
     let four = example("four-32gb");
     let added = what_if(&four, &[Change::Add { name: None, memory_bytes: 64_000_000_000 }]).expect("an answer");
-    assert_eq!(added.changes, ["a machine with 59.6 GiB more"]);
+    assert_eq!(added.changes, ["add a machine of 59.6 GiB"]);
     assert_eq!((added.gained.len(), added.lost.len()), (3, 0));
     assert!(added.score_after > added.score_before);
     assert!(

@@ -41,11 +41,9 @@ pub enum Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Change::Add { name: None, memory_bytes } => write!(f, "a machine with {} more", human_bytes(*memory_bytes)),
-            Change::Add { name: Some(name), memory_bytes } => {
-                write!(f, "{name} with {} more", human_bytes(*memory_bytes))
-            }
-            Change::Remove { node } => write!(f, "without {node}"),
+            Change::Add { name: None, memory_bytes } => write!(f, "add a machine of {}", human_bytes(*memory_bytes)),
+            Change::Add { name: Some(name), memory_bytes } => write!(f, "add {name} of {}", human_bytes(*memory_bytes)),
+            Change::Remove { node } => write!(f, "remove {node}"),
             Change::Context { slot: None, tokens } => write!(f, "context {tokens}"),
             Change::Context { slot: Some(slot), tokens } => write!(f, "context {tokens} for {slot}"),
         }

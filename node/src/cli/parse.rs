@@ -213,4 +213,24 @@ mod tests {
             assert_eq!(default_data_dir(lookup(environment), macos), expect.map(PathBuf::from));
         }
     }
+
+    #[test]
+    fn changes_are_read_with_sizes_and_names() {
+        let add = |name: Option<&str>, memory_bytes| Change::Add { name: name.map(str::to_owned), memory_bytes };
+        let context =
+            |slot: Option<&str>, tokens| Change::Context { slot: slot.and_then(|it| SlotName::new(it).ok()), tokens };
+        let cases = [
+            ("add:64GB", add(None, 64_000_000_000)),
+            ("add:the den=32GiB", add(Some("the den"), 32 << 30)),
+            ("remove:a:b=c", Change::Remove { node: "a:b=c".to_owned() }),
+            ("ctx:16384", context(None, 16_384)),
+            ("ctx:UFM=512", context(Some("UFM"), 512)),
+        ];
+        for (text, expect) in cases {
+            assert_eq!(change(text), Ok(expect), "{text}");
+        }
+        for bad in ["", "add", "add:", "add:=5", "remove:", "ctx:", "ctx:-1", "ctx:1048577", "ctx:../x=5", "drop:x"] {
+            assert!(change(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -63,6 +63,9 @@ fn label(domain: &MemoryDocument, max: usize) -> String {
 
 /// "107.3 of 112.6 GiB": both in the unit of the second.
 fn figures(domain: &MemoryDocument) -> String {
+    if domain.budget_bytes == 0 && domain.used_bytes == 0 {
+        return "nothing for managers".to_owned();
+    }
     let budget = human_bytes(domain.budget_bytes);
     let unit = budget.rsplit(' ').next().unwrap_or_default();
     let scale: u128 = match unit {

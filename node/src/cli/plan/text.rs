@@ -57,7 +57,7 @@ fn explained(out: &mut String, plan: &PlanDocument, columns: usize) {
 fn lacking(out: &mut String, plan: &PlanDocument, columns: usize) {
     section(out, "Short:", plan.shortfalls.iter().map(shortfall), columns);
     let all = plan.context_for_all.map(|context| format!("at context {context} every manager would be resident"));
-    section(out, "Not resident, and what would help:", plan.remedies.iter().map(remedy).chain(all), columns);
+    section(out, "Not resident, and what would help:", remedies(plan).into_iter().chain(all), columns);
 }
 
 /// Every slot that the plan speaks of, in order of name.
@@ -84,7 +84,8 @@ fn manager(out: &mut String, plan: &PlanDocument, slot: &str, columns: usize) {
             None => reasons.push((why, vec![place])),
         }
     }
-    for (why, places) in reasons {
+    for (why, mut places) in reasons {
+        places.sort();
         hanging(out, &format!("not on {}: {why}", places.join(", ")), "    ", columns);
     }
 }
@@ -99,13 +100,12 @@ pub(super) fn what_if(answer: &WhatIfDocument, explain: bool, columns: usize) ->
     let mut out = String::new();
     hanging(&mut out, &format!("what if: {}", answer.changes.join("; ")), "", columns);
     let listed = |slots: &[String]| if slots.is_empty() { "none".to_owned() } else { slots.join(" ") };
-    let rows = [
-        ("score", format!("{} before, {} after", answer.score_before, answer.score_after)),
-        ("gained", listed(&answer.gained)),
-        ("lost", listed(&answer.lost)),
-    ];
     out.push('\n');
-    rows.iter().for_each(|(name, text)| hanging(&mut out, &format!("{name:<7} {text}"), "", columns));
+    out.push_str(&format!("score:  {} before, {} after\n", answer.score_before, answer.score_after));
+    for (what, slots) in [("gained:", &answer.gained), ("lost:  ", &answer.lost)] {
+        let lines = wrap(&listed(slots), columns - 8);
+        out.push_str(&format!("{what} {}\n", lines.join("\n        ")));
+    }
     if explain {
         out.push('\n');
         out.push_str(&plan(&answer.plan, true, columns));
@@ -153,8 +153,17 @@ fn shortfall(shortfall: &ShortfallDocument) -> String {
     format!("{} fits nowhere: {}", shortfall.slot, arithmetic(&shortfall.why, shortfall.bytes_short))
 }
 
-fn remedy(remedy: &RemedyDocument) -> String {
-    format!("{}: {}", remedy.slot, remedy.why)
+/// Slots that lack the same at the same place together.
+fn remedies(plan: &PlanDocument) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for RemedyDocument { slot, why, .. } in &plan.remedies {
+        match reasons.iter_mut().find(|(known, _)| known == why) {
+            Some((_, slots)) => slots.push(slot),
+            None => reasons.push((why, vec![slot])),
+        }
+    }
+    let each = |slots: &[&str]| if slots.len() > 1 { " (each)" } else { "" };
+    reasons.iter().map(|(why, slots)| format!("{}{}: {why}", slots.join(", "), each(slots))).collect()
 }
 
 fn arithmetic(why: &str, bytes_short: u64) -> String {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::placement::document::{MemoryDocument, Names};
 use crate::core::placement::plan::PlannedReplica;
-use crate::core::placement::problem::Problem;
+use crate::core::placement::problem::{NodeInput, Problem, RoleWanted};
 use crate::core::types::{Digest, NodeId};
 
 /// Each domain of `problem` with the replicas that are planned there, sorted by machine and domain. `total_bytes` is all
@@ -19,15 +19,16 @@ pub fn memory(
     for replica in replicas {
         placed.entry((replica.node, &replica.memory_domain)).or_default().push(replica);
     }
-    let domains = problem.nodes.iter().flat_map(|node| node.domains.iter().map(move |domain| (node.id, domain)));
-    let documents = domains.map(|(node, domain)| {
+    let domains = problem.nodes.iter().flat_map(|node| node.domains.iter().map(move |domain| (node, domain)));
+    let documents = domains.map(|(NodeInput { id, role, .. }, domain)| {
+        let node = *id;
         let here = placed.get(&(node, domain.name.as_str())).map(Vec::as_slice).unwrap_or_default();
         MemoryDocument {
             node: names.node(node),
             domain: domain.name.clone(),
             kind: domain.kind.as_str().to_owned(),
             total_bytes: total_bytes(node, &domain.name).unwrap_or(domain.budget_bytes),
-            budget_bytes: domain.budget_bytes,
+            budget_bytes: if *role == RoleWanted::Delegate { 0 } else { domain.budget_bytes },
             used_bytes: used_bytes(here),
             slots: here.iter().map(|replica| replica.slot.to_string()).collect(),
         }

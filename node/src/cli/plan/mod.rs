@@ -93,7 +93,10 @@ fn answered(out: Out, args: &PlanArgs, federation: &Inventory) -> Result<(), Fai
         let found = verdict.violations.len();
         return match verdict.feasible {
             true => Ok(()),
-            false => Err(Failure::refused(format!("the plan is not feasible: {found} violations")).code("found")),
+            false => {
+                let plural = if found == 1 { "" } else { "s" };
+                Err(Failure::refused(format!("the plan is not feasible: {found} violation{plural}")).code("found"))
+            }
         };
     }
     if !args.what_if.is_empty() {

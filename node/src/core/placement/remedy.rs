@@ -104,30 +104,25 @@ impl<'a, N: Names> Remedies<'a, N> {
         let best = candidates
             .filter_map(|refusal| self.candidate(slot, refusal))
             .min_by_key(|it| (Reverse(it.context), it.bytes_short(), it.refusal.node, &it.refusal.memory_domain));
-        match (best, refused.first()) {
-            (Some(best), _) => Some(self.document(slot, &best)),
-            (None, None) if !self.budgets.is_empty() => None,
-            (None, refusal) => Some(RemedyDocument {
-                slot: slot.name.to_string(),
-                node: None,
-                domain: None,
-                beside: Vec::new(),
-                bytes_short: slot.footprint.total_bytes(),
-                context: None,
-                why: match refusal {
-                    Some(refusal) => format!("memory alone does not help: {}", refusal.why),
-                    None => format!(
-                        "there is no machine that hosts managers; one with {} for them would do",
-                        human_bytes(slot.footprint.total_bytes())
-                    ),
-                },
-            }),
+        if let Some(best) = best {
+            return Some(self.document(slot, &best));
         }
+        let usable = self.budgets.values().any(|budget_bytes| *budget_bytes > 0);
+        let needs = human_bytes(slot.footprint.total_bytes());
+        let why = match refused.iter().find(|refusal| refusal.bytes_short == 0) {
+            _ if !usable => format!("no machine has memory that managers may use; one with {needs} for them would do"),
+            Some(refusal) => format!("memory alone does not help: {}", refusal.why),
+            None => return None,
+        };
+        let (node, domain, beside, context) = (None, None, Vec::new(), None);
+        let bytes_short = slot.footprint.total_bytes();
+        Some(RemedyDocument { slot: slot.name.to_string(), node, domain, beside, bytes_short, context, why })
     }
 
     fn candidate(&self, slot: &'a SlotInput, refusal: &'a Refusal) -> Option<Candidate<'a>> {
         let place = (refusal.node, refusal.memory_domain.as_str());
-        let budget_bytes = *self.budgets.get(&place)?;
+        // A place that managers may not use at all is no place with too little memory.
+        let budget_bytes = self.budgets.get(&place).copied().filter(|bytes| *bytes > 0)?;
         let beside: Vec<&SlotName> = self.placed.get(&place).cloned().unwrap_or_default();
         let scales: Vec<&Scale> =
             beside.iter().copied().chain([&slot.name]).filter_map(|name| self.scales.get(name)).collect();

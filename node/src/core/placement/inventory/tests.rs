@@ -175,6 +175,10 @@ fn without_a_machine_the_remedy_is_a_machine() {
     assert_eq!((plan.remedies.len(), plan.shortfalls.len()), (7, 1));
     assert!(plan.remedies[0].why.contains("one with 15.3 GiB for them would do"), "{}", plan.remedies[0].why);
     inventory.nodes = example("four-32gb").nodes;
+    inventory.nodes.iter_mut().for_each(|node| node.domains[0].free_bytes = Some(0));
+    let plan = answer(&inventory).expect("a plan").document;
+    assert!(plan.remedies[0].why.contains("no machine has memory that managers may use"), "{}", plan.remedies[0].why);
+    inventory.nodes = example("four-32gb").nodes;
     inventory.nodes.iter_mut().for_each(|node| node.disk_free_bytes = Some(1 << 30));
     let plan = answer(&inventory).expect("a plan").document;
     assert!(plan.remedies[0].why.contains("memory alone does not help"), "{}", plan.remedies[0].why);

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::core::limits;
+use crate::core::placement::inventory::Change;
 use crate::core::types::{SlotName, human_bytes};
 
 /// The longest name of a host (RFC 1035).
@@ -105,6 +106,26 @@ pub(super) fn member_address(text: &str) -> Result<String, String> {
     }
 }
 
+/// `add:64GB`, `add:NAME=64GB`, `remove:NODE`, `ctx:16384` or `ctx:SLOT=16384`.
+pub(super) fn change(text: &str) -> Result<Change, String> {
+    let expected = || "expected add:64GB, add:NAME=64GB, remove:NODE, ctx:16384 or ctx:SLOT=16384".to_owned();
+    let (verb, rest) = text.split_once(':').ok_or_else(expected)?;
+    let (name, amount) = rest.rsplit_once('=').map_or((None, rest), |(name, amount)| (Some(name), amount));
+    match verb {
+        "add" => {
+            let name = name.map(member_name).transpose()?;
+            Ok(Change::Add { name, memory_bytes: bytes(amount)? })
+        }
+        "remove" if !rest.is_empty() => Ok(Change::Remove { node: rest.to_owned() }),
+        "ctx" => {
+            let tokens = amount.parse().ok().filter(|tokens| (1..=limits::CONTEXT_MAX).contains(tokens));
+            let tokens = tokens.ok_or_else(|| format!("a context is 1 to {} tokens", limits::CONTEXT_MAX))?;
+            Ok(Change::Context { slot: name.map(slot_name).transpose()?, tokens })
+        }
+        _ => Err(expected()),
+    }
+}
+
 /// A slot's or a domain's name.
 pub(super) fn slot_name(text: &str) -> Result<SlotName, String> {
     SlotName::new(text).map_err(|error| error.to_string())
@@ -190,6 +211,26 @@ mod tests {
         ];
         for (environment, macos, expect) in cases {
             assert_eq!(default_data_dir(lookup(environment), macos), expect.map(PathBuf::from));
+        }
+    }
+
+    #[test]
+    fn changes_are_read_with_sizes_and_names() {
+        let add = |name: Option<&str>, memory_bytes| Change::Add { name: name.map(str::to_owned), memory_bytes };
+        let context =
+            |slot: Option<&str>, tokens| Change::Context { slot: slot.and_then(|it| SlotName::new(it).ok()), tokens };
+        let cases = [
+            ("add:64GB", add(None, 64_000_000_000)),
+            ("add:the den=32GiB", add(Some("the den"), 32 << 30)),
+            ("remove:a:b=c", Change::Remove { node: "a:b=c".to_owned() }),
+            ("ctx:16384", context(None, 16_384)),
+            ("ctx:UFM=512", context(Some("UFM"), 512)),
+        ];
+        for (text, expect) in cases {
+            assert_eq!(change(text), Ok(expect), "{text}");
+        }
+        for bad in ["", "add", "add:", "add:=5", "remove:", "ctx:", "ctx:-1", "ctx:1048577", "ctx:../x=5", "drop:x"] {
+            assert!(change(bad).is_err(), "{bad}");
         }
     }
 }

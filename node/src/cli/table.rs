@@ -8,15 +8,27 @@ const GAP: usize = 2;
 const CELL_CHARS_MAX: usize = 30;
 const LAST_CHARS_MIN: usize = 16;
 
+/// Columns of the terminal that standard output is, within reason; `COLUMNS` where it is none.
+pub(super) fn columns() -> usize {
+    const WIDEST: usize = 200;
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    size.map_or(COLUMNS, |size| usize::from(size.ws_col).clamp(COLUMNS, WIDEST))
+}
+
 /// `headers` and `rows` as lines, each ended. Rows shorter than the headers are filled with nothing.
 pub(super) fn table(headers: &[&str], rows: &[Vec<String>]) -> String {
+    table_within(headers, rows, COLUMNS)
+}
+
+/// The same within so many columns.
+pub(super) fn table_within(headers: &[&str], rows: &[Vec<String>], columns: usize) -> String {
     let header: Vec<String> = headers.iter().map(|text| (*text).to_owned()).collect();
     let last = headers.len().saturating_sub(1);
     let all = || std::iter::once(&header).chain(rows);
     let widths: Vec<usize> =
         (0..last).map(|column| all().map(|row| cell_width(row, column)).max().unwrap_or(0)).collect();
     let taken: usize = widths.iter().map(|width| width + GAP).sum();
-    let last_width = COLUMNS.saturating_sub(taken).max(LAST_CHARS_MIN);
+    let last_width = columns.saturating_sub(taken).max(LAST_CHARS_MIN);
     let mut out = String::new();
     all().for_each(|row| push_row(&mut out, row, &widths, last_width));
     out

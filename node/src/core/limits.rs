@@ -1,9 +1,11 @@
 //! Every bound, by name, with the reason for its number. A bound that is not here does not exist.
 
 mod http;
+mod inventory;
 mod placement;
 
 pub use http::*;
+pub use inventory::*;
 pub use placement::*;
 
 use super::guard::Rate;

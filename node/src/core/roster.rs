@@ -125,9 +125,9 @@ impl SlotRoster {
                 return Err(RosterError::Domains(slot.name.clone()));
             }
             let ranges = [
-                ("context", slot.context, 1 << 20),
-                ("parallel", slot.parallel, 256),
-                ("replicas", slot.replicas, 1024),
+                ("context", slot.context, limits::CONTEXT_MAX),
+                ("parallel", slot.parallel, limits::PARALLEL_MAX),
+                ("replicas", slot.replicas, limits::REPLICAS_MAX),
             ];
             for (field, found, max) in ranges {
                 if found == 0 || found > max {

@@ -20,6 +20,7 @@ mod membership;
 mod node;
 pub mod owner;
 mod pins;
+mod planned;
 mod publish;
 mod replicas;
 mod requests;

@@ -25,11 +25,12 @@ use crate::driver::event_loop::{Event, Events};
 use crate::driver::keeping::Keeper;
 use crate::driver::membership::Registry;
 use crate::driver::pins::PinKeeper;
+use crate::driver::planned::{self, Called, Planned};
 use crate::driver::requests::answer_channel;
 use crate::driver::scrub::Scrubber;
 use crate::driver::sync::{self, Admission};
 use crate::driver::throttle::Throttle;
-use crate::driver::view::{self, Facts};
+use crate::driver::view::Facts;
 use crate::http::{ApiError, Backend, Generation, StartInfo};
 use crate::net::NetHandle;
 use crate::net::join::{Invitation, JoinAuthority};
@@ -69,6 +70,14 @@ impl Node {
         }));
         self.events.send(event).await;
         read_out.await.ok()
+    }
+
+    /// The plan, what it is made from, and what its machines are called.
+    async fn planned(&self) -> Result<(Planned, Called), Status> {
+        let called = Called::new(self.names().await);
+        let theirs = called.clone();
+        let planned = self.read(move |machine| planned::read(machine, &theirs)).await.ok_or_else(ended)?;
+        Ok((planned, called))
     }
 
     async fn view(&self) -> State {
@@ -240,12 +249,17 @@ impl AdminBackend for Node {
     }
 
     async fn plan(&self) -> Result<Vec<u8>, Status> {
-        let facts = self.names().await;
-        let plan = self.read(move |machine| view::plan(machine, &facts)).await.ok_or_else(ended)?;
-        match plan {
+        let (planned, called) = self.planned().await?;
+        // Trial plans take a while.
+        let document = tokio::task::spawn_blocking(move || planned.document(&called)).await;
+        match document.map_err(|error| Status::internal(error.to_string()))? {
             Some(plan) => json(&plan),
             None => Err(Status::unavailable("there is no plan yet; a coordinator is elected within seconds")),
         }
+    }
+
+    async fn inventory(&self) -> Result<Vec<u8>, Status> {
+        json(&self.planned().await?.0.inventory)
     }
 
     async fn roster(&self, toml: String) -> Result<Vec<u8>, Status> {

@@ -7,7 +7,7 @@ use crate::core::machine::Machine;
 use crate::core::membership::advert::{Advert, ReplicaState};
 use crate::core::membership::roster::MemberRoster;
 use crate::core::membership::table::Presence;
-use crate::core::placement::document::{Names, PlanDocument};
+use crate::core::placement::document::Names;
 use crate::core::placement::plan::Plan;
 use crate::core::roster::{RosterSlot, SlotPolicy};
 use crate::core::sizing::Tier;
@@ -113,19 +113,6 @@ pub fn store(machine: &Machine, scrubber: &Scrubber) -> StoreView {
         damaged: damaged.collect(),
         scrub: scrubber.view(),
     }
-}
-
-/// The current plan as a document; `None` before the first.
-pub fn plan(machine: &Machine, facts: &Facts) -> Option<PlanDocument> {
-    let plan = machine.plan()?;
-    let roster = machine.config().catalog.roster();
-    let demand = |slot: &SlotName| {
-        let due = roster.and_then(|roster| roster.slot(slot)).map_or(1, |slot| slot.demand_per_hour);
-        u64::from(due.max(1))
-    };
-    let resident: std::collections::BTreeSet<&SlotName> = plan.replicas.iter().map(|replica| &replica.slot).collect();
-    let score = resident.into_iter().map(demand).sum();
-    Some(PlanDocument::new(plan, score, &plan.replicas, facts))
 }
 
 /// The newest statement of every member that is not known to be gone, this node's own among them.

@@ -11,16 +11,13 @@ use std::path::{Path, PathBuf};
 
 use crate::core::limits;
 use crate::core::membership::advert::{DomainKind, MemoryDomain};
+use crate::core::sizing;
 use crate::hardware::memory::HostMemory;
 
 /// The engine computes on the CPU: models are loaded into host or unified memory. A build with a GPU engine sets this.
 const GPU_HOSTS: bool = false;
 /// Of a GPU's memory: display and driver.
 const VRAM_RESERVE_BYTES: u64 = 512 << 20;
-/// Of host memory at least: the system itself.
-const RAM_RESERVE_BYTES_MIN: u64 = 2 << 30;
-/// Of host memory: what the owner's other programs need grows with the machine.
-const RAM_RESERVE_PERCENT: u64 = 12;
 /// A machine's name in the roster of members.
 const NAME_BYTES_MAX: usize = 63;
 
@@ -102,7 +99,7 @@ impl Hardware {
 fn host_domain(host: Option<HostMemory>, memory_override: Option<u64>) -> Option<MemoryDomain> {
     let (total_bytes, available_bytes, reserve_bytes) = match (host, memory_override) {
         (_, Some(stated)) => (stated, stated, 0),
-        (Some(host), None) => (host.total_bytes, host.available_bytes, ram_reserve_bytes(host.total_bytes)),
+        (Some(host), None) => (host.total_bytes, host.available_bytes, sizing::ram_reserve_bytes(host.total_bytes)),
         (None, None) => return None,
     };
     let unified = cfg!(all(target_os = "macos", target_arch = "aarch64"));
@@ -128,12 +125,6 @@ fn gpu_domain(index: usize, gpu: &gpu::Gpu) -> MemoryDomain {
         ours_bytes: 0,
         hosts: GPU_HOSTS,
     }
-}
-
-/// Kept for the system and the owner's other programs: 12 %, at least 2 GiB. That is 2 GiB up to 16 GiB of memory,
-/// 2.4 of 20, 3.8 of 32, 7.7 of 64, 15.4 of 128.
-fn ram_reserve_bytes(total_bytes: u64) -> u64 {
-    (total_bytes / 100 * RAM_RESERVE_PERCENT).max(RAM_RESERVE_BYTES_MIN)
 }
 
 /// Free disk under `path`, or under the nearest folder above it that exists: the store may not be there yet.
@@ -163,12 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reserve_grows_with_the_machine_and_never_below_two_gibibytes() {
-        for (total, expected) in [(8, "2.0 GiB"), (16, "2.0 GiB"), (20, "2.4 GiB"), (64, "7.7 GiB"), (128, "15.4 GiB")]
-        {
-            assert_eq!(crate::core::types::human_bytes(ram_reserve_bytes(total << 30)), expected, "{total}");
-        }
-        // A tiny machine has no room at all, rather than a negative one.
+    fn a_tiny_machine_has_no_room_rather_than_a_negative_one() {
         let tiny = HostMemory { total_bytes: 1 << 30, available_bytes: 1 << 29, limited: false };
         assert_eq!(host_domain(Some(tiny), None).unwrap().free_bytes, 0);
     }

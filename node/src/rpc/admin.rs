@@ -34,6 +34,8 @@ pub trait AdminBackend: Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send;
     /// The current plan, as JSON.
     fn plan(&self) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// What the plan is made from, as an inventory in JSON.
+    fn inventory(&self) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// The roster of slots as JSON, after applying `toml` if it is not empty.
     fn roster(&self, toml: String) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Changes the roster of members: what was done, as JSON.
@@ -130,6 +132,10 @@ impl<B: AdminBackend> Admin for Service<B> {
 
     async fn plan(&self, _: Request<v1::PlanRequest>) -> Result<Response<v1::PlanReply>, Status> {
         Ok(Response::new(v1::PlanReply { json: self.backend.plan().await? }))
+    }
+
+    async fn inventory(&self, _: Request<v1::InventoryRequest>) -> Result<Response<v1::InventoryReply>, Status> {
+        Ok(Response::new(v1::InventoryReply { json: self.backend.inventory().await? }))
     }
 
     async fn roster(&self, request: Request<v1::RosterRequest>) -> Result<Response<v1::RosterReply>, Status> {

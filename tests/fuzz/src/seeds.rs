@@ -232,17 +232,29 @@ fn texts() -> std::io::Result<()> {
     let (hello, credit, ping) = (frame(0, 1, 1, 5), frame(1, 0, 1, 99), frame(2, 1, 0, 7));
     let ends = [frame(0, 4, 1, 0), frame(0, 1, 3, 0), frame(0, 8, 3, 0), frame(3, 0, 0, 0)].concat();
     save("streams", "one", &[&hello[..], b"hello", &credit, &ping, &ends].concat())?;
-    let gib = 1u64 << 30;
-    let inventory = serde_json::json!({
-        "strategy": "mixed",
-        "nodes": [{"name": "a", "role": "auto", "disk_free_bytes": 500 * gib, "load_bytes_per_s": 0,
-                   "link_bytes_per_s": 0, "holds": [],
-                   "domains": [{"name": "ram", "kind": "ram", "total_bytes": 32 * gib, "free_bytes": 32 * gib,
-                                "reserve_bytes": 4 * gib}]}],
-        "roster": {"slots": [{"name": "UFM", "artifact": "UFM-model", "base": null, "weights_bytes": 13 * gib,
-                   "adapter_bytes": 0, "kv_bytes_per_token": 524_288, "context": 4096, "parallel": 1,
-                   "overhead_bytes": 800_000_000, "replicas": 1, "policy": "pinned", "demand_per_hour": 10}]},
-        "previous": null,
+    federations()
+}
+
+/// Inventories, and a plan for the one that the target has.
+fn federations() -> std::io::Result<()> {
+    let whole = serde_json::json!({
+        "strategy": "swapping",
+        "nodes": [{"name": "a", "id": "0f".repeat(32), "role": "auto", "disk_free_bytes": 1u64 << 40, "load_bytes_per_s": 1,
+                   "link_bytes_per_s": 2, "holds": ["m"], "claimed": ["n"],
+                   "domains": [{"name": "ram", "kind": "ram", "total_bytes": 1u64 << 35, "free_bytes": 1u64 << 34,
+                                "reserve_bytes": 1u64 << 31}]}],
+        "roster": {"slots": [{"name": "UFM", "artifact": "x", "base": "m", "weights_bytes": 13u64 << 30, "artifact_bytes": 2,
+                   "adapter_bytes": 3, "adapters": [{"domain": "d", "artifact": "y", "bytes": 4}],
+                   "kv_bytes_per_token": 524_288, "compute_bytes_per_token": 65_536, "context": 4096, "context_max": 16_384,
+                   "parallel": 1, "overhead_bytes": 800_000_000, "replicas": 2, "policy": "pinned", "demand_per_hour": 10,
+                   "wanted_rank": 0, "last_wanted": 14}]},
+        "previous": {"replicas": [{"slot": "UFM", "node": "a", "domain": "ram"}], "roles": {"a": "mixed"}},
     });
-    save("inventory", "one", inventory.to_string().as_bytes())
+    save("inventory", "one", whole.to_string().as_bytes())?;
+    save("inventory", "four", include_bytes!("../../../node/inventories/four-32gb.json"))?;
+    let claim = serde_json::json!({
+        "replicas": [{"slot": "UFM", "node": "workstation", "domain": "gpu0"}, {"slot": "UCM", "node": "workstation", "domain": "ram"}],
+        "stored": [{"artifact": "UFM-6.7B", "node": "workstation"}], "shortfalls": [{"slot": "UDM"}],
+    });
+    save("claim", "one", claim.to_string().as_bytes())
 }

@@ -3,6 +3,7 @@
 //! simulator carry its outputs out.
 
 mod advertising;
+mod inventory;
 mod io;
 mod members;
 mod planning;

@@ -61,9 +61,9 @@ fn publication(name: &str) -> Record {
 }
 
 /// Nodes that hear each other at once, with disks and engines that always succeed at once.
-struct World {
+pub(super) struct World {
     now: Time,
-    nodes: BTreeMap<NodeId, Machine>,
+    pub(super) nodes: BTreeMap<NodeId, Machine>,
     log: Vec<(NodeId, String)>,
     dispatched: Vec<(NodeId, u64, NodeId)>,
     rejected: Vec<(NodeId, u64, &'static str)>,
@@ -207,7 +207,7 @@ impl World {
 }
 
 /// A Griffith (1), a swapping node with room for one manager (2), a delegate (3); three managers published on the Griffith.
-fn household() -> World {
+pub(super) fn household() -> World {
     let mut world =
         World::new(&[(1, Role::Full, 128 * GIB), (2, Role::Full, 3 * GIB / 2), (3, Role::Delegate, 16 * GIB)]);
     world.publish(id(1), &["A", "B", "C"]);

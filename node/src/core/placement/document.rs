@@ -77,8 +77,47 @@ pub struct WaitDocument {
     pub wait_ms: Option<u64>,
 }
 
-/// The whole document.
+/// One memory domain under the plan.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct MemoryDocument {
+    /// Machine's name.
+    pub node: String,
+    /// Memory domain.
+    pub domain: String,
+    /// vram | ram | unified.
+    pub kind: String,
+    /// All of it, bytes.
+    pub total_bytes: u64,
+    /// What managers may use, bytes.
+    pub budget_bytes: u64,
+    /// What the planned replicas need, bytes.
+    pub used_bytes: u64,
+    /// The slots planned there, sorted.
+    pub slots: Vec<String>,
+}
+
+/// What would bring a slot into memory that is resident nowhere.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RemedyDocument {
+    /// Slot.
+    pub slot: String,
+    /// The machine where the least is lacking, or null where none may host it.
+    pub node: Option<String>,
+    /// Its memory domain.
+    pub domain: Option<String>,
+    /// The slots that are planned there.
+    pub beside: Vec<String>,
+    /// Bytes lacking there.
+    pub bytes_short: u64,
+    /// The largest context, tokens, at which it would fit beside them; null when it would at none.
+    pub context: Option<u32>,
+    /// One sentence with the arithmetic.
+    pub why: String,
+}
+
+/// The whole document.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PlanDocument {
     /// Digest of the inputs.
     pub digest: String,
@@ -89,23 +128,23 @@ pub struct PlanDocument {
     /// Replicas.
     pub replicas: Vec<ReplicaDocument>,
     /// What is on which disk.
-    #[serde(default)]
     pub stored: Vec<StoredDocument>,
     /// Machine's name → role.
-    #[serde(default)]
     pub roles: BTreeMap<String, String>,
     /// What should exist and cannot.
-    #[serde(default)]
     pub shortfalls: Vec<ShortfallDocument>,
     /// Changes from the plan before.
-    #[serde(default)]
     pub moves: Vec<MoveDocument>,
     /// Candidates that were not chosen.
-    #[serde(default)]
     pub refused: Vec<RefusedDocument>,
     /// Expected waits, where they were asked for.
-    #[serde(default)]
     pub waits: Vec<WaitDocument>,
+    /// Each memory domain, sorted by machine and domain.
+    pub memory: Vec<MemoryDocument>,
+    /// For each slot that is resident nowhere and might be: what would help.
+    pub remedies: Vec<RemedyDocument>,
+    /// The largest context, tokens, at which every slot would be resident; null when all are, or when none is found.
+    pub context_for_all: Option<u32>,
 }
 
 /// How ids are named for people.
@@ -155,15 +194,14 @@ impl PlanDocument {
             roles: plan.roles.iter().map(|(node, role)| (names.node(*node), role.as_str().to_owned())).collect(),
             shortfalls: shortfalls.collect(),
             refused: refused.collect(),
-            waits: Vec::new(),
+            ..PlanDocument::default()
         }
     }
 
-    /// With the expected waits.
-    pub fn with_waits(mut self, waits: impl IntoIterator<Item = (SlotName, Option<u64>)>) -> PlanDocument {
+    /// Adds the expected waits.
+    pub fn add_waits(&mut self, waits: impl IntoIterator<Item = (SlotName, Option<u64>)>) {
         let wait = |(slot, wait_ms): (SlotName, Option<u64>)| WaitDocument { slot: slot.to_string(), wait_ms };
-        self.waits = waits.into_iter().map(wait).collect();
-        self
+        self.waits.extend(waits.into_iter().map(wait));
     }
 }
 

@@ -3,13 +3,17 @@
 
 pub mod check;
 pub mod document;
+pub mod evaluate;
 mod exact;
 mod explain;
 mod finish;
 mod greedy;
+pub mod inventory;
+mod memory;
 pub mod objective;
 pub mod plan;
 pub mod problem;
+mod remedy;
 mod repair;
 pub mod solve;
 mod space;

@@ -16,6 +16,10 @@ const ACTIVATION_BYTES: u64 = 4;
 const PROCESS_BYTES: u64 = 48 << 20;
 /// Allocator, page tables and graph: one part in 40 of the weights.
 const OVERHEAD_DIVISOR: u64 = 40;
+/// Of host memory: what the owner's other programs need grows with the machine.
+const RAM_RESERVE_PERCENT: u64 = 12;
+/// Of host memory at least: the system itself.
+const RAM_RESERVE_BYTES_MIN: u64 = 2 << 30;
 
 /// The terms of a replica's footprint, bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -50,17 +54,23 @@ pub fn kv_bytes_per_token(shape: &Shape) -> u64 {
     2 * u64::from(shape.layers) * u64::from(shape.kv_heads) * u64::from(shape.head_dim) * 2
 }
 
+/// Compute buffers that grow with each token of context, bytes: the scores of attention.
+pub fn compute_bytes_per_token(shape: &Shape) -> u64 {
+    MICRO_BATCH * ACTIVATION_BYTES * u64::from(shape.heads)
+}
+
 /// Footprint of one replica at `context` tokens for each of `parallel` sequences, with `adapter_bytes` of adapters.
 pub fn footprint(shape: &Shape, context: u32, parallel: u32, adapter_bytes: u64) -> Footprint {
     let tokens = u64::from(context) * u64::from(parallel);
-    let scores = u64::from(shape.heads) * tokens;
     let logits = u64::from(shape.vocabulary);
     let activations = 4 * u64::from(shape.embedding) + 2 * u64::from(shape.feed_forward);
     Footprint {
         weights_bytes: shape.weights_bytes,
         adapter_bytes,
         kv_bytes: kv_bytes_per_token(shape).saturating_mul(tokens),
-        compute_bytes: (MICRO_BATCH * ACTIVATION_BYTES).saturating_mul(scores + logits + activations),
+        compute_bytes: compute_bytes_per_token(shape)
+            .saturating_mul(tokens)
+            .saturating_add((MICRO_BATCH * ACTIVATION_BYTES).saturating_mul(logits + activations)),
         overhead_bytes: PROCESS_BYTES + shape.weights_bytes / OVERHEAD_DIVISOR,
     }
 }
@@ -72,6 +82,12 @@ pub fn disk_needed_bytes(bytes: u64) -> u64 {
         return bytes + limits::DISK_MARGIN_SMALL_BYTES;
     }
     bytes.saturating_add(bytes / 20).saturating_add(limits::DISK_MARGIN_BYTES)
+}
+
+/// Host memory kept for the system and the owner's other programs: 12 %, at least 2 GiB. That is 2 GiB up to 16 GiB of memory,
+/// 2.4 of 20, 3.8 of 32, 7.7 of 64, 15.4 of 128.
+pub fn ram_reserve_bytes(total_bytes: u64) -> u64 {
+    (total_bytes / 100 * RAM_RESERVE_PERCENT).max(RAM_RESERVE_BYTES_MIN)
 }
 
 /// Hardware tiers (DESIGN 1), by the largest memory domain in decimal gigabytes.
@@ -145,6 +161,14 @@ mod tests {
             let total = footprint(&shape, context, 1, 0).total_bytes();
             let rounded = (total * 10 + (1 << 29)) >> 30;
             assert_eq!(rounded, tenths, "context {context}: {total}");
+        }
+    }
+
+    #[test]
+    fn the_reserve_grows_with_the_machine_and_never_below_two_gibibytes() {
+        for (total, expected) in [(8, "2.0 GiB"), (16, "2.0 GiB"), (20, "2.4 GiB"), (64, "7.7 GiB"), (128, "15.4 GiB")]
+        {
+            assert_eq!(crate::core::types::human_bytes(ram_reserve_bytes(total << 30)), expected, "{total}");
         }
     }
 

@@ -17,6 +17,7 @@ mod house;
 #[path = "coordinator/takeover.rs"]
 mod takeover;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fednode_tests::{Federation, NodeSpec, managers, until};
@@ -51,13 +52,18 @@ fn three(roster: Option<&str>) -> Federation {
     federation
 }
 
-/// Until every running node has heard of every manager, and the one plan they follow is carried out.
+/// Until every running node has heard of every manager and of one coordinator, and the plan they follow is carried out.
 fn settled(federation: &Federation) {
     until("the plan for all managers", LIMIT, || {
         let mut missing = federation.missing();
+        let mut seats = BTreeSet::new();
         for node in federation.nodes().iter().filter(|node| node.is_running()) {
             let state = node.state().map_err(|error| error.to_string())?;
             missing.extend(unanswered(&state, &managers::SLOTS).iter().map(|slot| format!("{}: {slot}", node.name())));
+            seats.insert(seat(&state));
+        }
+        if seats.len() != 1 || seats.iter().any(|(name, _)| name.is_empty()) {
+            missing.push(format!("seats {seats:?}"));
         }
         if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) }
     })

@@ -60,6 +60,11 @@ fn a_stopped_holder_is_found_out_by_pings_and_its_questions_go_elsewhere() {
     federation.node(holder).signal(Signal::CONT).expect("continued");
     report("stopped", holder, took, &asked, stopped);
     assert!(took < OUT_SILENT, "{took:?}");
+    // What had been sent there waits for the pings; what is asked three seconds later does not.
+    let late: Vec<&Asked> = asked.iter().filter(|asked| asked.begun > stopped + OUT).collect();
+    let longest = late.iter().map(|asked| asked.took).max().unwrap_or_default();
+    println!("  {} of these were asked {OUT:?} later, {longest:?} at the longest", late.len());
+    assert!(late.len() > 10 && longest < OUT, "{longest:?}");
     assert_eq!(faults(&asked, holder), Vec::<String>::new());
 }
 

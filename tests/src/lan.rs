@@ -11,11 +11,13 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Error, Output, binary, cleanup, process, wait};
+use crate::{Client, Error, Output, binary, cleanup, process, wait};
 
 /// Starting programs and links takes milliseconds.
 const SETUP_LIMIT: Duration = Duration::from_secs(10);
 const READY_LIMIT: Duration = Duration::from_secs(20);
+/// Where a node's API listens unless it is told otherwise, in a namespace of its own.
+const API: &str = "http://127.0.0.1:7717";
 /// Nobody has this hardware address: what is sent beyond the network is seen on it and goes nowhere.
 const NOBODY: &str = "02:00:00:00:00:fe";
 
@@ -112,6 +114,24 @@ impl Lan {
         let (data_dir, log) = (self.folder.path().join(name), self.folder.path().join(format!("{name}.log")));
         Ok(Machine { name: name.to_owned(), namespace, binary: self.binary.clone(), data_dir, log, node: None })
     }
+
+    /// Pulls a machine's cable: nothing reaches it or leaves it, and no program on any machine is told.
+    pub fn unplug(&self, machine: &Machine) -> Result<(), Error> {
+        self.switch.run(&format!("ip link set {} down", machine.name))
+    }
+
+    /// Plugs it in again.
+    pub fn plug(&self, machine: &Machine) -> Result<(), Error> {
+        self.switch.run(&format!("ip link set {} up", machine.name))
+    }
+
+    /// These machines reach each other no more, but all the others, as on a Wi-Fi that keeps its guests apart; or do again.
+    pub fn set_apart(&self, machines: &[&Machine], apart: bool) -> Result<(), Error> {
+        let word = if apart { "on" } else { "off" };
+        machines.iter().try_for_each(|machine| {
+            self.switch.run(&format!("ip link set dev {} type bridge_slave isolated {word}", machine.name))
+        })
+    }
 }
 
 impl Drop for Lan {
@@ -152,6 +172,11 @@ impl Machine {
     /// Its network namespace, to [`enter`].
     pub fn namespace(&self) -> PathBuf {
         self.namespace.path()
+    }
+
+    /// The client of its node's API, for a thread that has [`enter`]ed its namespace.
+    pub fn client(&self) -> Client {
+        Client::new(API)
     }
 
     /// Runs any other program there, words apart.

@@ -267,6 +267,9 @@ pub const SYNC_RETRY: Duration = Duration::from_secs(1);
 pub const ADVERT_PERIOD: Duration = Duration::from_secs(2);
 /// An advertisement not renewed is void: seven periods, so that a few lost ones do not matter.
 pub const ADVERT_LIFE: Duration = Duration::from_secs(15);
+/// Who was not heard from for longer has missed an advertisement. Until pings tell what became of it, it is asked only for what
+/// nobody else answers.
+pub const QUIET: Duration = Duration::from_millis(2500);
 /// Changes are gathered this long before they are advertised or planned for.
 pub const SETTLE: Duration = Duration::from_millis(150);
 

@@ -197,7 +197,11 @@ impl Coordinator {
             return Some(self.vacant_since);
         }
         match (self.lease, around.holder_gone_since) {
-            (Some(_), Some(gone)) => Some(gone.after(limits::TAKEOVER_GONE).after(step)),
+            (Some(lease), Some(gone)) => {
+                // Whoever is heard through others lives, and only this node does not reach it.
+                let since = if lease.heard > gone { lease.heard.after(limits::LEASE_PERIOD) } else { gone };
+                Some(since.after(limits::TAKEOVER_GONE).after(step))
+            }
             (Some(_), None) => Some(self.lease_end().after(limits::TAKEOVER_SILENT).after(step)),
             (None, _) if around.all_accounted => Some(self.vacant_since.after(limits::TAKEOVER_GONE).after(step)),
             (None, _) => Some(self.vacant_since.after(limits::LEASE_LIFE).after(limits::TAKEOVER_SILENT).after(step)),

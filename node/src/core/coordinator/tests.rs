@@ -64,6 +64,20 @@ fn a_silent_holder_is_waited_for_and_a_gone_one_is_not() {
 }
 
 #[test]
+fn a_holder_that_others_hear_keeps_its_seat_although_this_node_does_not_reach_it() {
+    let mut node = Coordinator::new(ME, at(0), 3);
+    node.heard(at(10), &lease(LOWER, 4));
+    let apart = Surroundings { holder_gone_since: Some(at(10)), ..around() };
+    for second in (11..60).step_by(2) {
+        node.heard(at(second), &lease(LOWER, 4));
+        assert!(node.tick(at(second + 2), &apart).is_empty(), "renewed at {second} s");
+    }
+    // Its last words were those of 59 s: one more did not come, and it is as gone as it looks.
+    assert!(node.tick(at(62), &apart).is_empty());
+    assert_eq!(node.tick(at(63), &apart), [Action::PersistEpoch(5)]);
+}
+
+#[test]
 fn the_lease_is_renewed_every_two_seconds() {
     let mut node = seated(1);
     assert!(node.tick(at(1), &around()).is_empty());

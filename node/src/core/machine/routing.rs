@@ -14,7 +14,7 @@ impl Machine {
             return;
         }
         let mut router = std::mem::take(&mut self.router);
-        let actions = router.schedule(now, self.config.me, |ask| self.knowledge(ask));
+        let actions = router.schedule(now, self.config.me, |ask| self.knowledge(now, ask));
         self.router = router;
         for action in actions {
             outbox.push(match action {
@@ -24,11 +24,16 @@ impl Machine {
         }
     }
 
-    fn knowledge(&self, ask: &Ask) -> Knowledge {
+    fn knowledge(&self, now: Time, ask: &Ask) -> Knowledge {
         if let Err(refusal) = self.published(ask) {
             return Knowledge::Hopeless(refusal);
         }
-        let candidates = self.candidates(ask);
+        let mut candidates = self.candidates(ask);
+        // Whoever has fallen silent may be gone; a question sent there would wait until pings have found out.
+        let heard = |one: &Candidate| one.node == self.config.me || !self.table.is_quiet(now, &one.node);
+        if candidates.iter().any(heard) {
+            candidates.retain(heard);
+        }
         if !candidates.is_empty() {
             return Knowledge::Ready(candidates);
         }

@@ -151,6 +151,11 @@ impl Table {
         entry.advert.as_ref().map_or(limits::ADVERT_LIFE, |advert| Duration::from_millis(u64::from(advert.ttl_ms)))
     }
 
+    /// Has `node` missed an advertisement? It may be stopped, or cut off, although its connection looks open still.
+    pub fn is_quiet(&self, now: Time, node: &NodeId) -> bool {
+        self.get(node).is_none_or(|entry| now.since(entry.heard) >= limits::QUIET)
+    }
+
     /// When silence will next speak.
     pub fn next_deadline(&self) -> Option<Time> {
         let waiting = self.entries.values().filter(|entry| entry.presence != Presence::Down);
@@ -244,6 +249,19 @@ pub(crate) mod tests {
         table.advert(seconds(2), advert(1, 1, 2));
         check(&table, 1, Presence::Down);
         table.advert(seconds(3), advert(1, 2, 1));
+        check(&table, 1, Presence::Alive);
+    }
+
+    #[test]
+    fn who_misses_an_advertisement_is_quiet_long_before_it_is_down() {
+        let mut table = Table::default();
+        let node = NodeId([1; 32]);
+        assert!(table.is_quiet(seconds(0), &node), "nobody has heard of it");
+        for second in [0, 2, 4] {
+            table.advert(seconds(second), advert(1, 1, second + 1));
+            assert!(!table.is_quiet(seconds(second + 2), &node));
+        }
+        assert!(table.is_quiet(seconds(7), &node));
         check(&table, 1, Presence::Alive);
     }
 

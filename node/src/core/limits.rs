@@ -69,6 +69,8 @@ pub const EXPIRY_GRACE_S: u64 = 24 * 3600;
 pub const RENEW_TURN_S: u64 = 600;
 /// Machines in a charter: a person trusts a handful.
 pub const SIGNERS_MAX: usize = 32;
+/// Revocations that the roster of members remembers: they matter until all signers have met, and nobody revokes more before.
+pub const TURNED_OUT_MAX: usize = 64;
 /// A machine's own changes of the roster that it remembers, to make them again should another signer's roster win: nobody makes
 /// more before all signers have met.
 pub const CHANGES_KEPT_MAX: usize = 64;

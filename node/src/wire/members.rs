@@ -43,6 +43,11 @@ fn sealed(roster: MemberRoster, signer: Signer, key: &ed25519::Keypair) -> Verif
         members: roster.members.iter().map(member_to_proto).collect(),
         charter: roster.charter.as_ref().and_then(|charter| v1::SignedCharter::decode(&charter.signed[..]).ok()),
         acts: roster.acts.iter().map(|(node, count)| v1::Acts { node: node.0.to_vec(), count: *count }).collect(),
+        turned_out: roster
+            .turned_out
+            .iter()
+            .map(|(node, by)| v1::TurnedOut { node: node.0.to_vec(), by: by.0.to_vec() })
+            .collect(),
     };
     let body = body.encode_to_vec();
     let (context, admin) = match signer {
@@ -95,8 +100,11 @@ fn from_proto(proto: &v1::MemberRoster, federation: &FederationId) -> Result<Mem
     if members.windows(2).any(|pair| pair[0].node == pair[1].node) || acts.windows(2).any(twice) {
         return Err(field(WHAT, "one machine stands twice"));
     }
+    at_most("turned out", &proto.turned_out, limits::TURNED_OUT_MAX)?;
+    let turned_out = proto.turned_out.iter().map(|out| Ok((ids::node(WHAT, &out.node)?, ids::node(WHAT, &out.by)?)));
+    let turned_out = turned_out.collect::<Result<Vec<_>, WireError>>()?;
     let charter = proto.charter.as_ref().map(|charter| charter::open(charter, federation)).transpose()?;
-    Ok(MemberRoster { version: proto.version, members, charter, acts, ..MemberRoster::new(*federation) })
+    Ok(MemberRoster { version: proto.version, members, charter, acts, turned_out, ..MemberRoster::new(*federation) })
 }
 
 fn acts_from_proto(proto: &v1::Acts) -> Result<(NodeId, u64), WireError> {

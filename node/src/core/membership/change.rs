@@ -79,9 +79,19 @@ pub enum ChangeRefusal {
 impl MemberRoster {
     /// The next version, with `change` made by `by`, to be sealed. `acts` is the number of the change among those of its machine.
     pub fn changed(&self, change: &Change, acts: u64, by: &By, now_unix_s: u64) -> Result<MemberRoster, ChangeRefusal> {
+        if matches!(change, Change::Revoke(node) if self.member(node).is_none()) {
+            return Err(ChangeRefusal::NoSuchMember);
+        }
+        self.made(change, acts, by, now_unix_s)
+    }
+
+    /// The same for a change that was made before, on another roster. Whoever is turned out need not be here yet: the
+    /// revocation is noted, and meets an admission that comes later.
+    fn made(&self, change: &Change, acts: u64, by: &By, now_unix_s: u64) -> Result<MemberRoster, ChangeRefusal> {
         let mut next = self.next(by, now_unix_s)?;
         match change {
             Change::Admit(member) => {
+                next.turned_out.retain(|(node, _)| *node != member.node);
                 let expires_unix_s = match member.expires_unix_s {
                     0 => now_unix_s.saturating_add(limits::MEMBER_LIFE_S),
                     set => set,
@@ -113,7 +123,11 @@ impl MemberRoster {
         let mut next: Option<MemberRoster> = None;
         for (acts, change) in kept.iter().filter(|(acts, _)| *acts > contained) {
             let base = next.as_ref().unwrap_or(self);
-            if let Ok(changed) = base.changed(change, *acts, by, now_unix_s) {
+            let overruled = |node: &NodeId| base.turned_out.iter().any(|(out, who)| out == node && *who != by.machine);
+            if matches!(change, Change::Admit(member) if overruled(&member.node)) {
+                continue;
+            }
+            if let Ok(changed) = base.made(change, *acts, by, now_unix_s) {
                 next = Some(changed);
             }
         }
@@ -190,9 +204,6 @@ impl MemberRoster {
     }
 
     fn revoke(&mut self, node: &NodeId, by: &By, now_unix_s: u64) -> Result<(), ChangeRefusal> {
-        if self.member(node).is_none() {
-            return Err(ChangeRefusal::NoSuchMember);
-        }
         if *node == by.machine {
             return Err(ChangeRefusal::Yourself);
         }
@@ -200,6 +211,10 @@ impl MemberRoster {
         if signs && !by.owner {
             return Err(ChangeRefusal::Protected);
         }
+        self.turned_out.retain(|known| *known != (*node, by.machine));
+        self.turned_out.push((*node, by.machine));
+        let surplus = self.turned_out.len().saturating_sub(limits::TURNED_OUT_MAX);
+        self.turned_out.drain(..surplus);
         self.members.retain(|member| member.node != *node);
         self.acts.retain(|(machine, _)| machine != node);
         if let Some(charter) = self.charter.as_mut().filter(|_| signs) {

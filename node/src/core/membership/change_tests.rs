@@ -137,6 +137,22 @@ fn a_roster_of_before_there_were_charters_gets_one_from_the_owner() {
     assert!(!renewed.admits(&id(2), NOW + 92 * DAY) && renewed.admits(&id(1), NOW + 4000 * DAY));
 }
 
+#[test]
+fn an_admission_made_again_does_not_bring_a_revoked_machine_back() {
+    let other = By { machine: id(3), owner: false };
+    // The owner's change, which knows of neither, wins; the revocation is made again before the admission it revoked.
+    let owners = federation().changed(&Change::GrantAdmin(id(4)), 7, &OWNER, NOW).expect("allowed");
+    let revoked = owners.with_lost(&[(1, Change::Revoke(id(9)))], &other, NOW).expect("noted");
+    assert_eq!(revoked.turned_out, [(id(9), id(3))]);
+    assert_eq!(revoked.with_lost(&[(1, Change::Admit(machine(9)))], &ADMIN, NOW), None);
+    // Invited anew, it is a member again.
+    let again = revoked.changed(&Change::Admit(machine(9)), 2, &ADMIN, NOW).expect("allowed");
+    assert!(again.member(&id(9)).is_some() && again.turned_out.is_empty());
+    // Whoever revoked it may have invited it again: in that order.
+    let both = [(1, Change::Revoke(id(9))), (2, Change::Admit(machine(9)))];
+    assert!(owners.with_lost(&both, &other, NOW).is_some_and(|roster| roster.member(&id(9)).is_some()));
+}
+
 /// What a random world does.
 #[derive(Clone, Debug)]
 enum Step {

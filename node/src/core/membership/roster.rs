@@ -126,6 +126,9 @@ pub struct MemberRoster {
     pub charter: Option<Charter>,
     /// How many changes of each machine this roster contains, sorted by machine: whoever misses its own makes them again.
     pub acts: Vec<(NodeId, u64)>,
+    /// Who was revoked lately, and by whom, the newest last: an admission of before, made again by another signer that had not
+    /// heard, does not bring it back. At most `TURNED_OUT_MAX`.
+    pub turned_out: Vec<(NodeId, NodeId)>,
     /// Whose signature it bears.
     pub signer: Signer,
     /// Of what was signed; zero before.
@@ -152,7 +155,8 @@ impl MemberRoster {
     /// A federation of no members yet.
     pub fn new(federation: FederationId) -> MemberRoster {
         let (digest, signer) = (Digest::default(), Signer::Owner);
-        MemberRoster { federation, version: 0, members: Vec::new(), charter: None, acts: Vec::new(), signer, digest }
+        let (members, acts, turned_out) = (Vec::new(), Vec::new(), Vec::new());
+        MemberRoster { federation, version: 0, members, charter: None, acts, turned_out, signer, digest }
     }
 
     /// The member with this key.

@@ -2,9 +2,11 @@
 
 mod http;
 mod inventory;
+mod placement;
 
 pub use http::*;
 pub use inventory::*;
+pub use placement::*;
 
 use super::guard::Rate;
 use super::types::Duration;

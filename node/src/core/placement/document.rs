@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::core::placement::plan::{Plan, PlannedReplica};
-use crate::core::types::{Digest, NodeId};
+use crate::core::types::{Digest, NodeId, SlotName};
 
 /// One resident replica.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -87,6 +87,15 @@ pub struct MemoryDocument {
     pub slots: Vec<String>,
 }
 
+/// How long a request for a slot waits before its manager can begin to answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WaitDocument {
+    /// Slot.
+    pub slot: String,
+    /// Milliseconds; 0 when it is resident, null when nothing can load it or no speed is known.
+    pub wait_ms: Option<u64>,
+}
+
 /// What would bring a slot into memory that is resident nowhere.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RemedyDocument {
@@ -112,7 +121,7 @@ pub struct RemedyDocument {
 pub struct PlanDocument {
     /// Digest of the inputs.
     pub digest: String,
-    /// Requests per hour that find their manager resident.
+    /// What the plan is worth: see `core::placement::objective`.
     pub score: u64,
     /// specialised | swapping | mixed.
     pub strategy: String,
@@ -134,6 +143,8 @@ pub struct PlanDocument {
     pub remedies: Vec<RemedyDocument>,
     /// The largest context, tokens, at which every slot would be resident; null when all are, or when none is found.
     pub context_for_all: Option<u32>,
+    /// Expected waits, where they were asked for.
+    pub waits: Vec<WaitDocument>,
 }
 
 /// How ids are named for people.
@@ -185,6 +196,13 @@ impl PlanDocument {
             refused: refused.collect(),
             ..PlanDocument::default()
         }
+    }
+
+    /// With the expected waits.
+    pub fn with_waits(mut self, waits: impl IntoIterator<Item = (SlotName, Option<u64>)>) -> PlanDocument {
+        let wait = |(slot, wait_ms): (SlotName, Option<u64>)| WaitDocument { slot: slot.to_string(), wait_ms };
+        self.waits = waits.into_iter().map(wait).collect();
+        self
     }
 }
 

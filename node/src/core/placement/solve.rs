@@ -1,389 +1,233 @@
-//! Problem → plan. What was planned before stays; then slots in order of their claim to memory take the machine with the
-//! most room, or push one replica elsewhere, or (pinned or awaited) take a weaker claim's place. Integer arithmetic, no clock: the same problem gives the same plan everywhere.
+//! Problem → plan. Integer arithmetic, no clock: the same problem gives the same plan everywhere.
+//!
+//! *Without a plan before*, the best plan of all is searched: exactly where the question is small (`exact`), else by several
+//! greedy passes, each bettered by single exchanges (`greedy`, `repair`), of which the best is taken.
+//!
+//! *With a plan before*, what it placed stays where it is, as far as it still fits. Then, repeated until nothing changes:
+//!
+//! 1. What is missing is added where there is room (exactly where the question is small). Nothing moves for it.
+//! 2. Whatever is entitled to be resident and still is nowhere (pinned; awaited; all under `specialised`) takes the place of
+//!    weaker claims on one domain, or of one replica that moves to another. Under `mixed` a manager that nobody waits for
+//!    replaces others of which nobody waited later, if at least twice as many requests want it as want them: a clear gain.
+//!
+//! From that follows how little moves. *A machine joins:* the plan before left nothing that 1 or 2 could do on the old
+//! machines, and nothing is moved to a machine that the plan before did not know; so only the newcomer loads, and what would
+//! need it to make room elsewhere comes with the plan after. *A machine leaves:* only what it held is missing; each of those
+//! is loaded once, and makes at most one other be loaded anew; where the plan before names it, that is enforced.
+//! *Planning again* from a plan finds nothing left to do.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::core::membership::advert::DomainKind;
-use crate::core::placement::plan::{Plan, PlanRole, PlannedReplica, PlannedStore, Strategy};
-use crate::core::placement::problem::{ArtifactInput, NodeInput, Problem, RoleWanted, SlotInput};
-use crate::core::roster::SlotPolicy;
-use crate::core::sizing;
-use crate::core::types::{Digest, NodeId, SlotName};
+use crate::core::limits;
+use crate::core::placement::objective::{Class, Cost, Objective, cost, planned_before};
+use crate::core::placement::plan::Plan;
+use crate::core::placement::problem::Problem;
+use crate::core::placement::space::{BinIndex, Layout, SlotIndex, Space};
+use crate::core::placement::{exact, greedy, repair};
+use crate::core::types::NodeId;
 
-/// A memory domain being filled.
-#[derive(Clone, Debug)]
-pub(super) struct Bin<'a> {
-    pub(super) node: &'a NodeInput,
-    pub(super) name: &'a str,
-    kind: DomainKind,
-    pub(super) budget_bytes: u64,
-    pub(super) slots: Vec<&'a SlotInput>,
+pub use crate::core::placement::space::footprint_together;
+
+/// What was planned before, as a plan that is made now sees it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Before {
+    /// Replicas whose places still exist, sorted.
+    pairs: Vec<(SlotIndex, BinIndex)>,
+    /// Per slot: how many of them were kept.
+    pub(super) kept: Vec<usize>,
+    /// Per machine: did the plan before know it?
+    pub(super) known: Vec<bool>,
+    /// Replicas on machines that are gone.
+    lost: usize,
 }
 
-/// Bytes that `slots` need together on one domain: Σ distinct bases + Σ what each needs of its own (DESIGN 8).
-pub fn footprint_together<'a>(slots: impl IntoIterator<Item = &'a SlotInput>) -> u64 {
-    let mut bases = BTreeSet::new();
-    let mut sum = 0u64;
-    for slot in slots {
-        if bases.insert(slot.base.artifact) {
-            sum = sum.saturating_add(slot.footprint.weights_bytes);
-        }
-        sum = sum.saturating_add(slot.footprint.own_bytes());
-    }
-    sum
-}
-
-impl<'a> Bin<'a> {
-    pub(super) fn used(&self) -> u64 {
-        footprint_together(self.slots.iter().copied())
+impl Before {
+    fn new(space: &Space<'_>) -> Before {
+        let pairs = planned_before(space);
+        let problem = space.problem;
+        let present: BTreeSet<NodeId> = problem.nodes.iter().map(|node| node.id).collect();
+        let lost = problem.previous.iter().filter(|replica| !present.contains(&replica.node)).count();
+        let used: BTreeSet<usize> = pairs.iter().map(|&(_, bin)| space.bins[bin].host).collect();
+        let known = space
+            .hosts
+            .iter()
+            .enumerate()
+            .map(|(index, host)| used.contains(&index) || problem.known.binary_search(&host.input.id).is_ok());
+        Before { known: known.collect(), kept: vec![0; space.slots.len()], pairs, lost }
     }
 
-    pub(super) fn used_with(&self, slot: &'a SlotInput) -> u64 {
-        footprint_together(self.slots.iter().copied().chain([slot]))
+    /// As the next plan would see `layout`.
+    fn of(space: &Space<'_>, layout: &Layout) -> Before {
+        let slots = 0..space.slots.len();
+        let mut pairs: Vec<_> =
+            slots.clone().flat_map(|slot| layout.holders(slot).iter().map(move |&bin| (slot, bin))).collect();
+        pairs.sort_unstable();
+        let kept = slots.map(|slot| layout.count(slot)).collect();
+        Before { pairs, kept, known: vec![true; space.hosts.len()], lost: 0 }
     }
 
-    /// Bytes missing for `slot` to fit here too.
-    pub(super) fn short(&self, slot: &'a SlotInput) -> u64 {
-        self.used_with(slot).saturating_sub(self.budget_bytes)
+    pub(super) fn has(&self, slot: SlotIndex, bin: BinIndex) -> bool {
+        self.pairs.binary_search(&(slot, bin)).is_ok()
     }
 
-    pub(super) fn has(&self, slot: &SlotName) -> bool {
-        self.slots.iter().any(|placed| &placed.name == slot)
+    /// Replicas that would have to be loaded.
+    pub(super) fn loads(&self, layout: &Layout) -> usize {
+        let kept = self.pairs.iter().filter(|&&(slot, bin)| layout.has(bin, slot)).count();
+        layout.replicas() - kept
     }
 
-    /// Does the machine's wanted role allow `slot`?
-    pub(super) fn allows(&self, slot: &SlotInput, strategy: Strategy) -> bool {
-        self.disk_short(slot) == 0 && self.role_allows(slot, strategy)
+    /// The most replicas that may be loaded because machines are gone.
+    pub(super) fn loads_max(&self) -> usize {
+        if self.lost == 0 { usize::MAX } else { limits::LOADS_PER_LOSS_MAX * self.lost }
     }
-
-    /// Bytes of disk missing for the slot's base to be stored here.
-    pub(super) fn disk_short(&self, slot: &SlotInput) -> u64 {
-        if on_disk(self.node, &slot.base.artifact) {
-            return 0;
-        }
-        sizing::disk_needed_bytes(slot.base.bytes).saturating_sub(self.node.disk_free_bytes)
-    }
-
-    pub(super) fn role_allows(&self, slot: &SlotInput, strategy: Strategy) -> bool {
-        match self.node.role {
-            RoleWanted::Delegate => false,
-            RoleWanted::Specialised => stays(slot, strategy),
-            RoleWanted::Swapping => !stays(slot, strategy),
-            RoleWanted::Auto => true,
-        }
-    }
-}
-
-/// Would a replica of `slot` stay resident under `strategy`?
-pub(super) fn stays(slot: &SlotInput, strategy: Strategy) -> bool {
-    strategy == Strategy::Specialised || slot.policy == SlotPolicy::Pinned
 }
 
 /// Everything one run of the solver works on.
 pub(super) struct Solver<'a> {
-    pub(super) problem: &'a Problem,
-    pub(super) bins: Vec<Bin<'a>>,
-    before: BTreeSet<(&'a SlotName, NodeId, &'a str)>,
-    resident_before: BTreeSet<&'a SlotName>,
+    pub(super) space: Space<'a>,
+    pub(super) objective: Objective,
+    pub(super) before: Before,
+    /// Slots that are due, in the order of their claim.
+    pub(super) order: Vec<SlotIndex>,
 }
-
-/// Rounds of improvement after which the plan is taken as it is. Each round only adds replicas or gives one to a stronger
-/// claim, so that a few always settle it; the bound is for the proof.
-const ROUNDS_MAX: usize = 8;
 
 /// Answers `problem`. Author, epoch and revision are the coordinator's to fill in.
 pub fn solve(problem: &Problem) -> Plan {
     let mut solver = Solver::new(problem);
-    let order = solver.claims();
-    solver.keep_previous(&order);
-    let mut replicas = solver.replicas();
-    for _ in 0..ROUNDS_MAX {
-        solver.round(&order);
-        let next = solver.replicas();
-        if next == replicas {
-            break;
-        }
-        replicas = next;
-    }
-    solver.plan(replicas)
+    let layout = solver.layout();
+    solver.plan(&layout)
 }
 
 impl<'a> Solver<'a> {
-    fn new(problem: &'a Problem) -> Solver<'a> {
-        let bins = problem.nodes.iter().filter(|node| node.role != RoleWanted::Delegate).flat_map(|node| {
-            node.domains.iter().map(move |domain| Bin {
-                node,
-                name: &domain.name,
-                kind: domain.kind,
-                budget_bytes: domain.budget_bytes,
-                slots: Vec::new(),
-            })
-        });
-        let before = problem.previous.iter().map(|r| (&r.slot, r.node, r.memory_domain.as_str())).collect();
-        let resident_before = problem.previous.iter().map(|replica| &replica.slot).collect();
-        Solver { problem, bins: bins.collect(), before, resident_before }
+    pub(super) fn new(problem: &'a Problem) -> Solver<'a> {
+        let space = Space::new(problem);
+        let objective = Objective::new(problem);
+        let before = Before::new(&space);
+        let order = claims(&space, &objective, &before);
+        Solver { space, objective, before, order }
     }
 
-    /// Slots in the order of their claim: pinned, then awaited (longest first), then resident before (latest asked
-    /// for first), then by demand, then the larger.
-    fn claims(&self) -> Vec<&'a SlotInput> {
-        let mut slots: Vec<&SlotInput> = self.problem.slots.iter().filter(|slot| self.is_due(slot)).collect();
-        slots.sort_by_key(|slot| {
-            (
-                !stays(slot, self.problem.strategy),
-                slot.wanted_rank.unwrap_or(u32::MAX),
-                !self.resident_before.contains(&slot.name),
-                Reverse(slot.last_wanted),
-                Reverse(slot.demand_per_hour),
-                Reverse(slot.footprint.total_bytes()),
-                &slot.name,
-            )
-        });
-        slots
-    }
-
-    /// Begins with what was planned before, as far as it is still allowed and still fits: what stays moves nothing.
-    fn keep_previous(&mut self, order: &[&'a SlotInput]) {
-        for &slot in order {
-            for index in 0..self.bins.len() {
-                let bin = &self.bins[index];
-                let was_there = self.before.contains(&(&slot.name, bin.node.id, bin.name));
-                let elsewhere = self.holders(&slot.name).contains(&bin.node.id);
-                if was_there && !elsewhere && bin.allows(slot, self.problem.strategy) && bin.short(slot) == 0 {
-                    self.bins[index].slots.push(slot);
-                }
-            }
+    fn layout(&mut self) -> Layout {
+        let kept = self.keep();
+        if kept.replicas() > 0 {
+            self.before.kept = (0..self.space.slots.len()).map(|slot| kept.count(slot)).collect();
+            return self.settle(kept);
         }
-    }
-
-    /// One pass: every slot without a replica looks for a place, then spares fill what is left.
-    fn round(&mut self, order: &[&'a SlotInput]) {
-        for (rank, &slot) in order.iter().enumerate() {
-            if self.holders(&slot.name).is_empty() {
-                let entitled = stays(slot, self.problem.strategy) || slot.wanted_rank.is_some();
-                let _placed = self.place(slot)
-                    || self.place_by_moving_one(slot)
-                    || (entitled && self.place_by_eviction(slot, &order[rank + 1..]));
-            }
+        if let Some(best) = self.fill_exactly(&kept) {
+            return best;
         }
-        for &slot in order {
-            self.place_spares(slot);
-        }
-    }
-
-    /// Makes room for `slot`, which is pinned or awaited, by giving up weaker claims on one domain: spares first, then
-    /// from the weakest up, on the domain where the least demand is given up.
-    fn place_by_eviction(&mut self, slot: &'a SlotInput, weaker: &[&'a SlotInput]) -> bool {
-        let mut best: Option<(u64, usize, Vec<&'a SlotInput>)> = None;
-        for (index, bin) in self.bins.iter().enumerate() {
-            if !bin.allows(slot, self.problem.strategy) {
-                continue;
-            }
-            let Some((cost, kept)) = self.evictions(bin, slot, weaker) else { continue };
-            if best.as_ref().is_none_or(|(cheapest, ..)| cost < *cheapest) {
-                best = Some((cost, index, kept));
-            }
-        }
-        let Some((_, index, kept)) = best else { return false };
-        self.bins[index].slots = kept;
-        self.bins[index].slots.push(slot);
-        true
-    }
-
-    /// What `bin` keeps if `slot` moves in, and the demand given up for it.
-    fn evictions(
-        &self,
-        bin: &Bin<'a>,
-        slot: &'a SlotInput,
-        weaker: &[&'a SlotInput],
-    ) -> Option<(u64, Vec<&'a SlotInput>)> {
-        let is_spare = |placed: &SlotInput| self.holders(&placed.name).len() > 1;
-        let spares = bin.slots.iter().copied().filter(|placed| is_spare(placed));
-        let weakest_first = weaker.iter().rev().copied().filter(|other| bin.has(&other.name) && !is_spare(other));
-        let mut trial = bin.clone();
-        let mut cost = 0;
-        for victim in spares.chain(weakest_first) {
-            trial.slots.retain(|placed| placed.name != victim.name);
-            cost += if is_spare(victim) { 0 } else { u64::from(victim.demand_per_hour.max(1)) };
-            if trial.short(slot) == 0 {
-                return Some((cost, trial.slots));
-            }
-        }
-        None
-    }
-
-    /// Under `swapping` only what is pinned, awaited or already there is resident.
-    fn is_due(&self, slot: &SlotInput) -> bool {
-        self.problem.strategy != Strategy::Swapping
-            || slot.policy == SlotPolicy::Pinned
-            || slot.wanted_rank.is_some()
-            || self.resident_before.contains(&slot.name)
-    }
-
-    /// The best domain for one more replica of `slot`: where it was, then VRAM, then where it is on disk, then the most
-    /// room left.
-    fn best(&self, slot: &'a SlotInput) -> Option<usize> {
-        let holders: BTreeSet<NodeId> = self.holders(&slot.name);
-        let fits = |bin: &Bin<'a>| {
-            bin.allows(slot, self.problem.strategy) && !holders.contains(&bin.node.id) && bin.short(slot) == 0
-        };
-        let key = |bin: &Bin<'a>| {
-            let was_there = self.before.contains(&(&slot.name, bin.node.id, bin.name));
-            let stored = bin.node.holds.binary_search(&slot.base.artifact).is_ok();
-            let room = bin.budget_bytes.saturating_sub(bin.used_with(slot));
-            (!was_there, bin.kind != DomainKind::Vram, Reverse(room), !stored, bin.node.id, bin.name)
-        };
-        let candidates = self.bins.iter().enumerate().filter(|(_, bin)| fits(bin));
-        candidates.min_by_key(|(_, bin)| key(bin)).map(|(index, _)| index)
-    }
-
-    pub(super) fn holders(&self, slot: &SlotName) -> BTreeSet<NodeId> {
-        self.bins.iter().filter(|bin| bin.has(slot)).map(|bin| bin.node.id).collect()
-    }
-
-    fn place(&mut self, slot: &'a SlotInput) -> bool {
-        let Some(index) = self.best(slot) else { return false };
-        self.bins[index].slots.push(slot);
-        true
-    }
-
-    /// Frees room for `slot` by moving one replica already placed to a domain where it fits too.
-    fn place_by_moving_one(&mut self, slot: &'a SlotInput) -> bool {
-        for from in 0..self.bins.len() {
-            if !self.bins[from].allows(slot, self.problem.strategy) {
-                continue;
-            }
-            for position in 0..self.bins[from].slots.len() {
-                let moved = self.bins[from].slots.remove(position);
-                let to = (0..self.bins.len())
-                    .filter(|&to| to != from && self.bins[to].allows(moved, self.problem.strategy))
-                    .find(|&to| {
-                        let holders = self.holders(&moved.name);
-                        self.bins[to].short(moved) == 0 && !holders.contains(&self.bins[to].node.id)
-                    });
-                if let (0, Some(to)) = (self.bins[from].short(slot), to) {
-                    self.bins[to].slots.push(moved);
-                    self.bins[from].slots.push(slot);
-                    return true;
-                }
-                self.bins[from].slots.insert(position, moved);
-            }
-        }
-        false
-    }
-
-    /// Further replicas of a resident slot, each on another machine, as far as memory allows.
-    fn place_spares(&mut self, slot: &'a SlotInput) {
-        let placed = self.holders(&slot.name).len() as u32;
-        if placed == 0 {
-            return;
-        }
-        for _ in placed..slot.replicas {
-            if !self.place(slot) {
+        // So that planning again from this plan moves nothing, it must be one that the rules for plans before leave alone.
+        let mut layout = greedy::fresh(self);
+        let before = self.before.clone();
+        for _ in 0..limits::PLACEMENT_ROUNDS_MAX {
+            self.before = Before::of(&self.space, &layout);
+            let next = self.settle(layout.clone());
+            let same = next == layout;
+            layout = next;
+            if same {
                 break;
             }
         }
+        self.before = before;
+        layout
     }
 
-    fn plan(&self, replicas: Vec<PlannedReplica>) -> Plan {
-        Plan {
-            author: NodeId::default(),
-            epoch: 0,
-            revision: 0,
-            inputs_digest: self.problem.digest(),
-            strategy: self.problem.strategy,
-            stored: self.stored(&replicas),
-            roles: self.roles(),
-            shortfalls: self.shortfalls(),
-            refused: self.refused(),
-            replicas,
-        }
-    }
-
-    fn replicas(&self) -> Vec<PlannedReplica> {
-        let mut replicas: Vec<PlannedReplica> = self
-            .bins
-            .iter()
-            .flat_map(|bin| bin.slots.iter().map(move |slot| slot.planned_on(bin.node.id, bin.name)))
-            .collect();
-        replicas.sort();
-        replicas
-    }
-
-    /// On each disk: what its replicas need, then every other artifact in order of claim while the disk has room, so
-    /// that a swap never waits for the network.
-    fn stored(&self, replicas: &[PlannedReplica]) -> Vec<PlannedStore> {
-        let sizes: BTreeMap<Digest, u64> =
-            self.problem.slots.iter().flat_map(artifacts_of).map(|a| (a.artifact, a.bytes)).collect();
-        let claims: Vec<ArtifactInput> = self.claims().into_iter().flat_map(artifacts_of).collect();
-        let mut stored = BTreeSet::new();
-        for node in self.problem.nodes.iter().filter(|node| node.role != RoleWanted::Delegate) {
-            let needed = replicas
-                .iter()
-                .filter(|replica| replica.node == node.id)
-                .flat_map(|replica| replica.adapters.iter().map(|adapter| adapter.artifact).chain([replica.artifact]));
-            let mut keep: BTreeSet<Digest> = needed.collect();
-            let missing = |artifact: &Digest| !on_disk(node, artifact);
-            let mut free = node.disk_free_bytes;
-            for artifact in keep.iter().filter(|artifact| missing(artifact)) {
-                free = free.saturating_sub(sizes.get(artifact).copied().unwrap_or(0));
-            }
-            for claim in &claims {
-                if !missing(&claim.artifact) {
-                    keep.insert(claim.artifact);
-                } else if free >= sizing::disk_needed_bytes(claim.bytes) && keep.insert(claim.artifact) {
-                    free -= claim.bytes;
+    /// What was planned before, as far as it is still wanted, allowed, and fits.
+    fn keep(&self) -> Layout {
+        let mut layout = Layout::empty(&self.space);
+        for &slot in &self.order {
+            let first = self.before.pairs.partition_point(|&pair| pair < (slot, 0));
+            let places = self.before.pairs[first..].iter().take_while(|&&(other, _)| other == slot);
+            let mut places: Vec<(Cost, BinIndex)> =
+                places.map(|&(_, bin)| (self.cost(&layout, slot, bin), bin)).collect();
+            places.sort_unstable();
+            for (_, bin) in places {
+                if layout.count(slot) < self.space.slots[slot].wanted && layout.takes(&self.space, bin, slot) {
+                    layout.put(&self.space, bin, slot);
                 }
             }
-            stored.extend(keep.into_iter().map(|artifact| PlannedStore { artifact, node: node.id }));
         }
-        stored.into_iter().collect()
+        layout
     }
 
-    fn roles(&self) -> Vec<(NodeId, PlanRole)> {
-        let all_resident = self.problem.slots.iter().all(|slot| self.bins.iter().any(|bin| bin.has(&slot.name)));
-        let mut first_holder: BTreeMap<&SlotName, (u64, NodeId)> = BTreeMap::new();
-        for bin in &self.bins {
-            for slot in &bin.slots {
-                // The replica on the largest domain is the one counted on; the others are spares.
-                let candidate = (u64::MAX - bin.budget_bytes, bin.node.id);
-                let holder = first_holder.entry(&slot.name).or_insert(candidate);
-                *holder = (*holder).min(candidate);
+    /// From what stays to a plan, by the two steps above.
+    fn settle(&self, mut layout: Layout) -> Layout {
+        for round in 0..limits::PLACEMENT_ROUNDS_MAX {
+            let mut next = self.fill(&layout);
+            if round > 0 {
+                // What fits only into room that was made by step 2 counts as caused by the loss.
+                next = self.at_most(&layout, next);
+            }
+            let changed = repair::improve(self, &mut next, false);
+            if next == layout {
+                break;
+            }
+            layout = next;
+            if !changed {
+                break;
             }
         }
-        let role = |node: &NodeInput| {
-            let hosts = self.bins.iter().any(|bin| bin.node.id == node.id && bin.budget_bytes > 0);
-            if !hosts {
-                return PlanRole::Delegate;
+        layout
+    }
+
+    fn fill_exactly(&self, layout: &Layout) -> Option<Layout> {
+        exact::fill(&self.space, &self.objective, &self.before, layout)
+    }
+
+    /// `layout` with what is missing, where there is room.
+    fn fill(&self, layout: &Layout) -> Layout {
+        self.fill_exactly(layout).unwrap_or_else(|| greedy::fill(self, layout.clone()))
+    }
+
+    /// Of what `filled` adds to `layout`, the most valuable, as far as the bound on loads allows.
+    fn at_most(&self, layout: &Layout, filled: Layout) -> Layout {
+        let spare = self.before.loads_max().saturating_sub(self.before.loads(layout));
+        if filled.replicas() - layout.replicas() <= spare {
+            return filled;
+        }
+        let mut next = layout.clone();
+        let added = (0..self.space.slots.len()).flat_map(|slot| {
+            let new = filled.holders(slot).iter().filter(move |&&bin| !layout.has(bin, slot));
+            new.enumerate().map(move |(nth, &bin)| (self.objective.adds(slot, layout.count(slot) + 1 + nth), slot, bin))
+        });
+        let mut added: Vec<_> = added.collect();
+        added.sort_unstable_by(|a, b| b.0.cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+        for (_, slot, bin) in added {
+            if self.before.loads(&next) < self.before.loads_max() && next.takes(&self.space, bin, slot) {
+                next.put(&self.space, bin, slot);
             }
-            let mut counted = self
-                .problem
-                .slots
-                .iter()
-                .filter(|slot| first_holder.get(&slot.name).is_some_and(|(_, holder)| *holder == node.id));
-            let (mut any, mut pinned) = (false, false);
-            counted.by_ref().for_each(|slot| {
-                any = true;
-                pinned |= stays(slot, self.problem.strategy);
-            });
-            match (any, pinned, all_resident) {
-                (true, _, true) => PlanRole::Specialised,
-                (true, true, false) => PlanRole::Mixed,
-                _ => PlanRole::Swapping,
-            }
-        };
-        self.problem.nodes.iter().map(|node| (node.id, role(node))).collect()
+        }
+        next
+    }
+
+    /// What one more replica of `slot` on `bin` costs beside what is in `layout`.
+    pub(super) fn cost(&self, layout: &Layout, slot: SlotIndex, bin: BinIndex) -> Cost {
+        let crowd = layout.of_host(&self.space, self.space.bins[bin].host).count();
+        cost(&self.space, self.objective.demand[slot], self.before.has(slot, bin), slot, bin, crowd)
+    }
+
+    /// Is `slot` entitled to be resident, whatever that moves?
+    pub(super) fn entitled(&self, slot: SlotIndex) -> bool {
+        self.space.stays(slot) || matches!(self.objective.class[slot], Class::Awaited(_))
     }
 }
 
-/// Is the artifact on the machine's disk, or is its room there claimed?
-fn on_disk(node: &NodeInput, artifact: &Digest) -> bool {
-    node.holds.binary_search(artifact).is_ok() || node.claimed.binary_search(artifact).is_ok()
-}
-
-fn artifacts_of(slot: &SlotInput) -> impl Iterator<Item = ArtifactInput> + '_ {
-    let adapters =
-        slot.adapters.iter().map(|(adapter, bytes)| ArtifactInput { artifact: adapter.artifact, bytes: *bytes });
-    std::iter::once(slot.base).chain(adapters)
+/// Slots that are due, by their claim: pinned, then awaited (longest first), then resident before (latest asked for first),
+/// then by demand, then the larger.
+fn claims(space: &Space<'_>, objective: &Objective, before: &Before) -> Vec<SlotIndex> {
+    use std::cmp::Reverse;
+    let resident: BTreeSet<SlotIndex> = before.pairs.iter().map(|&(slot, _)| slot).collect();
+    let mut order: Vec<SlotIndex> = (0..space.slots.len()).filter(|&slot| objective.due[slot]).collect();
+    order.sort_by_key(|&slot| {
+        let input = space.slots[slot].input;
+        (
+            objective.class[slot],
+            !resident.contains(&slot),
+            Reverse(input.last_wanted),
+            Reverse(objective.demand[slot]),
+            Reverse(input.footprint.total_bytes()),
+            slot,
+        )
+    });
+    order
 }

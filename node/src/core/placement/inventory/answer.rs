@@ -9,7 +9,7 @@ use crate::core::placement::memory::memory;
 use crate::core::placement::plan::Plan;
 use crate::core::placement::problem::Problem;
 use crate::core::placement::remedy::Remedies;
-use crate::core::placement::{Violation, check, score, solve};
+use crate::core::placement::{Violation, check, expected_waits, score, solve};
 use crate::core::types::NodeId;
 
 /// What an inventory asks, and what is answered.
@@ -30,7 +30,8 @@ pub fn answer(inventory: &Inventory) -> Result<Answer, Violation> {
     let (problem, names) = inventory.problem();
     let plan = solve(&problem);
     check(&problem, &plan)?;
-    let mut document = PlanDocument::new(&plan, score(&problem, &plan), &problem.previous, &names);
+    let document = PlanDocument::new(&plan, score(&problem, &plan), &problem.previous, &names);
+    let mut document = document.with_waits(expected_waits(&problem, &plan));
     inventory.say_more(&mut document, &problem, &plan, &names);
     Ok(Answer { problem, names, plan, document })
 }

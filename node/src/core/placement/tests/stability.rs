@@ -1,0 +1,136 @@
+//! How little moves when machines join and leave, and what may.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const CALM: Size = SMALL;
+const LARGE: Size = Size { machines: 9, domains: 2, slots: 24, awaited: false };
+
+/// A machine joins: what is loaded because of it is loaded on it.
+fn joins(problem: &Problem, newcomer: &NodeInput, named: bool) -> Result<(), TestCaseError> {
+    let before = solve(problem);
+    let mut joined = problem.clone();
+    let newcomer = NodeInput { id: NodeId([200; 32]), name: "newcomer".into(), ..newcomer.clone() };
+    joined.nodes.push(newcomer.clone());
+    let mut joined = after(joined, &before, problem);
+    if !named {
+        joined.known.clear();
+    }
+    let plan = solve(&joined);
+    prop_assert_eq!(check(&joined, &plan), Ok(()));
+    for load in loads(&before, &plan) {
+        prop_assert_eq!(load.node, newcomer.id, "{:?}", load);
+    }
+    Ok(())
+}
+
+/// A machine leaves: at most twice as many are loaded as it held.
+fn leaves(problem: &Problem, which: usize) -> Result<(), TestCaseError> {
+    let before = solve(problem);
+    let mut left = problem.clone();
+    let gone = left.nodes.remove(which % problem.nodes.len());
+    let left = after(left, &before, problem);
+    let plan = solve(&left);
+    prop_assert_eq!(check(&left, &plan), Ok(()));
+    let held = before.replicas_of(gone.id).count();
+    let loads = loads(&before, &plan);
+    prop_assert!(loads.len() <= 2 * held, "{} held, {:?}", held, loads);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(cases(1_000))]
+
+    #[test]
+    fn a_machine_that_joins_loads_and_no_other_does(
+        problem in problems(CALM), newcomers in machines(CALM), named in any::<bool>(),
+    ) {
+        joins(&problem, &newcomers[0], named)?;
+    }
+
+    #[test]
+    fn a_machine_that_leaves_causes_two_loads_for_each_replica(problem in problems(CALM), which in 0usize..4) {
+        leaves(&problem, which)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    #[test]
+    fn the_same_of_large_federations(problem in problems(LARGE), newcomers in machines(LARGE), which in 0usize..9) {
+        joins(&problem, &newcomers[0], true)?;
+        leaves(&problem, which)?;
+    }
+}
+
+/// One problem after another: what the first plan placed is there when the second is made.
+fn twice(first: Problem, second: Problem) -> (Plan, Plan) {
+    let (first, second) = (first.sorted(), second.sorted());
+    let before = solve(&first);
+    let plan = solve(&after(second.clone(), &before, &first));
+    assert_eq!(check(&second, &plan), Ok(()));
+    (before, plan)
+}
+
+fn asked_for(index: usize, demand_per_hour: u32) -> SlotInput {
+    SlotInput { demand_per_hour, ..slot(index, 10, 1, index as u8, false, 1) }
+}
+
+fn on_one(slots: Vec<SlotInput>) -> Problem {
+    Problem { nodes: vec![node(1, &[15])], slots, ..Problem::default() }
+}
+
+#[test]
+fn demand_takes_over_only_when_it_is_twice_as_large() {
+    for (demand, expect) in [(11, "S1"), (19, "S1"), (20, "S2"), (500, "S2")] {
+        let (_, plan) = twice(on_one(vec![asked_for(1, 10)]), on_one(vec![asked_for(1, 10), asked_for(2, demand)]));
+        assert_eq!(planned(&plan), [expect], "demand {demand}");
+    }
+}
+
+#[test]
+fn what_had_its_turn_later_is_not_pushed_out_by_demand() {
+    let lately = SlotInput { last_wanted: 7, ..asked_for(1, 1) };
+    let (_, plan) = twice(on_one(vec![lately.clone()]), on_one(vec![lately, asked_for(2, 500)]));
+    assert_eq!(planned(&plan), ["S1"]);
+}
+
+#[test]
+fn a_pinned_slot_has_one_other_moved_rather_than_fall_short() {
+    let nodes = vec![node(1, &[30]), node(2, &[20])];
+    let small = slot(1, 10, 1, 1, true, 1);
+    let first = Problem { nodes: vec![node(1, &[30])], slots: vec![small.clone()], ..Problem::default() };
+    let known = vec![NodeId([1; 32]), NodeId([2; 32])];
+    let second = Problem { nodes, slots: vec![small, slot(2, 20, 1, 2, true, 1)], known, ..Problem::default() };
+    let before = solve(&first.sorted());
+    let plan = solve(&Problem { previous: before.replicas, ..second }.sorted());
+    assert_eq!((planned(&plan), plan.shortfalls.len()), (vec!["S1", "S2"], 0));
+}
+
+#[test]
+fn a_newcomer_cures_a_shortfall_in_two_steps() {
+    // 20 fit nowhere beside the 11; the newcomer takes the 11 only when it is known.
+    let slots = vec![slot(1, 10, 1, 1, true, 1), slot(2, 20, 0, 2, true, 1)];
+    let first = Problem { nodes: vec![node(1, &[25])], slots: slots.clone(), ..Problem::default() };
+    let second = Problem { nodes: vec![node(1, &[25]), node(2, &[12])], slots, ..Problem::default() };
+    let previous = vec![first.slots[0].planned_on(NodeId([1; 32]), "d0")];
+    let known = vec![NodeId([1; 32])];
+    let joined = Problem { previous, known, ..second.clone() }.sorted();
+    let plan = solve(&joined);
+    assert_eq!((planned(&plan), plan.shortfalls.len()), (vec!["S1"], 1));
+    let next = solve(&after(second.clone().sorted(), &plan, &second));
+    assert_eq!((planned(&next), next.shortfalls.len()), (vec!["S1", "S2"], 0));
+}
+
+#[test]
+fn fewer_wanted_replicas_leave_fewer() {
+    let problem = |replicas| Problem {
+        nodes: vec![node(1, &[15]), node(2, &[15])],
+        slots: vec![slot(1, 10, 1, 1, true, replicas)],
+        ..Problem::default()
+    };
+    let (before, plan) = twice(problem(2), problem(1));
+    assert_eq!((before.replicas.len(), plan.replicas.len()), (2, 1));
+}

@@ -7,7 +7,7 @@ use crate::core::machine::Machine;
 use crate::core::placement::document::{Names, PlanDocument};
 use crate::core::placement::inventory::Inventory;
 use crate::core::placement::plan::{Plan, PlannedReplica};
-use crate::core::placement::score;
+use crate::core::placement::{expected_waits, score};
 use crate::core::types::{Digest, NodeId};
 use crate::driver::view::Facts;
 
@@ -63,7 +63,8 @@ impl Planned {
     pub fn document(&self, called: &Called) -> Option<PlanDocument> {
         let plan = self.plan.as_ref()?;
         let (problem, _) = self.inventory.problem();
-        let mut document = PlanDocument::new(plan, score(&problem, plan), &self.there, called);
+        let document = PlanDocument::new(plan, score(&problem, plan), &self.there, called);
+        let mut document = document.with_waits(expected_waits(&problem, plan));
         self.inventory.say_more(&mut document, &problem, plan, called);
         Some(document)
     }

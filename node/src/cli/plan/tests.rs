@@ -57,6 +57,7 @@ fn document() -> PlanDocument {
                                       short 2.4 GiB; they fit together at context 1792, or with 2.4 GiB more memory"},
         ],
         "context_for_all": 1792,
+        "waits": [{"slot": "UAM", "wait_ms": 5_392}, {"slot": "UDM", "wait_ms": null}, {"slot": "UFM", "wait_ms": 0}],
     }))
     .expect("a plan")
 }

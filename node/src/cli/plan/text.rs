@@ -74,7 +74,12 @@ fn manager(out: &mut String, plan: &PlanDocument, slot: &str, columns: usize) {
     let places = plan.replicas.iter().filter(|replica| replica.slot == slot);
     let places: Vec<String> =
         places.map(|it| format!("{} {} with {}", it.node, it.domain, human_bytes(it.bytes))).collect();
-    let on = if places.is_empty() { "nowhere".to_owned() } else { format!("on {}", places.join(", ")) };
+    let wait = plan.waits.iter().find(|wait| wait.slot == slot).and_then(|wait| wait.wait_ms);
+    let on = match (places.is_empty(), wait) {
+        (false, _) => format!("on {}", places.join(", ")),
+        (true, Some(ms)) => format!("nowhere; a request waits {}.{} s until it is loaded", ms / 1000, ms % 1000 / 100),
+        (true, None) => "nowhere".to_owned(),
+    };
     hanging(out, &format!("{slot} is {on}"), "  ", columns);
     let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
     for refused in plan.refused.iter().filter(|refused| refused.slot == slot) {

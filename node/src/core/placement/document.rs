@@ -68,15 +68,6 @@ pub struct RefusedDocument {
     pub bytes_short: u64,
 }
 
-/// How long a request for a slot waits before its manager can begin to answer.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct WaitDocument {
-    /// Slot.
-    pub slot: String,
-    /// Milliseconds; 0 when it is resident, null when nothing can load it or no speed is known.
-    pub wait_ms: Option<u64>,
-}
-
 /// One memory domain under the plan.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct MemoryDocument {
@@ -94,6 +85,15 @@ pub struct MemoryDocument {
     pub used_bytes: u64,
     /// The slots planned there, sorted.
     pub slots: Vec<String>,
+}
+
+/// How long a request for a slot waits before its manager can begin to answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WaitDocument {
+    /// Slot.
+    pub slot: String,
+    /// Milliseconds; 0 when it is resident, null when nothing can load it or no speed is known.
+    pub wait_ms: Option<u64>,
 }
 
 /// What would bring a slot into memory that is resident nowhere.
@@ -137,14 +137,14 @@ pub struct PlanDocument {
     pub moves: Vec<MoveDocument>,
     /// Candidates that were not chosen.
     pub refused: Vec<RefusedDocument>,
-    /// Expected waits, where they were asked for.
-    pub waits: Vec<WaitDocument>,
     /// Each memory domain, sorted by machine and domain.
     pub memory: Vec<MemoryDocument>,
     /// For each slot that is resident nowhere and might be: what would help.
     pub remedies: Vec<RemedyDocument>,
     /// The largest context, tokens, at which every slot would be resident; null when all are, or when none is found.
     pub context_for_all: Option<u32>,
+    /// Expected waits, where they were asked for.
+    pub waits: Vec<WaitDocument>,
 }
 
 /// How ids are named for people.
@@ -198,10 +198,11 @@ impl PlanDocument {
         }
     }
 
-    /// Adds the expected waits.
-    pub fn add_waits(&mut self, waits: impl IntoIterator<Item = (SlotName, Option<u64>)>) {
+    /// With the expected waits.
+    pub fn with_waits(mut self, waits: impl IntoIterator<Item = (SlotName, Option<u64>)>) -> PlanDocument {
         let wait = |(slot, wait_ms): (SlotName, Option<u64>)| WaitDocument { slot: slot.to_string(), wait_ms };
-        self.waits.extend(waits.into_iter().map(wait));
+        self.waits = waits.into_iter().map(wait).collect();
+        self
     }
 }
 

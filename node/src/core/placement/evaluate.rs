@@ -11,7 +11,7 @@ use crate::core::limits;
 use crate::core::placement::inventory::{Inventory, answer, artifact_id};
 use crate::core::placement::plan::{Plan, PlannedReplica, PlannedStore, Shortfall, Strategy};
 use crate::core::placement::problem::{DomainInput, NodeInput, Problem, RoleWanted, SlotInput};
-use crate::core::placement::solve::footprint_together;
+use crate::core::placement::space::footprint_together;
 use crate::core::placement::{Violation, check, score};
 use crate::core::roster::SlotPolicy;
 use crate::core::types::{Digest, NodeId, SlotName, human_bytes};
@@ -61,7 +61,7 @@ pub struct ClaimedShortfall {
 pub struct EvaluationDocument {
     /// Nothing speaks against it.
     pub feasible: bool,
-    /// What it is worth: requests per hour that find their manager resident.
+    /// What it is worth, see `core::placement::objective`.
     pub score: u64,
     /// What the plan is worth that fednode makes for the same inventory.
     pub best_score: u64,

@@ -30,19 +30,19 @@ pub fn answer(inventory: &Inventory) -> Result<Answer, Violation> {
     let (problem, names) = inventory.problem();
     let plan = solve(&problem);
     check(&problem, &plan)?;
-    let mut document = PlanDocument::new(&plan, score(&problem, &plan), &problem.previous, &names);
+    let document = PlanDocument::new(&plan, score(&problem, &plan), &problem.previous, &names);
+    let mut document = document.with_waits(expected_waits(&problem, &plan));
     inventory.say_more(&mut document, &problem, &plan, &names);
     Ok(Answer { problem, names, plan, document })
 }
 
 impl Inventory {
-    /// Adds to the document of `plan` how full each domain is, how long a request waits, and what would help where something is short.
+    /// Adds to the document of `plan` how full each domain is, and what would help where something is short.
     pub fn say_more(&self, document: &mut PlanDocument, problem: &Problem, plan: &Plan, names: &impl Names) {
         let domains = self.nodes.iter().flat_map(|node| node.domains.iter().map(move |domain| (node.id(), domain)));
         let totals: BTreeMap<(NodeId, &str), u64> =
             domains.map(|(node, domain)| ((node, domain.name.as_str()), domain.total_bytes)).collect();
         let total = |node: NodeId, domain: &str| totals.get(&(node, domain)).copied();
-        document.add_waits(expected_waits(problem, plan));
         document.memory = memory(problem, &plan.replicas, names, total);
         let remedies = Remedies::new(self, problem, plan, names);
         document.remedies = remedies.each();

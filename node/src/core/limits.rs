@@ -1,8 +1,10 @@
 //! Every bound, by name, with the reason for its number. A bound that is not here does not exist.
 
 mod http;
+mod managing;
 
 pub use http::*;
+pub use managing::*;
 
 use super::guard::Rate;
 use super::types::Duration;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use crate::core::artifact::Bitmap;
-use crate::core::catalog::{Entry, Key};
+use crate::core::catalog::Entry;
 use crate::core::coordinator::PlanRefusal;
 use crate::core::keeping::holds::HoldRefusal;
 use crate::core::machine::{Input, Machine};
@@ -93,10 +93,7 @@ impl Node {
 
     /// Writes a catalog entry in this node's name.
     pub(super) async fn write_catalog(&self, entry: Entry) {
-        let key = match &entry {
-            Entry::Roster(_) => Key::Roster,
-            Entry::Publication(p) => Key::Slot(p.slot.clone(), p.domain.clone()),
-        };
+        let key = entry.key();
         let sequence = self.read(move |machine| machine.config().catalog.next_sequence(&key)).await.unwrap_or(1);
         let record = wire::catalog::seal(entry, sequence, &self.key);
         self.events.send(Event::Core(Input::Record(Box::new(record)))).await;

@@ -227,6 +227,7 @@ fn slot_input(slot: &Slot, artifact: &mut impl FnMut(&str) -> Digest) -> Result<
         replicas: slot.replicas,
         policy: slot.policy,
         demand_per_hour: slot.demand_per_hour,
+        pinned_on: Vec::new(),
         wanted_rank: None,
         last_wanted: 0,
     })

@@ -13,7 +13,7 @@ fn at(seconds: u64) -> Time {
 }
 
 fn around() -> Surroundings {
-    Surroundings { rank: 0, eligible: true, holder_gone_since: None, all_accounted: true, alone: false }
+    Surroundings { rank: 0, eligible: true, holder_gone_since: None, all_accounted: true, alone: false, company: true }
 }
 
 fn lease(coordinator: NodeId, epoch: u64) -> Lease {

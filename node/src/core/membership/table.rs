@@ -203,6 +203,9 @@ pub(crate) mod tests {
             epoch_highest: 0,
             addresses: Vec::new(),
             wanted: Vec::new(),
+            demand: Vec::new(),
+            plan_author: None,
+            wishes_digest: None,
         }
     }
 

@@ -38,8 +38,8 @@ pub enum Violation {
         /// The machine.
         node: NodeId,
     },
-    /// A pinned slot that is neither placed nor reported.
-    #[error("{slot} is pinned, planned nowhere, and not reported as a shortfall")]
+    /// A pinned slot that is neither placed where it must be nor reported.
+    #[error("{slot} is pinned, not planned where it must be, and not reported as a shortfall")]
     SilentDrop {
         /// The slot.
         slot: SlotName,
@@ -80,8 +80,12 @@ pub fn check(problem: &Problem, plan: &Plan) -> Result<(), Violation> {
             return Err(Violation::OverBudget { node, memory_domain: name.to_owned(), bytes, budget_bytes });
         }
     }
-    for slot in problem.slots.iter().filter(|slot| slot.policy == SlotPolicy::Pinned) {
-        let placed = plan.replicas.iter().any(|replica| replica.slot == slot.name);
+    for slot in &problem.slots {
+        let holds =
+            |node: &NodeId| plan.replicas.iter().any(|replica| replica.slot == slot.name && replica.node == *node);
+        let due = slot.policy == SlotPolicy::Pinned;
+        let placed =
+            (!due || plan.replicas.iter().any(|replica| replica.slot == slot.name)) && slot.pinned_on.iter().all(holds);
         if !placed && !plan.shortfalls.iter().any(|shortfall| shortfall.slot == slot.name) {
             return Err(Violation::SilentDrop { slot: slot.name.clone() });
         }

@@ -1,6 +1,7 @@
 //! Why a slot is not where it might have been: refusals of single domains and shortfalls of whole federations, each with its
 //! arithmetic in words.
 
+use crate::core::placement::pinned::is_pinned_on;
 use crate::core::placement::plan::{Refusal, Shortfall};
 use crate::core::placement::problem::SlotInput;
 use crate::core::placement::solve::{Bin, Solver, footprint_together, stays};
@@ -53,13 +54,14 @@ impl<'a> Solver<'a> {
         let nowhere = self.problem.slots.iter().filter(|slot| self.holders(&slot.name).is_empty());
         let due =
             nowhere.filter(|slot| stays(slot, strategy) || (slot.wanted_rank.is_some() && !self.may_have_a_turn(slot)));
-        due.map(|slot| self.shortfall(slot)).collect()
+        due.map(|slot| self.shortfall(slot)).chain(self.pinned_shortfalls()).collect()
     }
 
     fn may_have_a_turn(&self, slot: &'a SlotInput) -> bool {
         let allowed = self.bins.iter().filter(|bin| bin.allows(slot, self.problem.strategy));
         let fits = |bin: &Bin<'a>| {
-            let lasting = bin.slots.iter().copied().filter(|placed| stays(placed, self.problem.strategy));
+            let lasts = |placed: &SlotInput| stays(placed, self.problem.strategy) || is_pinned_on(placed, bin);
+            let lasting = bin.slots.iter().copied().filter(|placed| lasts(placed));
             footprint_together(lasting.chain([slot])) <= bin.budget_bytes
         };
         allowed.into_iter().any(fits)

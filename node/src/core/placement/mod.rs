@@ -3,6 +3,7 @@
 pub mod check;
 pub mod document;
 mod explain;
+mod pinned;
 pub mod plan;
 pub mod problem;
 pub mod solve;

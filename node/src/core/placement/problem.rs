@@ -81,6 +81,8 @@ pub struct SlotInput {
     pub policy: SlotPolicy,
     /// Expected requests per hour.
     pub demand_per_hour: u32,
+    /// Machines on which it must be resident, sorted.
+    pub pinned_on: Vec<NodeId>,
     /// Somebody waits for it: 0 has waited longest.
     pub wanted_rank: Option<u32>,
     /// When somebody last waited for it: larger is later, 0 is never.
@@ -131,6 +133,8 @@ impl Problem {
         self.slots.sort_by(|a, b| a.name.cmp(&b.name));
         for slot in &mut self.slots {
             slot.adapters.sort();
+            slot.pinned_on.sort();
+            slot.pinned_on.dedup();
         }
         self.previous.sort();
         self

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::membership::advert::DomainKind;
+use crate::core::placement::pinned::is_pinned_on;
 use crate::core::placement::plan::{Plan, PlanRole, PlannedReplica, PlannedStore, Strategy};
 use crate::core::placement::problem::{ArtifactInput, NodeInput, Problem, RoleWanted, SlotInput};
 use crate::core::roster::SlotPolicy;
@@ -16,7 +17,7 @@ use crate::core::types::{Digest, NodeId, SlotName};
 pub(super) struct Bin<'a> {
     pub(super) node: &'a NodeInput,
     pub(super) name: &'a str,
-    kind: DomainKind,
+    pub(super) kind: DomainKind,
     pub(super) budget_bytes: u64,
     pub(super) slots: Vec<&'a SlotInput>,
 }
@@ -97,6 +98,7 @@ pub fn solve(problem: &Problem) -> Plan {
     let mut solver = Solver::new(problem);
     let order = solver.claims();
     solver.keep_previous(&order);
+    solver.place_pinned_on(&order);
     let mut replicas = solver.replicas();
     for _ in 0..ROUNDS_MAX {
         solver.round(&order);
@@ -199,8 +201,10 @@ impl<'a> Solver<'a> {
         weaker: &[&'a SlotInput],
     ) -> Option<(u64, Vec<&'a SlotInput>)> {
         let is_spare = |placed: &SlotInput| self.holders(&placed.name).len() > 1;
-        let spares = bin.slots.iter().copied().filter(|placed| is_spare(placed));
-        let weakest_first = weaker.iter().rev().copied().filter(|other| bin.has(&other.name) && !is_spare(other));
+        let may_go = |placed: &SlotInput| !is_pinned_on(placed, bin);
+        let spares = bin.slots.iter().copied().filter(|placed| is_spare(placed) && may_go(placed));
+        let weakest_first =
+            weaker.iter().rev().copied().filter(|other| bin.has(&other.name) && !is_spare(other) && may_go(other));
         let mut trial = bin.clone();
         let mut cost = 0;
         for victim in spares.chain(weakest_first) {
@@ -218,6 +222,7 @@ impl<'a> Solver<'a> {
         self.problem.strategy != Strategy::Swapping
             || slot.policy == SlotPolicy::Pinned
             || slot.wanted_rank.is_some()
+            || !slot.pinned_on.is_empty()
             || self.resident_before.contains(&slot.name)
     }
 
@@ -255,6 +260,9 @@ impl<'a> Solver<'a> {
                 continue;
             }
             for position in 0..self.bins[from].slots.len() {
+                if is_pinned_on(self.bins[from].slots[position], &self.bins[from]) {
+                    continue;
+                }
                 let moved = self.bins[from].slots.remove(position);
                 let to = (0..self.bins.len())
                     .filter(|&to| to != from && self.bins[to].allows(moved, self.problem.strategy))

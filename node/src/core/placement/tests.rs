@@ -38,6 +38,7 @@ fn slot(index: usize, weights: u64, own: u64, base: u8, pinned: bool, replicas: 
         replicas,
         policy: if pinned { SlotPolicy::Pinned } else { SlotPolicy::Swappable },
         demand_per_hour: index as u32,
+        pinned_on: Vec::new(),
         wanted_rank: None,
         last_wanted: 0,
     }
@@ -46,13 +47,14 @@ fn slot(index: usize, weights: u64, own: u64, base: u8, pinned: bool, replicas: 
 prop_compose! {
     fn problems()(
         budgets in prop::collection::vec(prop::collection::vec(0u64..60, 1..3), 1..5),
-        slots in prop::collection::vec((5u64..25, 1u64..6, 0u8..6, any::<bool>(), 1u32..3), 0..8),
+        slots in prop::collection::vec((prop::sample::subsequence(vec![1u8, 2, 3, 9], 0..2), 1u64..6, 0u8..6, any::<bool>(), 1u32..3), 0..8),
         strategy in prop::sample::select(vec![PlanStrategy::Mixed, PlanStrategy::Specialised, PlanStrategy::Swapping]),
     ) -> Problem {
         let nodes = budgets.iter().enumerate().map(|(index, budgets)| node(index as u8 + 1, budgets)).collect();
         // One base has one size.
-        let slots = slots.iter().enumerate().map(|(index, &(_, own, base, pinned, replicas))| {
-            slot(index, 8 + 3 * u64::from(base), own, base, pinned, replicas)
+        let slots = slots.iter().enumerate().map(|(index, &(ref on, own, base, pinned, replicas))| SlotInput {
+            pinned_on: on.iter().map(|node| NodeId([*node; 32])).collect(),
+            ..slot(index, 8 + 3 * u64::from(base), own, base, pinned, replicas)
         });
         Problem { strategy, nodes, slots: slots.collect(), previous: Vec::new() }.sorted()
     }
@@ -116,4 +118,25 @@ fn seven_adapters_of_one_base_fit_where_one_manager_fits() {
     let problem = Problem { nodes: vec![node(1, &[107])], slots, ..Problem::default() }.sorted();
     let plan = solve(&problem);
     assert_eq!((plan.replicas.len(), plan.shortfalls.len()), (7, 0));
+}
+
+#[test]
+fn what_is_pinned_on_a_machine_is_placed_there_and_pushes_the_others_elsewhere() {
+    let on = |index: usize, node: u8| SlotInput {
+        pinned_on: vec![NodeId([node; 32])],
+        ..slot(index, 10, 1, index as u8, false, 1)
+    };
+    // Machine 2 is the roomier one, and holds S1.
+    let nodes = vec![node(1, &[12]), node(2, &[23])];
+    let calm = Problem { nodes: nodes.clone(), slots: vec![slot(1, 10, 1, 1, false, 1)], ..Problem::default() };
+    let previous = solve(&calm.sorted()).replicas;
+    let slots = vec![slot(1, 10, 1, 1, true, 1), on(2, 2), on(3, 2), on(4, 2), on(5, 9)];
+    let problem = Problem { nodes, slots, previous, ..Problem::default() }.sorted();
+    let plan = solve(&problem);
+    assert_eq!(check(&problem, &plan), Ok(()));
+    let placed: Vec<_> = plan.replicas.iter().map(|r| (r.slot.as_str(), r.node.0[0])).collect();
+    assert_eq!(placed, [("S1", 1), ("S3", 2), ("S4", 2)], "those asked for more come first");
+    let short: Vec<_> = plan.shortfalls.iter().map(|s| (s.slot.as_str(), s.why.as_str())).collect();
+    let beside = "it is pinned on n2, whose d0 lacks 10 B for it beside what else is pinned there";
+    assert_eq!(short, [("S2", beside), ("S5", "the machine that it is pinned on is not there")]);
 }

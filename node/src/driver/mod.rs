@@ -35,6 +35,7 @@ mod sync;
 mod throttle;
 mod view;
 mod weights;
+mod wishes;
 mod writer;
 
 use crate::cli::up::UpOptions;

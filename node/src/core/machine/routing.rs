@@ -109,7 +109,7 @@ impl Machine {
     }
 
     /// Why every replica that is planned for `slot` could not be loaded, if that is so.
-    fn failing(&self, slot: &SlotName) -> Option<String> {
+    pub(super) fn failing(&self, slot: &SlotName) -> Option<String> {
         let mine = self.own_replicas();
         let planned: Vec<_> = self.plan()?.replicas.iter().filter(|replica| &replica.slot == slot).collect();
         let why = |planned: &&PlannedReplica| {

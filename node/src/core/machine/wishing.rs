@@ -45,9 +45,9 @@ impl Machine {
 
     /// Gathers which slots somebody waits for, anywhere.
     pub(super) fn note_wants(&mut self, now: Time) {
-        let (residency, table) = (&self.residency, &self.table);
-        let answers = |slot: &SlotName| residency.ready(slot).is_some() || table.ready(slot).next().is_some();
-        self.asked.retain(|slot, until| now < *until && !answers(slot));
+        let mut asked = std::mem::take(&mut self.asked);
+        asked.retain(|slot, until| now < *until && !self.is_resident(slot) && self.may_want(slot).is_ok());
+        self.asked = asked;
         let mut wanted = self.wanted_here();
         wanted.extend(self.table.alive().flat_map(|advert: &Advert| advert.wanted.iter().cloned()));
         let roster = self.config.catalog.roster();
@@ -105,6 +105,11 @@ impl Machine {
         let ask = Ask { slot: slot.clone(), domain: None, local_only: false, deadline: Time::default() };
         self.published(&ask)?;
         self.hopeless(slot).map_or(Ok(()), Err)
+    }
+
+    /// Why every replica that is planned for `slot` could not be loaded, if that is so.
+    pub fn why_failing(&self, slot: &SlotName) -> Option<String> {
+        self.failing(slot)
     }
 
     /// Does `slot` answer somewhere, as far as this node knows?

@@ -3,10 +3,14 @@
 //! `footprint = weights + KV + compute + overhead` (DESIGN 9), all from the tensor table and the hyperparameters. The
 //! compute and overhead terms follow llama.cpp on a CPU with its default micro-batch of 512 tokens.
 
+mod tier;
+
 use serde::Serialize;
 
 use crate::core::artifact::Shape;
 use crate::core::limits;
+
+pub use tier::{Tier, ram_reserve_bytes};
 
 /// llama.cpp's default micro-batch, tokens: compute buffers grow with it.
 const MICRO_BATCH: u64 = 512;
@@ -74,47 +78,6 @@ pub fn disk_needed_bytes(bytes: u64) -> u64 {
     bytes.saturating_add(bytes / 20).saturating_add(limits::DISK_MARGIN_BYTES)
 }
 
-/// Hardware tiers (DESIGN 1), by the largest memory domain in decimal gigabytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tier {
-    /// Below 20 GB: no manager fits.
-    Delegate,
-    /// From 20 GB.
-    Minimum,
-    /// From 32 GB.
-    Standard,
-    /// From 64 GB.
-    HighEnd,
-    /// From 128 GB: all seven resident.
-    Griffith,
-}
-
-impl Tier {
-    /// The tier of a machine whose largest memory domain has `total_bytes`.
-    pub fn of(total_bytes: u64) -> Tier {
-        const GB: u64 = 1_000_000_000;
-        match total_bytes / GB {
-            0..20 => Tier::Delegate,
-            20..32 => Tier::Minimum,
-            32..64 => Tier::Standard,
-            64..128 => Tier::HighEnd,
-            _ => Tier::Griffith,
-        }
-    }
-
-    /// The word used in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Tier::Delegate => "delegate",
-            Tier::Minimum => "minimum",
-            Tier::Standard => "standard",
-            Tier::HighEnd => "high-end",
-            Tier::Griffith => "griffith",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,20 +108,6 @@ mod tests {
             let total = footprint(&shape, context, 1, 0).total_bytes();
             let rounded = (total * 10 + (1 << 29)) >> 30;
             assert_eq!(rounded, tenths, "context {context}: {total}");
-        }
-    }
-
-    #[test]
-    fn tiers_begin_where_the_design_says() {
-        let gb = 1_000_000_000;
-        for (total, tier) in [
-            (19 * gb, Tier::Delegate),
-            (20 * gb, Tier::Minimum),
-            (32 * gb, Tier::Standard),
-            (64 * gb, Tier::HighEnd),
-            (128 * gb, Tier::Griffith),
-        ] {
-            assert_eq!(Tier::of(total), tier);
         }
     }
 

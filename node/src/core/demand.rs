@@ -83,20 +83,20 @@ impl Meter {
 
 fn faded(count: u64, steps: u64) -> u64 {
     let halved = count.checked_shr(u32::try_from(steps / STEPS).unwrap_or(u32::MAX)).unwrap_or(0);
-    let one = |count: u64, _| (u128::from(count) * u128::from(STEP_LEAVES) >> 32) as u64; // never more than `count`
+    let one = |count: u64, _| ((u128::from(count) * u128::from(STEP_LEAVES)) >> 32) as u64; // never more than `count`
     (0..steps % STEPS).fold(halved, one)
 }
 
 /// Thousandths of a request per hour that keep up a decayed count.
 fn rate_of(count: u64) -> u64 {
     let milli = u128::from(count) * 1000 / u128::from(REQUEST);
-    let rate = (milli * LN_2 >> 32) * HOUR_NS / u128::from(limits::DEMAND_HALF_LIFE.0);
+    let rate = ((milli * LN_2) >> 32) * HOUR_NS / u128::from(limits::DEMAND_HALF_LIFE.0);
     u64::try_from(rate).unwrap_or(u64::MAX).min(limits::DEMAND_PER_HOUR_MAX * 1000)
 }
 
 /// Thousandths of requests that a rate, kept up, leaves behind.
 fn count_of(milli_per_hour: u64) -> u128 {
-    (u128::from(milli_per_hour) * u128::from(limits::DEMAND_HALF_LIFE.0) / HOUR_NS << 32) / LN_2
+    ((u128::from(milli_per_hour) * u128::from(limits::DEMAND_HALF_LIFE.0) / HOUR_NS) << 32) / LN_2
 }
 
 /// Rates of the whole federation, thousandths of a request per hour.

@@ -72,7 +72,8 @@ impl Tier {
 
 /// What of host memory of `total_bytes` is kept for the system and other programs: its tier's part, at least 2 GiB.
 pub fn ram_reserve_bytes(total_bytes: u64) -> u64 {
-    (total_bytes / 100 * Tier::of(total_bytes).reserve_percent()).max(RESERVE_BYTES_MIN)
+    let part = (u128::from(total_bytes) * u128::from(Tier::of(total_bytes).reserve_percent())).div_ceil(100);
+    u64::try_from(part).unwrap_or(u64::MAX).max(RESERVE_BYTES_MIN)
 }
 
 #[cfg(test)]

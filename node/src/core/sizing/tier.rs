@@ -17,7 +17,7 @@ pub enum Tier {
     Delegate,
     /// From 20 GB: one manager at the default context.
     Minimum,
-    /// From 32 GB: one manager at 16,384 tokens, or one and a half.
+    /// From 32 GB: one manager at 16,384 tokens.
     Standard,
     /// From 64 GB: three.
     HighEnd,

@@ -31,7 +31,7 @@ fn without_faults_people_are_answered() {
     assert!(report.requests.ok > 0 && report.requests.failed == 0, "{report}");
 }
 
-/// Each load takes half a minute, and a request waits for two minutes at most.
+/// A load takes 14 s and its dwell as long; a request waits for two minutes at most.
 #[test]
 fn two_managers_that_share_one_machines_memory_have_turns() {
     let report = check_clean("turns", 4, 1800, 1, false);

@@ -139,7 +139,9 @@ impl Watched {
         let to_go = !self.plan.iter().any(|planned| same_replica(planned, &order));
         let had_its_turn = self.now.since(self.ready_since[slot]) >= limits::FIRST_TURN || !self.wanted.contains(slot);
         if contested && to_go && had_its_turn {
-            *self.overtakes.entry(slot.clone()).or_default() += 1;
+            let times = self.overtakes.entry(slot.clone()).or_default();
+            *times += 1;
+            assert!(*times <= limits::OVERTAKES_MAX, "{times} requests for {slot} overtook who waits for its memory");
         }
         self.residency.took(slot);
     }
@@ -168,9 +170,6 @@ impl Watched {
         self.overtakes.retain(|slot, _| {
             residency.ready(slot).is_some_and(|held| !plan.iter().any(|planned| same_replica(planned, held)))
         });
-        for (slot, times) in &self.overtakes {
-            assert!(*times <= limits::OVERTAKES_MAX, "{times} requests for {slot} overtook who waits for its memory");
-        }
     }
 }
 

@@ -8,11 +8,12 @@ use fednode::core::roster::{RosterSlot, SlotRoster};
 use serde::{Deserialize, Serialize};
 
 /// The scenarios that have names.
-const NAMED: [(&str, &str); 4] = [
+const NAMED: [(&str, &str); 5] = [
     ("household", include_str!("../scenarios/household.toml")),
     ("griffith", include_str!("../scenarios/griffith.toml")),
     ("office", include_str!("../scenarios/office.toml")),
     ("wan", include_str!("../scenarios/wan.toml")),
+    ("turns", include_str!("../scenarios/turns.toml")),
 ];
 
 /// Why a scenario cannot be used.

@@ -74,6 +74,7 @@ fn slot(index: usize) -> SlotInput {
         policy: if index % 3 == 0 { SlotPolicy::Pinned } else { SlotPolicy::Swappable },
         demand_per_hour: (index * 37 % 101) as u32,
         wanted_rank: None,
+        pinned_on: Vec::new(),
         last_wanted: 0,
     }
 }

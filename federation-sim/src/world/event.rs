@@ -148,7 +148,9 @@ pub fn trace_input(trace: &mut blake3::Hasher, now: Time, node: usize, input: &I
         Input::RequestFailed { request, retryable, .. } => (30, request << 1 | u64::from(*retryable)),
         Input::Pins(pins) => (31, pins.iter().count() as u64),
         Input::Dropped(artifact) => (32, word(&artifact.0)),
-        Input::SyncFailed(peer) => (34, word(&peer.0)),
+        Input::SyncFailed(peer) => (36, word(&peer.0)),
+        Input::Want(slot) => (34, text(slot.as_str())),
+        Input::PutAway(slot) => (35, text(slot.as_str())),
         Input::Damaged(artifact, sound) => (33, word(&artifact.0) ^ u64::from(*sound)),
     };
     trace.update(&now.0.to_le_bytes());

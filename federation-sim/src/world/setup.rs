@@ -143,7 +143,7 @@ fn publication(run: &Run, slot: &SlotName, domain: Option<DomainName>, bytes: u6
 fn publication_of(record: &Record) -> Option<Publication> {
     match &record.entry {
         Entry::Publication(publication) => Some(publication.clone()),
-        Entry::Roster(_) => None,
+        Entry::Roster(_) | Entry::Wishes(_) => None,
     }
 }
 

@@ -31,6 +31,14 @@ fn without_faults_people_are_answered() {
     assert!(report.requests.ok > 0 && report.requests.failed == 0, "{report}");
 }
 
+/// A load takes 14 s and its dwell as long; a request waits for two minutes at most.
+#[test]
+fn two_managers_that_share_one_machines_memory_have_turns() {
+    let report = check_clean("turns", 4, 1800, 1, false);
+    assert!(report.requests.ok > 100 && report.requests.failed == 0, "{report}");
+    assert!(report.swaps > 3, "{report}");
+}
+
 #[test]
 fn with_faults_nothing_is_violated() {
     for seed in [2, 3] {

@@ -17,6 +17,7 @@ mod members;
 mod owner;
 mod parse;
 mod pin;
+mod placing;
 mod plan;
 mod publish;
 mod qr;
@@ -86,10 +87,16 @@ enum Command {
     },
     /// Publish a model, or an adapter, into a manager slot
     Publish(publish::PublishArgs),
-    /// Keep a manager, or one artifact, on this machine's disk; without a name, list what is kept
+    /// Keep a manager, or one artifact, on this machine's disk, or a manager resident on a member; without a name, list
     Pin(pin::PinArgs),
     /// No longer keep it
     Unpin(pin::UnpinArgs),
+    /// Make a manager resident somewhere, without asking it anything
+    Load(placing::LoadArgs),
+    /// Put a manager out of this machine's memory until it is asked for again
+    Evict(placing::EvictArgs),
+    /// Let a machine hold no managers: those it has move elsewhere first
+    Drain(placing::DrainArgs),
     /// List the managers
     Managers,
     /// Show or replace the roster of slots
@@ -193,6 +200,13 @@ mod tests {
             "fednode pin",
             "fednode pin ULM:core --json",
             "fednode unpin UCM",
+            "fednode pin UCM --on den --json",
+            "fednode unpin UCM --on den",
+            "fednode unpin --on den",
+            "fednode load UCM --json",
+            "fednode evict UCM",
+            "fednode drain",
+            "fednode drain den --back",
             "fednode managers",
             "fednode roster",
             "fednode roster show",
@@ -257,6 +271,9 @@ mod tests {
             "fednode plan --evaluate p --as-inventory",
             "fednode plan --schema --inventory i",
             "fednode unpin",
+            "fednode pin --on den",
+            "fednode load",
+            "fednode evict ../UCM",
             "fednode keys add",
             "fednode keys add ../x",
             "fednode keys add laptop --expires never",

@@ -1,4 +1,5 @@
-//! `fednode pin` and `fednode unpin`: what this machine keeps on its disk whatever the plan says.
+//! `fednode pin` and `fednode unpin`: what this machine keeps on its disk whatever the plan says, and with `--on` what must be
+//! resident on a machine of the federation.
 
 use std::path::Path;
 
@@ -18,19 +19,35 @@ use crate::core::pins::Pin;
 pub(super) struct PinArgs {
     /// SLOT, SLOT:DOMAIN or an artifact's digest; if not given, what is pinned is listed
     what: Option<Pin>,
+    /// Not on this disk, but resident in the memory of this member (its name or PeerId); SLOT only
+    #[arg(long, value_name = "NODE", requires = "what")]
+    on: Option<String>,
 }
 
 /// `fednode unpin`.
 #[derive(Args, Debug)]
 pub(super) struct UnpinArgs {
-    /// SLOT, SLOT:DOMAIN or an artifact's digest, as `fednode pin` lists it
-    what: Pin,
+    /// SLOT, SLOT:DOMAIN or an artifact's digest, as `fednode pin` lists it; with --on: everything there if not given
+    #[arg(required_unless_present = "on")]
+    what: Option<Pin>,
+    /// No longer resident on this member whatever happens
+    #[arg(long, value_name = "NODE")]
+    on: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Document {
     pins: Vec<Entry>,
+    on: Vec<Machine>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Machine {
+    name: String,
+    slots: Vec<String>,
+    drained: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -49,11 +66,12 @@ struct Kept {
 
 pub(super) async fn pin(out: Out, data_dir: &Path, args: PinArgs) -> Result<(), Failure> {
     let pin = args.what.map(|pin| pin.to_string()).unwrap_or_default();
-    ask(out, data_dir, v1::PinRequest { pin, remove: false }).await
+    ask(out, data_dir, v1::PinRequest { pin, remove: false, on: args.on.unwrap_or_default() }).await
 }
 
 pub(super) async fn unpin(out: Out, data_dir: &Path, args: UnpinArgs) -> Result<(), Failure> {
-    ask(out, data_dir, v1::PinRequest { pin: args.what.to_string(), remove: true }).await
+    let pin = args.what.map(|pin| pin.to_string()).unwrap_or_default();
+    ask(out, data_dir, v1::PinRequest { pin, remove: true, on: args.on.unwrap_or_default() }).await
 }
 
 async fn ask(out: Out, data_dir: &Path, request: v1::PinRequest) -> Result<(), Failure> {
@@ -64,11 +82,22 @@ async fn ask(out: Out, data_dir: &Path, request: v1::PinRequest) -> Result<(), F
 }
 
 fn list(document: Document) -> String {
-    if document.pins.is_empty() {
-        return "nothing is pinned on this machine\n".to_owned();
+    let here = if document.pins.is_empty() {
+        "nothing is pinned on this machine's disk\n".to_owned()
+    } else {
+        let rows: Vec<Vec<String>> = document.pins.iter().flat_map(rows).collect();
+        table(&["PIN", "ARTIFACT", "HERE"], &rows)
+    };
+    if document.on.is_empty() {
+        return here;
     }
-    let rows: Vec<Vec<String>> = document.pins.iter().flat_map(rows).collect();
-    table(&["PIN", "ARTIFACT", "HERE"], &rows)
+    let on = |machine: &Machine| {
+        let slots = if machine.slots.is_empty() { "-".to_owned() } else { machine.slots.join(", ") };
+        let drained = if machine.drained { "drained: holds no replicas" } else { "" };
+        vec![machine.name.clone(), slots, drained.to_owned()]
+    };
+    let rows: Vec<Vec<String>> = document.on.iter().map(on).collect();
+    format!("{here}\n{}", table(&["MEMBER", "RESIDENT THERE", ""], &rows))
 }
 
 fn rows(entry: &Entry) -> Vec<Vec<String>> {

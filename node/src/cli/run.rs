@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, doctor, gc, invite, keys, members, owner, parse, pin, plan,
-    publish, roster, scrub, transfers_watch, up, view,
+    Cli, Command, Global, admin, bench, chat, child, doctor, gc, invite, keys, members, owner, parse, pin, placing,
+    plan, publish, roster, scrub, transfers_watch, up, view,
 };
 
 /// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.
@@ -132,6 +132,9 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         Command::Publish(args) => publish::run(out, &data_dir(global)?, args).await,
         Command::Pin(args) => pin::pin(out, &data_dir(global)?, args).await,
         Command::Unpin(args) => pin::unpin(out, &data_dir(global)?, args).await,
+        Command::Load(args) => placing::load(out, &data_dir(global)?, args).await,
+        Command::Evict(args) => placing::evict(out, &data_dir(global)?, args).await,
+        Command::Drain(args) => placing::drain(out, &data_dir(global)?, args).await,
         Command::Roster { command } => roster::run(out, &data_dir(global)?, command).await,
         Command::Doctor => doctor::run(out, &data_dir(global)?).await,
         Command::Gc(args) => gc::run(out, &data_dir(global)?, args).await,

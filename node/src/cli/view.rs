@@ -109,7 +109,8 @@ fn member_row(member: &MemberView) -> Vec<String> {
     };
     let memory: Vec<String> = member.domains.iter().map(memory).collect();
     let resident = if member.resident.is_empty() { "-".to_owned() } else { member.resident.join(", ") };
-    vec![member.name.clone(), role, member.state.clone(), memory.join("\n"), resident]
+    let state = if member.drained { format!("{}, drained", member.state) } else { member.state.clone() };
+    vec![member.name.clone(), role, state, memory.join("\n"), resident]
 }
 
 /// What managers hold of a memory domain.

@@ -1,8 +1,8 @@
-//! What has been published: the roster of slots and, per slot and domain, the artifact that fills it. A last-writer-wins
-//! map that every member holds and members bring into agreement pairwise; each record is signed by its author (checked
-//! in `wire`).
+//! What has been published: the roster of slots and, per slot and domain, the artifact that fills it; and what the owner wishes
+//! of a machine. A last-writer-wins map that every member holds and members bring into agreement pairwise; each record is
+//! signed by its author (checked in `wire`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::artifact::Shape;
 use crate::core::limits;
@@ -30,6 +30,25 @@ pub struct Publication {
     pub version: String,
 }
 
+/// What the owner wishes of one machine, whoever coordinates and whether the machine is up or not. Written whole: of two
+/// changes made at once on both sides of a partition the later one stays.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wishes {
+    /// The machine.
+    pub node: NodeId,
+    /// Slots that must be resident there, at most `PINNED_PER_NODE_MAX`.
+    pub pinned: BTreeSet<SlotName>,
+    /// It shall hold no replicas: those it has move elsewhere first.
+    pub drained: bool,
+}
+
+impl Wishes {
+    /// None.
+    pub fn none(node: NodeId) -> Wishes {
+        Wishes { node, pinned: BTreeSet::new(), drained: false }
+    }
+}
+
 /// What a record says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Entry {
@@ -37,6 +56,19 @@ pub enum Entry {
     Roster(SlotRoster),
     /// An artifact in a slot.
     Publication(Publication),
+    /// What is wished of a machine.
+    Wishes(Wishes),
+}
+
+impl Entry {
+    /// Where it lives in the map.
+    pub fn key(&self) -> Key {
+        match self {
+            Entry::Roster(_) => Key::Roster,
+            Entry::Publication(publication) => Key::Slot(publication.slot.clone(), publication.domain.clone()),
+            Entry::Wishes(wishes) => Key::Node(wishes.node),
+        }
+    }
 }
 
 /// Where an entry lives in the map.
@@ -46,6 +78,8 @@ pub enum Key {
     Roster,
     /// A slot and, for adapters, a domain.
     Slot(SlotName, Option<DomainName>),
+    /// The wishes of one machine.
+    Node(NodeId),
 }
 
 /// A verified record, with the signed bytes it came from so that it can be passed on.
@@ -64,10 +98,12 @@ pub struct Record {
 impl Record {
     /// The key this record writes.
     pub fn key(&self) -> Key {
-        match &self.entry {
-            Entry::Roster(_) => Key::Roster,
-            Entry::Publication(publication) => Key::Slot(publication.slot.clone(), publication.domain.clone()),
-        }
+        self.entry.key()
+    }
+
+    /// Is it a wish? Members of before there were wishes are not told of them, and their digest does not count them.
+    pub fn is_wish(&self) -> bool {
+        matches!(self.entry, Entry::Wishes(_))
     }
 }
 
@@ -77,18 +113,19 @@ pub struct Catalog {
     records: BTreeMap<Key, Record>,
     /// Kept, for every advertisement that comes is compared with it.
     digest: Digest,
+    wishes_digest: Digest,
 }
 
 impl Default for Catalog {
     fn default() -> Catalog {
-        let records = BTreeMap::new();
-        Catalog { digest: digest_of(&records), records }
+        let none = digest_of(std::iter::empty());
+        Catalog { records: BTreeMap::new(), digest: none, wishes_digest: none }
     }
 }
 
-fn digest_of(records: &BTreeMap<Key, Record>) -> Digest {
+fn digest_of<'a>(records: impl Iterator<Item = &'a Record>) -> Digest {
     let mut hasher = blake3::Hasher::new();
-    for record in records.values() {
+    for record in records {
         hasher.update(&Digest::of(&record.signed).0);
     }
     Digest(*hasher.finalize().as_bytes())
@@ -98,7 +135,9 @@ impl Catalog {
     /// Takes `record` if it is newer than what its key holds: higher sequence, then higher author. True if taken.
     pub fn merge(&mut self, record: Record) -> bool {
         let key = record.key();
-        let full = self.records.len() >= limits::CATALOG_RECORDS_MAX && !self.records.contains_key(&key);
+        let most = if record.is_wish() { limits::WISHES_MAX } else { limits::CATALOG_RECORDS_MAX };
+        let alike = self.records.values().filter(|known| known.is_wish() == record.is_wish()).count();
+        let full = alike >= most && !self.records.contains_key(&key);
         if full || record.sequence > limits::CATALOG_SEQUENCE_MAX {
             return false;
         }
@@ -108,7 +147,8 @@ impl Catalog {
             .is_none_or(|known| (record.sequence, record.author) > (known.sequence, known.author));
         if newer {
             self.records.insert(key, record);
-            self.digest = digest_of(&self.records);
+            self.digest = digest_of(self.records.values().filter(|record| !record.is_wish()));
+            self.wishes_digest = digest_of(self.records.values().filter(|record| record.is_wish()));
         }
         newer
     }
@@ -123,16 +163,48 @@ impl Catalog {
         self.records.values()
     }
 
-    /// Digest over all records: equal on members that agree.
+    /// Digest over all records but wishes: equal on members that agree.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The same over the wishes.
+    pub fn wishes_digest(&self) -> Digest {
+        self.wishes_digest
+    }
+
+    /// What is wished of `node`, if anything ever was.
+    pub fn wishes(&self, node: &NodeId) -> Option<&Wishes> {
+        match &self.records.get(&Key::Node(*node))?.entry {
+            Entry::Wishes(wishes) => Some(wishes),
+            Entry::Roster(_) | Entry::Publication(_) => None,
+        }
+    }
+
+    /// Shall `node` hold no replicas?
+    pub fn is_drained(&self, node: &NodeId) -> bool {
+        self.wishes(node).is_some_and(|wishes| wishes.drained)
+    }
+
+    /// Must `slot` be resident on `node`?
+    pub fn is_pinned_on(&self, slot: &SlotName, node: &NodeId) -> bool {
+        self.wishes(node).is_some_and(|wishes| wishes.pinned.contains(slot))
+    }
+
+    /// The machines on which `slot` must be resident, in order.
+    pub fn pinned_on<'a>(&'a self, slot: &'a SlotName) -> impl Iterator<Item = NodeId> + 'a {
+        let wishes = self.records.values().filter_map(|record| match &record.entry {
+            Entry::Wishes(wishes) => Some(wishes),
+            Entry::Roster(_) | Entry::Publication(_) => None,
+        });
+        wishes.filter(move |wishes| wishes.pinned.contains(slot)).map(|wishes| wishes.node)
     }
 
     /// The roster of slots, if one is known.
     pub fn roster(&self) -> Option<&SlotRoster> {
         match &self.records.get(&Key::Roster)?.entry {
             Entry::Roster(roster) => Some(roster),
-            Entry::Publication(_) => None,
+            Entry::Publication(_) | Entry::Wishes(_) => None,
         }
     }
 
@@ -140,7 +212,7 @@ impl Catalog {
     pub fn publication(&self, slot: &SlotName, domain: Option<&DomainName>) -> Option<&Publication> {
         match &self.records.get(&Key::Slot(slot.clone(), domain.cloned()))?.entry {
             Entry::Publication(publication) => Some(publication),
-            Entry::Roster(_) => None,
+            Entry::Roster(_) | Entry::Wishes(_) => None,
         }
     }
 
@@ -148,7 +220,7 @@ impl Catalog {
     pub fn publications(&self) -> impl Iterator<Item = &Publication> {
         self.records.values().filter_map(|record| match &record.entry {
             Entry::Publication(publication) => Some(publication),
-            Entry::Roster(_) => None,
+            Entry::Roster(_) | Entry::Wishes(_) => None,
         })
     }
 
@@ -196,5 +268,43 @@ mod tests {
             })
             .collect();
         assert!(digests.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    fn wish(sequence: u64, node: u8, slots: &[&str], drained: bool) -> Record {
+        let pinned = slots.iter().map(|slot| SlotName::new(slot).expect("name")).collect();
+        let node = NodeId([node; 32]);
+        let signed = format!("{sequence}{node}{slots:?}{drained}").into_bytes();
+        let entry = Entry::Wishes(Wishes { node, pinned, drained });
+        Record { sequence, author: NodeId([1; 32]), entry, signed }
+    }
+
+    #[test]
+    fn a_wish_is_taken_back_by_a_later_one_and_leaves_the_publications_digest_alone() {
+        let mut catalog = Catalog::default();
+        catalog.merge(record(1, 1, 10));
+        let (before, none) = (catalog.digest(), catalog.wishes_digest());
+        let (slot, node) = (SlotName::new("UFM").expect("name"), NodeId([7; 32]));
+        assert!(catalog.merge(wish(1, 7, &["UFM", "UCM"], true)));
+        assert!(catalog.merge(wish(1, 8, &["UFM"], false)));
+        assert!(catalog.is_pinned_on(&slot, &node) && catalog.is_drained(&node));
+        assert_eq!(catalog.pinned_on(&slot).collect::<Vec<_>>(), [node, NodeId([8; 32])]);
+        assert!(catalog.digest() == before && catalog.wishes_digest() != none);
+        assert!(catalog.merge(wish(2, 7, &[], false)));
+        assert!(!catalog.merge(wish(1, 7, &["UFM"], true)), "older");
+        assert!(!catalog.is_pinned_on(&slot, &node) && !catalog.is_drained(&node));
+    }
+
+    #[test]
+    fn wishes_have_a_bound_of_their_own() {
+        let mut catalog = Catalog::default();
+        let of = |index: usize| {
+            let node = NodeId(Digest::of(&index.to_le_bytes()).0);
+            let entry = Entry::Wishes(Wishes::none(node));
+            Record { sequence: 1, author: node, entry, signed: index.to_le_bytes().to_vec() }
+        };
+        assert!((0..limits::WISHES_MAX).all(|index| catalog.merge(of(index))));
+        assert!(!catalog.merge(of(limits::WISHES_MAX)));
+        assert!(catalog.merge(record(1, 1, 10)), "publications have their own room");
+        assert!(catalog.merge(Record { sequence: 2, ..of(0) }), "and what is known may change");
     }
 }

@@ -2,10 +2,12 @@
 
 mod http;
 mod inventory;
+mod managing;
 mod placement;
 
 pub use http::*;
 pub use inventory::*;
+pub use managing::*;
 pub use placement::*;
 
 use super::guard::Rate;

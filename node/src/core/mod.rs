@@ -6,6 +6,7 @@ pub mod artifact;
 pub mod catalog;
 pub mod checkup;
 pub mod coordinator;
+pub mod demand;
 pub mod guard;
 pub mod keeping;
 pub mod limits;

@@ -34,6 +34,10 @@ pub struct RosterSlot {
     /// Replicas wanted, on different machines, as far as memory allows; the first is the floor.
     #[serde(default = "default_one")]
     pub replicas: u32,
+    /// Replicas at most: beyond `replicas` one more is wanted for each `DEMAND_PER_REPLICA` requests an hour of demand, where
+    /// memory is free. 0, the default: never more than `replicas`, for idle memory is its owner's.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub replicas_max: u32,
     /// Pinned or swappable.
     #[serde(default = "default_policy")]
     pub policy: SlotPolicy,
@@ -59,6 +63,9 @@ pub struct SlotRoster {
     pub slots: Vec<RosterSlot>,
 }
 
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
 fn default_context() -> u32 {
     4096
 }
@@ -107,6 +114,14 @@ pub enum RosterError {
     Floor(String),
 }
 
+impl RosterSlot {
+    /// Replicas wanted at a demand of so many requests per hour.
+    pub fn replicas_at(&self, demand_per_hour: u32) -> u32 {
+        let carried = demand_per_hour.div_ceil(limits::DEMAND_PER_REPLICA);
+        carried.clamp(self.replicas, self.replicas_max.max(self.replicas))
+    }
+}
+
 impl SlotRoster {
     /// Checks what serde cannot.
     pub fn check(&self) -> Result<(), RosterError> {
@@ -128,6 +143,7 @@ impl SlotRoster {
                 ("context", slot.context, limits::CONTEXT_MAX),
                 ("parallel", slot.parallel, limits::PARALLEL_MAX),
                 ("replicas", slot.replicas, limits::REPLICAS_MAX),
+                ("replicas_max", slot.replicas_max.max(1), limits::REPLICAS_MAX),
             ];
             for (field, found, max) in ranges {
                 if found == 0 || found > max {
@@ -146,5 +162,27 @@ impl SlotRoster {
     /// Does this roster forbid anything below F16?
     pub fn requires_f16(&self) -> bool {
         self.precision_floor == "f16"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demand_asks_for_more_replicas_only_where_the_roster_says_so() {
+        let slot = |replicas: u32, replicas_max: u32| -> RosterSlot {
+            let slot = serde_json::json!({"name": "A", "replicas": replicas, "replicas_max": replicas_max});
+            serde_json::from_value(slot).expect("a slot")
+        };
+        let check = |(replicas, most), demand, expect| assert_eq!(slot(replicas, most).replicas_at(demand), expect);
+        check((1, 0), 10_000, 1);
+        check((2, 0), 10_000, 2);
+        check((1, 3), 0, 1);
+        check((1, 3), limits::DEMAND_PER_REPLICA, 1);
+        check((1, 3), limits::DEMAND_PER_REPLICA + 1, 2);
+        check((1, 3), u32::MAX, 3);
+        // A largest number below the number that is wanted anyway says nothing.
+        check((2, 1), u32::MAX, 2);
     }
 }

@@ -48,6 +48,9 @@ pub struct NodeView {
     pub api: String,
     /// Peer addresses, as multiaddresses.
     pub listen: Vec<String>,
+    /// What it is to the coordinator's seat: follower | waiting | coordinator | solo | draining.
+    #[serde(default)]
+    pub seat: String,
     /// What its owner should look after, in a sentence; mostly empty.
     #[serde(default)]
     pub notice: String,
@@ -124,6 +127,12 @@ pub struct MemberView {
     pub seen_s_ago: Option<u64>,
     /// alive | suspect | down | unseen | expired.
     pub state: String,
+    /// Slots that its owner wants resident there whatever happens.
+    #[serde(default)]
+    pub pinned: Vec<String>,
+    /// Its owner wants it to hold no replicas.
+    #[serde(default)]
+    pub drained: bool,
     /// Role in the plan: specialised | swapping | mixed | delegate.
     pub plan_role: String,
     /// Memory, VRAM and RAM apart.
@@ -149,6 +158,9 @@ pub struct ReplicaView {
     pub state: String,
     /// Why it failed or was refused, or empty.
     pub reason: String,
+    /// memory | pinned | dwell | stale | busy, if its holder refuses what its plan says; else empty.
+    #[serde(default)]
+    pub refusal: String,
     /// Resident bytes.
     pub bytes: u64,
     /// Requests in flight as advertised.
@@ -183,6 +195,9 @@ pub struct SlotView {
     pub state: String,
     /// Such as `F16`.
     pub precision: String,
+    /// Thousandths of a request per hour that were observed in the whole federation, decayed.
+    #[serde(default)]
+    pub observed_milli_per_hour: u64,
     /// Context the roster asks for, tokens.
     pub context: u32,
     /// Bytes on disk.

@@ -12,8 +12,9 @@ use crate::core::catalog::Record;
 use crate::core::coordinator::PlanRefusal;
 use crate::core::machine::{Input, Machine, Output};
 use crate::core::placement::plan::Plan;
+use crate::core::residency::Refusal;
 use crate::core::route::RequestId;
-use crate::core::types::{NodeId, Time};
+use crate::core::types::{NodeId, SlotName, Time};
 use crate::core::view::{NodeView, State};
 use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
@@ -46,6 +47,8 @@ pub enum Event {
     PlanOffered(NodeId, Box<Plan>, oneshot::Sender<PlanAnswer>),
     /// A request; its answer goes into the channel. True: it came from another member.
     Request(v1::GenerateRequest, bool, mpsc::Sender<v1::GenerateEvent>),
+    /// A person wants a slot out of this node's memory; may it go?
+    PutAway(SlotName, oneshot::Sender<Result<(), Refusal>>),
     /// Whoever sent a request no longer listens.
     ClientGone(RequestId),
     /// The whole view.
@@ -184,6 +187,13 @@ impl Driver {
                     self.handle(input);
                 }
             }
+            Event::PutAway(slot, answer) => {
+                let may = self.machine.may_put_away(self.now(), &slot);
+                if may.is_ok() {
+                    self.handle(Input::PutAway(slot));
+                }
+                let _ = answer.send(may);
+            }
             Event::ClientGone(request) => {
                 self.requests.close(request);
                 self.handle(Input::RequestEnded(request, false));
@@ -225,10 +235,14 @@ impl Driver {
 
     /// A verified record: the core decides whether it is news, and news are kept on disk.
     pub(super) fn take_record(&mut self, record: Record) {
-        let before = self.machine.config().catalog.digest();
+        let digests = |machine: &Machine| {
+            let catalog = &machine.config().catalog;
+            (catalog.digest(), catalog.wishes_digest())
+        };
+        let before = digests(&self.machine);
         let (key, signed) = (format!("{:?}", record.key()), record.signed.clone());
         self.handle(Input::Record(Box::new(record)));
-        if self.machine.config().catalog.digest() == before {
+        if digests(&self.machine) == before {
             return;
         }
         let Some(store) = self.store.clone() else { return };

@@ -190,7 +190,7 @@ fn worry(roster: &MemberRoster, me: &NodeId, now_unix_s: u64) -> Option<String> 
 }
 
 /// By name, PeerId or the key's 64 digits.
-fn find(roster: &MemberRoster, who: &str) -> Result<NodeId, Status> {
+pub(super) fn find(roster: &MemberRoster, who: &str) -> Result<NodeId, Status> {
     let by_key = |node: &NodeId| wire::ids::peer_id_text(node) == who || node.to_string() == who;
     let found = roster.members.iter().find(|member| member.name == who || by_key(&member.node));
     found.map(|member| member.node).ok_or_else(|| {

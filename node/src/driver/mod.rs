@@ -36,6 +36,7 @@ mod sync;
 mod throttle;
 mod view;
 mod weights;
+mod wishes;
 mod writer;
 
 use crate::cli::up::UpOptions;

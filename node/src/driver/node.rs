@@ -11,13 +11,14 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use crate::core::artifact::Bitmap;
-use crate::core::catalog::{Entry, Key};
+use crate::core::catalog::Entry;
 use crate::core::coordinator::PlanRefusal;
 use crate::core::keeping::holds::HoldRefusal;
 use crate::core::machine::{Input, Machine};
 use crate::core::membership::roster::{Member, Role};
 use crate::core::placement::plan::Plan;
 use crate::core::roster::SlotRoster;
+use crate::core::sizing::Tier;
 use crate::core::types::{Digest, NodeId};
 use crate::core::view::State;
 use crate::driver::clock::Clock;
@@ -56,6 +57,8 @@ pub struct Node {
     pub(super) admission: Admission,
     pub(super) peers: Peers,
     pub(super) pins: PinKeeper,
+    /// Held over a change of what is wished of a machine: it is read, changed and written whole.
+    pub(super) wishing: Arc<tokio::sync::Mutex<()>>,
     /// `None` on a delegate, as the store.
     pub(super) keeper: Option<Keeper>,
     pub(super) scrubber: Option<Scrubber>,
@@ -92,20 +95,19 @@ impl Node {
         events
     }
 
+    /// Names alone: what else the view says is not asked of these.
     async fn names(&self) -> Facts {
         let unlimited = || Throttle::new(None);
         let (api, listen, names) = (String::new(), Vec::new(), Default::default());
-        let mut facts = Facts { api, listen, names, clock: Clock::new(), up: unlimited(), down: unlimited() };
+        let (clock, tier) = (Clock::new(), Tier::Delegate);
+        let mut facts = Facts { api, listen, tier, names, clock, up: unlimited(), down: unlimited() };
         facts.members_changed(&self.registry.roster());
         facts
     }
 
     /// Writes a catalog entry in this node's name.
     pub(super) async fn write_catalog(&self, entry: Entry) {
-        let key = match &entry {
-            Entry::Roster(_) => Key::Roster,
-            Entry::Publication(p) => Key::Slot(p.slot.clone(), p.domain.clone()),
-        };
+        let key = entry.key();
         let sequence = self.read(move |machine| machine.config().catalog.next_sequence(&key)).await.unwrap_or(1);
         let record = wire::catalog::seal(entry, sequence, &self.key);
         self.events.send(Event::Core(Input::Record(Box::new(record)))).await;
@@ -287,6 +289,18 @@ impl AdminBackend for Node {
 
     async fn pin(&self, request: v1::PinRequest) -> Result<Vec<u8>, Status> {
         super::pins::pin(self, request).await
+    }
+
+    async fn load(&self, slot: String) -> Result<Vec<u8>, Status> {
+        super::wishes::load(self, &slot).await
+    }
+
+    async fn evict(&self, slot: String) -> Result<Vec<u8>, Status> {
+        super::wishes::evict(self, &slot).await
+    }
+
+    async fn drain(&self, request: v1::DrainRequest) -> Result<Vec<u8>, Status> {
+        super::wishes::drain(self, request).await
     }
 
     async fn gc(&self, request: v1::GcRequest) -> Result<Vec<u8>, Status> {

@@ -10,6 +10,7 @@ use crate::core::machine::{Input, Machine};
 use crate::core::pins::{Pin, Pins};
 use crate::driver::event_loop::Event;
 use crate::driver::node::{Node, ended, json};
+use crate::driver::wishes;
 use crate::store::datadir::DataDir;
 use crate::store::pins::{self, PinsError};
 
@@ -45,9 +46,11 @@ impl PinKeeper {
     }
 }
 
-/// Adds or removes a pin, if `request` names one, and lists them.
+/// Adds or removes a pin, here or on a machine, if `request` names one, and lists them.
 pub(super) async fn pin(node: &Node, request: v1::PinRequest) -> Result<Vec<u8>, Status> {
-    if !request.pin.is_empty() {
+    if !request.on.is_empty() {
+        wishes::pin_on(node, &request).await?;
+    } else if !request.pin.is_empty() {
         if node.store.is_none() {
             return Err(Status::failed_precondition("this node delegates: it keeps no weights; pin on a full node"));
         }
@@ -96,5 +99,5 @@ fn list(machine: &Machine) -> serde_json::Value {
         let artifacts: Vec<_> = pin.artifacts(&config.catalog).into_iter().map(artifact).collect();
         json!({"pin": pin.to_string(), "artifacts": artifacts})
     };
-    json!({"pins": machine.pins().iter().map(entry).collect::<Vec<_>>()})
+    json!({"pins": machine.pins().iter().map(entry).collect::<Vec<_>>(), "on": wishes::list(machine)})
 }

@@ -71,7 +71,7 @@ pub async fn run(options: UpOptions, told: &Told<'_>) -> Result<(), RunError> {
     let dir = Arc::new(DataDir::open(&options.data_dir)?);
     fresh.arm();
     let hardware = hardware::probe(dir.path(), options.memory_bytes);
-    let role = role(options.role, &hardware);
+    let role = role(options.role, hardware.tier(options.disk_budget_bytes));
     let identity = enrol::identify(&dir, &options.name, ticket, role, told).await;
     fresh.keep_if(identity.as_ref().map_or_else(RunError::may_be_a_member, |identity| !identity.created));
     let identity = identity?;
@@ -84,17 +84,16 @@ fn multiaddresses(listen: &[String]) -> Result<Vec<Multiaddr>, RunError> {
     listen.iter().map(parse).collect()
 }
 
-/// Below 20 GB no manager fits: such a machine delegates, unless its owner says otherwise.
-fn role(choice: RoleChoice, hardware: &Hardware) -> Role {
-    let largest = hardware.domains.iter().map(|domain| domain.total_bytes).max().unwrap_or(0);
+/// Where no manager fits a machine delegates, unless its owner says otherwise.
+fn role(choice: RoleChoice, tier: Tier) -> Role {
     match choice {
         RoleChoice::Full => Role::Full,
         RoleChoice::Delegate => Role::Delegate,
-        RoleChoice::Auto if Tier::of(largest) == Tier::Delegate => {
-            tracing::info!(largest, "less than 20 GB of memory: this node delegates and hosts no manager");
+        RoleChoice::Auto if tier.hosts() => Role::Full,
+        RoleChoice::Auto => {
+            tracing::info!("less than 20 GB of memory or 120 GB of disk: this node delegates and hosts no manager");
             Role::Delegate
         }
-        RoleChoice::Auto => Role::Full,
     }
 }
 
@@ -219,6 +218,7 @@ impl Starting {
             admission: admission.clone(),
             peers: peers.clone(),
             pins: PinKeeper::open(self.dir.clone())?,
+            wishing: Arc::default(),
             keeper: store.clone().map(keeper),
             scrubber: store.clone().map(|store| Scrubber::new(store, self.options.scrub_days)),
         })
@@ -245,7 +245,8 @@ impl Starting {
         (up, down): (Throttle, Throttle),
     ) -> Facts {
         let listen = net.listen_addresses();
-        let mut facts = Facts { api, listen, names: Default::default(), clock, up, down };
+        let tier = self.hardware.tier(self.options.disk_budget_bytes);
+        let mut facts = Facts { api, listen, tier, names: Default::default(), clock, up, down };
         facts.members_changed(roster);
         facts
     }

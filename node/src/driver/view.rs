@@ -28,6 +28,8 @@ pub struct Facts {
     pub api: String,
     /// Peer addresses.
     pub listen: Vec<String>,
+    /// What this machine is good for.
+    pub tier: Tier,
     /// Members' names.
     pub names: BTreeMap<NodeId, String>,
     /// Since when members were heard.
@@ -66,7 +68,7 @@ pub fn state(machine: &Machine, facts: &Facts) -> State {
     let (in_flight, counts) = machine.requests();
     State {
         federation: config.members.federation.to_string(),
-        node: node_view(machine, facts, &mine),
+        node: node_view(machine, facts),
         coordinator: machine.coordinator().map(|(node, epoch)| CoordinatorView {
             name: facts.name(&node),
             peer_id: peer_id_text(&node),
@@ -122,16 +124,16 @@ fn adverts<'a>(machine: &'a Machine, mine: &'a Advert) -> BTreeMap<NodeId, &'a A
     others.chain([(mine.node, mine)]).collect()
 }
 
-fn node_view(machine: &Machine, facts: &Facts, mine: &Advert) -> NodeView {
+fn node_view(machine: &Machine, facts: &Facts) -> NodeView {
     let config = machine.config();
-    let largest = mine.domains.iter().map(|domain| domain.total_bytes).max().unwrap_or(0);
     NodeView {
         peer_id: peer_id_text(&config.me),
         name: facts.name(&config.me),
         role: config.role.as_str().to_owned(),
-        tier: Tier::of(largest).as_str().to_owned(),
+        tier: facts.tier.as_str().to_owned(),
         api: facts.api.clone(),
         listen: facts.listen.clone(),
+        seat: machine.standing().as_str().to_owned(),
         notice: String::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -211,6 +213,8 @@ fn members(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Advert>
                 expires_unix_s: member.expires_unix_s,
                 seen_s_ago: if mine { Some(0) } else { entry.map(|entry| seconds(now, entry.heard)) },
                 state: if mine { "alive".to_owned() } else { presence.to_owned() },
+                pinned: pinned(&config.catalog, &member.node),
+                drained: config.catalog.is_drained(&member.node),
                 plan_role: role.map(|(_, role)| role.as_str().to_owned()).unwrap_or_default(),
                 domains: advert.map(|advert| domains(advert)).unwrap_or_default(),
                 disk_free_bytes: advert.map_or(0, |advert| advert.disk_free_bytes),
@@ -223,6 +227,10 @@ fn members(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Advert>
     views.sort_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
     debug_assert!(facts.names.len() >= views.len().min(1), "the facts follow the roster");
     views.into_iter().map(|(_, view)| view).collect()
+}
+
+fn pinned(catalog: &Catalog, node: &NodeId) -> Vec<String> {
+    catalog.wishes(node).map(|wishes| wishes.pinned.iter().map(SlotName::to_string).collect()).unwrap_or_default()
 }
 
 fn domains(advert: &Advert) -> Vec<DomainView> {
@@ -280,6 +288,7 @@ fn slot_view(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Adver
         version: published.map(|p| p.version.clone()).unwrap_or_default(),
         state: state.to_owned(),
         precision: published.map(|p| p.shape.precision.name().to_owned()).unwrap_or_default(),
+        observed_milli_per_hour: machine.demand_milli_per_hour(&slot.name),
         context,
         bytes: published.map_or(0, |p| p.artifact_bytes),
         domains: slot.domains.iter().map(domain).collect(),
@@ -303,6 +312,7 @@ fn replicas(adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts, slot: &SlotName)
         memory_domain: replica.memory_domain.clone(),
         state: replica.state.as_str().to_owned(),
         reason: replica.reason.clone(),
+        refusal: replica.refusal.map(|code| code.as_str().to_owned()).unwrap_or_default(),
         bytes: replica.bytes,
         in_flight: replica.in_flight,
     });

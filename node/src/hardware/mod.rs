@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::limits;
 use crate::core::membership::advert::{DomainKind, MemoryDomain};
-use crate::core::sizing;
+use crate::core::sizing::{Tier, ram_reserve_bytes};
 use crate::hardware::memory::HostMemory;
 
 /// The engine computes on the CPU: models are loaded into host or unified memory. A build with a GPU engine sets this.
@@ -32,6 +32,8 @@ pub struct Hardware {
     pub on_battery: bool,
     /// Free disk where the store lies, bytes.
     pub disk_free_bytes: u64,
+    /// All of that disk, bytes; 0 if the system does not say.
+    pub disk_total_bytes: u64,
     /// Host memory first (`ram`, on Apple silicon `unified`), then GPUs (`gpu0`, …). `ours_bytes` is zero: what the
     /// node's own replicas hold is the ledger's knowledge, and `free_bytes` still counts mapped weights as free.
     pub domains: Vec<MemoryDomain>,
@@ -49,6 +51,7 @@ pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>) -> Hardware {
         cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(NonZero::get(cores)).unwrap_or(1)),
         on_battery: false,
         disk_free_bytes: 0,
+        disk_total_bytes: 0,
         domains: Vec::new(),
         notes: Vec::new(),
         disk_path: dir_for_disk.to_owned(),
@@ -81,12 +84,23 @@ impl Hardware {
     /// Reads again what changes and is cheap to read: host memory, disk, power. GPUs keep their first answer.
     pub fn refresh(&mut self) {
         self.on_battery = power::on_battery();
-        self.disk_free_bytes = disk_free_bytes(&self.disk_path);
+        (self.disk_free_bytes, self.disk_total_bytes) = disk_bytes(&self.disk_path);
         let fresh = host_domain(memory::read(), self.memory_override);
         let known = self.domains.iter_mut().find(|domain| domain.kind != DomainKind::Vram);
         if let (Some(known), Some(fresh)) = (known, fresh) {
             *known = fresh;
         }
+    }
+
+    /// What this machine is good for, with a store of at most `disk_budget_bytes` if its owner says so.
+    pub fn tier(&self, disk_budget_bytes: Option<u64>) -> Tier {
+        let hosting = self.domains.iter().filter(|domain| domain.hosts).map(|domain| domain.total_bytes);
+        let disk_bytes = match (disk_budget_bytes, self.disk_total_bytes) {
+            (Some(budget), 0) => budget,
+            (Some(budget), total) => budget.min(total),
+            (None, total) => total,
+        };
+        Tier::with_disk(hosting.max().unwrap_or(0), disk_bytes)
     }
 
     /// The memory domain of this name.
@@ -127,13 +141,14 @@ fn gpu_domain(index: usize, gpu: &gpu::Gpu) -> MemoryDomain {
     }
 }
 
-/// Free disk under `path`, or under the nearest folder above it that exists: the store may not be there yet.
-fn disk_free_bytes(path: &Path) -> u64 {
+/// Free and whole disk under `path`, or under the nearest folder above it that exists: the store may not be there yet.
+fn disk_bytes(path: &Path) -> (u64, u64) {
     let disk = path.ancestors().find_map(|folder| {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         rustix::fs::statvfs(folder).ok()
     });
-    disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    let bytes = |blocks: u64, size: u64| blocks.saturating_mul(size);
+    disk.map_or((0, 0), |disk| (bytes(disk.f_bavail, disk.f_frsize), bytes(disk.f_blocks, disk.f_frsize)))
 }
 
 /// The machine's name, fit for a roster of members.
@@ -154,7 +169,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tiny_machine_has_no_room_rather_than_a_negative_one() {
+    fn the_reserve_grows_with_the_machine_and_never_below_two_gibibytes() {
+        for total in [8u64, 16, 20, 64, 128] {
+            let host = HostMemory { total_bytes: total << 30, available_bytes: total << 30, limited: false };
+            let domain = host_domain(Some(host), None).unwrap();
+            assert_eq!(domain.reserve_bytes, ram_reserve_bytes(total << 30), "{total}");
+            assert!(domain.reserve_bytes >= 2 << 30 && domain.free_bytes == domain.total_bytes - domain.reserve_bytes);
+        }
+        // A tiny machine has no room at all, rather than a negative one.
         let tiny = HostMemory { total_bytes: 1 << 30, available_bytes: 1 << 29, limited: false };
         assert_eq!(host_domain(Some(tiny), None).unwrap().free_bytes, 0);
     }
@@ -190,6 +212,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let hardware = probe(&folder.path().join("not/there/yet"), Some(3 << 30));
         assert!(hardware.cores > 0 && hardware.disk_free_bytes > 0 && !hardware.hostname.is_empty());
+        assert!(hardware.disk_total_bytes >= hardware.disk_free_bytes);
+        assert_eq!(hardware.tier(Some(1 << 40)), Tier::Delegate, "3 GiB are too little");
         let host = &hardware.domains[0];
         assert_eq!((host.total_bytes, host.budget_bytes()), (3 << 30, 3 << 30));
         let mut read = probe(folder.path(), None);

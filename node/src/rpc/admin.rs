@@ -44,6 +44,12 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn import_owner(&self, recovery: String) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Adds or removes a pin, or only lists them: the pins as JSON.
     fn pin(&self, request: v1::PinRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Makes a slot resident somewhere and waits until it is: where, as JSON.
+    fn load(&self, slot: String) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Puts this node's replica of a slot out of its memory until somebody asks for it: what becomes of it, as JSON.
+    fn evict(&self, slot: String) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Lets a machine hold no replicas, or again: what it holds, as JSON.
+    fn drain(&self, request: v1::DrainRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Explains, or carries out, a garbage collection: its report as JSON.
     fn gc(&self, request: v1::GcRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Scrubs now; progress goes to `events`, and so does the report.
@@ -157,6 +163,18 @@ impl<B: AdminBackend> Admin for Service<B> {
 
     async fn pin(&self, request: Request<v1::PinRequest>) -> Result<Response<v1::PinReply>, Status> {
         Ok(Response::new(v1::PinReply { json: self.backend.pin(request.into_inner()).await? }))
+    }
+
+    async fn load_slot(&self, request: Request<v1::LoadSlotRequest>) -> Result<Response<v1::LoadSlotReply>, Status> {
+        Ok(Response::new(v1::LoadSlotReply { json: self.backend.load(request.into_inner().slot).await? }))
+    }
+
+    async fn evict_slot(&self, request: Request<v1::EvictSlotRequest>) -> Result<Response<v1::EvictSlotReply>, Status> {
+        Ok(Response::new(v1::EvictSlotReply { json: self.backend.evict(request.into_inner().slot).await? }))
+    }
+
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainReply>, Status> {
+        Ok(Response::new(v1::DrainReply { json: self.backend.drain(request.into_inner()).await? }))
     }
 
     async fn gc(&self, request: Request<v1::GcRequest>) -> Result<Response<v1::GcReply>, Status> {

@@ -4,7 +4,7 @@ use fednode_proto::v1;
 use libp2p_identity::ed25519;
 use prost::Message;
 
-use crate::core::catalog::{Entry, Publication, Record};
+use crate::core::catalog::{Entry, Publication, Record, Wishes};
 use crate::core::limits;
 use crate::core::roster::{RosterSlot, SlotPolicy, SlotRoster};
 use crate::core::types::{Digest, SlotName};
@@ -19,6 +19,7 @@ pub fn seal(entry: Entry, sequence: u64, author: &ed25519::Keypair) -> Record {
         Entry::Publication(publication) => {
             v1::catalog_record::Record::Publication(publication_to_proto(publication, sequence))
         }
+        Entry::Wishes(wishes) => v1::catalog_record::Record::Wishes(wishes_to_proto(wishes)),
     };
     let body = v1::CatalogRecord { record: Some(record), sequence }.encode_to_vec();
     let signature = sign::sign(author, Context::Catalog, &body);
@@ -38,21 +39,27 @@ pub fn open(signed: &[u8]) -> Result<Record, WireError> {
         v1::catalog_record::Record::Publication(publication) => {
             Entry::Publication(publication_from_proto(&publication)?)
         }
+        v1::catalog_record::Record::Wishes(wishes) => Entry::Wishes(wishes_from_proto(&wishes)?),
     };
     Ok(Record { sequence: body.sequence, author, entry, signed: signed.to_vec() })
 }
 
 /// All records as they travel.
 pub fn to_proto<'a>(records: impl Iterator<Item = &'a Record>) -> v1::Catalog {
-    let records = records.filter_map(|record| v1::SignedCatalogRecord::decode(record.signed.as_slice()).ok());
-    v1::Catalog { records: records.collect() }
+    let (wishes, records): (Vec<&Record>, Vec<&Record>) = records.partition(|record| record.is_wish());
+    let signed = |record: &Record| v1::SignedCatalogRecord::decode(record.signed.as_slice()).ok();
+    v1::Catalog {
+        records: records.into_iter().filter_map(signed).collect(),
+        wishes: wishes.into_iter().filter_map(signed).collect(),
+    }
 }
 
 /// Records from outside; those that do not hold are left out, each with its reason.
 pub fn from_proto(catalog: &v1::Catalog) -> (Vec<Record>, Vec<WireError>) {
     let mut records = Vec::new();
     let mut refused = Vec::new();
-    for signed in catalog.records.iter().take(limits::CATALOG_RECORDS_MAX) {
+    let signed = catalog.records.iter().take(limits::CATALOG_RECORDS_MAX);
+    for signed in signed.chain(catalog.wishes.iter().take(limits::WISHES_MAX)) {
         match open(&signed.encode_to_vec()) {
             Ok(record) => records.push(record),
             Err(error) => refused.push(error),
@@ -105,6 +112,23 @@ pub fn version(version: &str) -> Result<String, WireError> {
     text("publication version", version, 64)
 }
 
+fn wishes_to_proto(wishes: &Wishes) -> v1::NodeWishes {
+    v1::NodeWishes {
+        node: wishes.node.0.to_vec(),
+        pinned: wishes.pinned.iter().map(SlotName::to_string).collect(),
+        drained: wishes.drained,
+    }
+}
+
+fn wishes_from_proto(proto: &v1::NodeWishes) -> Result<Wishes, WireError> {
+    at_most("pinned slots", &proto.pinned, limits::PINNED_PER_NODE_MAX)?;
+    Ok(Wishes {
+        node: ids::node("wishes", &proto.node)?,
+        pinned: proto.pinned.iter().map(|name| slot_name("pinned slot", name)).collect::<Result<_, _>>()?,
+        drained: proto.drained,
+    })
+}
+
 fn roster_to_proto(roster: &SlotRoster) -> v1::SlotRoster {
     let slot = |slot: &RosterSlot| v1::RosterSlot {
         name: slot.name.to_string(),
@@ -112,6 +136,7 @@ fn roster_to_proto(roster: &SlotRoster) -> v1::SlotRoster {
         context: slot.context,
         parallel: slot.parallel,
         replicas: slot.replicas,
+        replicas_max: slot.replicas_max,
         policy: match slot.policy {
             SlotPolicy::Pinned => v1::SlotPolicy::Pinned.into(),
             SlotPolicy::Swappable => v1::SlotPolicy::Swappable.into(),
@@ -151,8 +176,45 @@ fn slot_from_proto(proto: &v1::RosterSlot) -> Result<RosterSlot, WireError> {
         context: proto.context,
         parallel: proto.parallel,
         replicas: proto.replicas,
+        replicas_max: proto.replicas_max,
         policy,
         demand_per_hour: proto.demand_per_hour,
         domains: proto.domains.iter().map(|name| slot_name("domain", name)).collect::<Result<_, _>>()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> ed25519::Keypair {
+        let secret = ed25519::SecretKey::try_from_bytes([3; 32]).expect("32 bytes");
+        ed25519::Keypair::from(secret)
+    }
+
+    fn wishes(slots: usize) -> Entry {
+        let pinned = (0..slots).map(|slot| SlotName::new(&format!("S{slot}")).expect("name")).collect();
+        Entry::Wishes(Wishes { node: ids::node_of_key(&key().public()), pinned, drained: true })
+    }
+
+    #[test]
+    fn wishes_come_back_as_they_were_and_no_flipped_bit_passes() {
+        let record = seal(wishes(limits::PINNED_PER_NODE_MAX), 7, &key());
+        assert_eq!(open(&record.signed), Ok(record.clone()));
+        for at in (0..record.signed.len()).step_by(13) {
+            let mut bent = record.signed.clone();
+            bent[at] ^= 1;
+            assert_ne!(open(&bent), Ok(record.clone()), "byte {at}");
+        }
+        let many = seal(wishes(limits::PINNED_PER_NODE_MAX + 1), 7, &key());
+        assert!(matches!(open(&many.signed), Err(WireError::Field { what: "pinned slots", .. })));
+    }
+
+    #[test]
+    fn wishes_travel_where_older_nodes_do_not_look() {
+        let record = seal(wishes(1), 1, &key());
+        let proto = to_proto(std::iter::once(&record));
+        assert_eq!((proto.records.len(), proto.wishes.len()), (0, 1));
+        assert_eq!(from_proto(&proto), (vec![record], Vec::new()));
+    }
 }

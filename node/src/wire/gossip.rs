@@ -4,9 +4,10 @@
 use fednode_proto::v1;
 use prost::Message;
 
+use crate::core::demand::Rate;
 use crate::core::limits;
 use crate::core::membership::advert::{
-    Advert, DomainKind, Gossip, Holding, Lease, MemoryDomain, ReplicaState, ReplicaStatus,
+    Advert, DomainKind, Gossip, Holding, Lease, MemoryDomain, RefusalCode, ReplicaState, ReplicaStatus,
 };
 use crate::core::types::{Digest, NodeId, SlotName};
 use crate::wire::catalog::slot_name;
@@ -69,8 +70,15 @@ fn advert_to_proto(advert: &Advert) -> v1::Advert {
         addresses: advert.addresses.clone(),
         priority: advert.priority,
         epoch_highest: advert.epoch_highest,
-        wanted: advert.wanted.iter().map(SlotName::to_string).collect(),
+        wanted: advert.wanted.iter().take(limits::WANTED_PER_ADVERT_MAX).map(SlotName::to_string).collect(),
+        demand: advert.demand.iter().take(limits::DEMANDS_PER_ADVERT_MAX).map(demand_to_proto).collect(),
+        plan_author: advert.plan_author.map(|author| author.0.to_vec()).unwrap_or_default(),
+        wishes_digest: advert.wishes_digest.map(|digest| digest.0.to_vec()).unwrap_or_default(),
     }
+}
+
+fn demand_to_proto(rate: &Rate) -> v1::SlotDemand {
+    v1::SlotDemand { slot: rate.slot.to_string(), milli_per_hour: rate.milli_per_hour }
 }
 
 fn domain_to_proto(domain: &MemoryDomain) -> v1::MemoryDomain {
@@ -113,6 +121,7 @@ fn replica_to_proto(replica: &ReplicaStatus) -> v1::ReplicaStatus {
         in_flight: replica.in_flight,
         precision: replica.precision.clone(),
         reason: replica.reason.chars().filter(|c| !c.is_control()).take(120).collect(),
+        refusal: replica.refusal.map(|code| code.as_str().to_owned()).unwrap_or_default(),
     }
 }
 
@@ -146,7 +155,30 @@ fn advert_from_proto(proto: &v1::Advert) -> Result<Advert, WireError> {
         epoch_highest: proto.epoch_highest,
         addresses: addresses(&proto.addresses)?,
         wanted: proto.wanted.iter().map(|name| slot_name("wanted", name)).collect::<Result<_, _>>()?,
+        demand: demand_from_proto(&proto.demand)?,
+        plan_author: said(&proto.plan_author, |bytes| ids::node("plan author", bytes))?,
+        wishes_digest: said(&proto.wishes_digest, |bytes| array32("wishes digest", bytes).map(Digest))?,
     })
+}
+
+/// A field that older nodes leave empty.
+fn said<T>(bytes: &[u8], read: impl Fn(&[u8]) -> Result<T, WireError>) -> Result<Option<T>, WireError> {
+    if bytes.is_empty() { Ok(None) } else { read(bytes).map(Some) }
+}
+
+/// Rates of distinct slots, each capped: whether the roster has such a slot is for whoever sums them to see.
+fn demand_from_proto(demand: &[v1::SlotDemand]) -> Result<Vec<Rate>, WireError> {
+    at_most("demand", demand, limits::DEMANDS_PER_ADVERT_MAX)?;
+    let rate = |proto: &v1::SlotDemand| -> Result<Rate, WireError> {
+        let milli_per_hour = proto.milli_per_hour.min(limits::DEMAND_PER_HOUR_MAX * 1000);
+        Ok(Rate { slot: slot_name("demand", &proto.slot)?, milli_per_hour })
+    };
+    let mut rates = demand.iter().map(rate).collect::<Result<Vec<_>, _>>()?;
+    rates.sort();
+    if rates.windows(2).any(|pair| pair[0].slot == pair[1].slot) {
+        return Err(field("demand", "two of one slot"));
+    }
+    Ok(rates)
 }
 
 fn domain_from_proto(proto: &v1::MemoryDomain) -> Result<MemoryDomain, WireError> {
@@ -200,6 +232,7 @@ fn replica_from_proto(proto: &v1::ReplicaStatus) -> Result<ReplicaStatus, WireEr
         in_flight: proto.in_flight,
         precision: text("precision", &proto.precision, 16)?,
         reason: text("reason", &proto.reason, 600)?,
+        refusal: RefusalCode::parse(&proto.refusal),
     })
 }
 
@@ -237,6 +270,9 @@ mod tests {
             epoch_highest: 1,
             addresses: vec!["/ip4/127.0.0.1/tcp/1".into()],
             wanted: vec![SlotName::new("UCM").expect("name")],
+            demand: vec![Rate { slot: SlotName::new("UCM").expect("name"), milli_per_hour: 1500 }],
+            plan_author: Some(node),
+            wishes_digest: Some(Digest([4; 32])),
         }
     }
 
@@ -258,6 +294,7 @@ mod tests {
     #[test]
     fn a_full_advertisement_fits_in_a_gossip_message() {
         let mut full = advert(some_node(1));
+        let name = |index: usize| SlotName::new(&format!("coding-specialist-of-the-den-{index:03}")).expect("name");
         let slot = SlotName::new("coding-specialist").expect("name");
         let replica = ReplicaStatus {
             slot,
@@ -269,7 +306,11 @@ mod tests {
             in_flight: 64,
             precision: "F16".into(),
             reason: String::new(),
+            refusal: Some(RefusalCode::Pinned),
         };
+        let milli_per_hour = limits::DEMAND_PER_HOUR_MAX * 1000;
+        full.demand = (0..256).map(|index| Rate { slot: name(index), milli_per_hour }).collect();
+        full.wanted = (0..256).map(name).collect();
         full.replicas = vec![replica; limits::REPLICAS_PER_ADVERT_MAX];
         full.holdings = vec![Holding { artifact: Digest([1; 32]), complete: true, chunks: 4000 }; 500];
         assert!(encode(&Gossip::Advert(Box::new(full))).len() < limits::GOSSIP_BYTES_MAX);
@@ -280,5 +321,36 @@ mod tests {
         let mut bad = advert(some_node(1));
         bad.name = "desk\u{1b}[2J".into();
         assert!(decode_from(&some_node(1), &encode(&Gossip::Advert(Box::new(bad)))).is_err());
+    }
+
+    #[test]
+    fn demand_is_bounded_capped_and_of_distinct_slots() {
+        let me = some_node(1);
+        let rate = |slot: &str, milli_per_hour| Rate { slot: SlotName::new(slot).expect("name"), milli_per_hour };
+        let read = |demand: Vec<Rate>| {
+            let said = Gossip::Advert(Box::new(Advert { demand, ..advert(me) }));
+            match decode_from(&me, &encode(&said)) {
+                Ok(Gossip::Advert(advert)) => Some(advert.demand),
+                _ => None,
+            }
+        };
+        assert_eq!(read(vec![rate("A", u64::MAX)]), Some(vec![rate("A", limits::DEMAND_PER_HOUR_MAX * 1000)]));
+        assert_eq!(read(vec![rate("A", 1), rate("A", 2)]), None);
+        let mut proto = advert_to_proto(&advert(me));
+        proto.demand = vec![v1::SlotDemand { slot: "../A".into(), milli_per_hour: 1 }];
+        assert!(advert_from_proto(&proto).is_err());
+        proto.demand =
+            (0..=limits::DEMANDS_PER_ADVERT_MAX).map(|n| demand_to_proto(&rate(&format!("S{n}"), 1))).collect();
+        assert!(advert_from_proto(&proto).is_err());
+    }
+
+    #[test]
+    fn what_older_nodes_leave_out_is_not_said() {
+        let mut proto = advert_to_proto(&advert(some_node(1)));
+        (proto.plan_author, proto.wishes_digest, proto.demand) = (Vec::new(), Vec::new(), Vec::new());
+        let advert = advert_from_proto(&proto).expect("an advertisement of before");
+        assert_eq!((advert.plan_author, advert.wishes_digest, advert.demand), (None, None, Vec::new()));
+        proto.wishes_digest = vec![1; 31];
+        assert!(advert_from_proto(&proto).is_err());
     }
 }

@@ -1,11 +1,13 @@
 //! Writes the corpus: for each target a few sound inputs to start from. `cargo run -p fednode-fuzz --bin seeds`.
 //! What fuzzing finds on top of these is kept by hand, smallest first.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use fednode::core::artifact::{ArtifactFile, ArtifactKind, Chunk, Manifest, Shape};
-use fednode::core::catalog::{Entry, Publication};
+use fednode::core::catalog::{Entry, Publication, Wishes};
+use fednode::core::demand::Rate;
 use fednode::core::membership::advert::{Advert, DomainKind, Gossip, Holding, Lease, MemoryDomain};
 use fednode::core::membership::roster::{Member, MemberRoster, Role};
 use fednode::core::placement::plan::{Plan, PlannedReplica, PlannedStore, Strategy};
@@ -98,7 +100,13 @@ fn records() -> std::io::Result<()> {
         version,
     };
     let roster: SlotRoster = toml::from_str(ROSTER).expect("the reference roster");
-    for (name, entry) in [("publication", Entry::Publication(publication)), ("roster", Entry::Roster(roster))] {
+    let wishes = Wishes { node: node(), pinned: BTreeSet::from([slot()]), drained: true };
+    let entries = [
+        ("publication", Entry::Publication(publication)),
+        ("roster", Entry::Roster(roster)),
+        ("wishes", Entry::Wishes(wishes)),
+    ];
+    for (name, entry) in entries {
         let record = catalog::seal(entry, 1, &key());
         let envelope = v1::SignedCatalogRecord::decode(&record.signed[..]).unwrap_or_default();
         save("catalog", name, &envelope.body)?;
@@ -155,6 +163,9 @@ fn said() -> std::io::Result<()> {
         epoch_highest: 1,
         addresses: vec!["/ip4/127.0.0.1/tcp/1".into()],
         wanted: vec![slot()],
+        demand: vec![Rate { slot: slot(), milli_per_hour: 1500 }],
+        plan_author: Some(node()),
+        wishes_digest: Some(Digest::of(b"w")),
     };
     let lease = Lease { coordinator: node(), epoch: 1, plan_revision: 2, resigns: false };
     save("gossip", "advert", &gossip::encode(&Gossip::Advert(Box::new(advert))))?;

@@ -135,7 +135,7 @@ impl Node {
 
     /// Pins an artifact to this node, or lets it go.
     pub(super) async fn pin(&self, artifact: &str, remove: bool) -> Result<(), Failure> {
-        let request = v1::PinRequest { pin: artifact.to_owned(), remove };
+        let request = v1::PinRequest { pin: artifact.to_owned(), remove, on: String::new() };
         admin::connect(&self.data_dir).await?.pin(request).await?;
         Ok(())
     }

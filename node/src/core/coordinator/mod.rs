@@ -53,6 +53,36 @@ pub struct Surroundings {
     pub all_accounted: bool,
     /// No other member that could sit exists at all.
     pub alone: bool,
+    /// Another member that could sit is connected.
+    pub company: bool,
+}
+
+/// What a node is to the seat, for people: the states of DESIGN 7.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Follows whoever holds the lease.
+    Follower,
+    /// Knows of no holder, or claims the seat itself.
+    Waiting,
+    /// Publishes plans for others.
+    Coordinator,
+    /// Publishes plans, and nobody else who could is there.
+    Solo,
+    /// On its way out: it leaves the seat to others.
+    Draining,
+}
+
+impl Standing {
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Standing::Follower => "follower",
+            Standing::Waiting => "waiting",
+            Standing::Coordinator => "coordinator",
+            Standing::Solo => "solo",
+            Standing::Draining => "draining",
+        }
+    }
 }
 
 /// What the election wants done.
@@ -120,6 +150,17 @@ impl Coordinator {
         match self.seat {
             Seat::Coordinator { epoch, .. } => Some((self.me, epoch)),
             _ => self.lease.map(|lease| (lease.coordinator, lease.epoch)),
+        }
+    }
+
+    /// The seat as people see it; `drains`: the node is about to leave, or its owner wants it to hold nothing.
+    pub fn standing(&self, around: &Surroundings, drains: bool) -> Standing {
+        match self.seat {
+            _ if drains => Standing::Draining,
+            Seat::Coordinator { .. } if !around.company => Standing::Solo,
+            Seat::Coordinator { .. } => Standing::Coordinator,
+            Seat::Follower if self.lease.is_some() && around.holder_gone_since.is_none() => Standing::Follower,
+            Seat::Follower | Seat::Claiming { .. } => Standing::Waiting,
         }
     }
 

@@ -13,7 +13,7 @@ fn at(seconds: u64) -> Time {
 }
 
 fn around() -> Surroundings {
-    Surroundings { rank: 0, eligible: true, holder_gone_since: None, all_accounted: true, alone: false }
+    Surroundings { rank: 0, eligible: true, holder_gone_since: None, all_accounted: true, alone: false, company: true }
 }
 
 fn lease(coordinator: NodeId, epoch: u64) -> Lease {
@@ -159,4 +159,59 @@ fn a_seat_below_an_epoch_that_somebody_has_seen_is_claimed_anew_above_it() {
     node.saw_epoch(7);
     assert_eq!(node.tick(at(1), &around()), [Action::Unseated]);
     assert_eq!(node.tick(at(3), &around()), [Action::PersistEpoch(8)]);
+}
+
+#[test]
+fn a_coordinator_renews_just_before_ten_seconds_and_not_at_them() {
+    let just_before = Time(at(10).0 - 1);
+    assert_eq!(seated(1).tick(just_before, &around()), [Action::Announce(lease(ME, 1))]);
+    assert_eq!(seated(1).tick(at(10), &around()), [Action::Unseated]);
+}
+
+#[test]
+fn whoever_claims_and_hears_of_a_seat_or_of_a_higher_epoch_meanwhile_does_not_sit() {
+    let claiming = || {
+        let mut node = Coordinator::new(ME, at(0), 3);
+        assert_eq!(node.tick(at(2), &around()), [Action::PersistEpoch(4)]);
+        node
+    };
+    let mut node = claiming();
+    node.heard(at(2), &lease(HIGHER, 4));
+    assert_eq!((node.persisted(at(3), 4), node.seated()), (Vec::new(), None), "somebody sits already");
+    let mut node = claiming();
+    node.saw_epoch(9);
+    assert_eq!((node.persisted(at(3), 4), node.seated()), (Vec::new(), None));
+    assert_eq!(node.tick(at(3), &around()), [Action::PersistEpoch(10)], "and claims above what was seen");
+    // An epoch that was never asked for seats nobody.
+    assert_eq!(Coordinator::new(ME, at(0), 3).persisted(at(0), 7), []);
+}
+
+#[test]
+fn a_lease_that_still_lives_is_not_given_up_for_one_of_a_lower_claim() {
+    let mut node = Coordinator::new(ME, at(0), 0);
+    node.heard(at(1), &lease(LOWER, 4));
+    node.heard(at(2), &lease(HIGHER, 4));
+    assert_eq!(node.coordinator(), Some((LOWER, 4)));
+    // Once it is void the other one counts.
+    node.heard(at(17), &lease(HIGHER, 4));
+    assert_eq!(node.coordinator(), Some((HIGHER, 4)));
+    node.heard(at(18), &Lease { resigns: true, ..lease(LOWER, 4) });
+    assert_eq!(node.coordinator(), Some((HIGHER, 4)), "only the holder can resign");
+}
+
+#[test]
+fn rank_decides_the_order_and_two_steps_lie_between_two_candidates() {
+    let claims_at = |rank: u64, gone: Option<Time>| {
+        let mut node = Coordinator::new(ME, at(0), 0);
+        node.heard(at(0), &lease(LOWER, 1));
+        node.next_deadline(&Surroundings { rank, holder_gone_since: gone, ..around() })
+    };
+    for rank in 0..5 {
+        assert_eq!(claims_at(rank, None), Some(at(18 + 2 * rank)), "silent: 15 s of lease and 3 s");
+        assert_eq!(claims_at(rank, Some(at(4))), Some(at(6 + 2 * rank)), "gone: 2 s");
+    }
+    let unknown = Surroundings { all_accounted: false, ..around() };
+    let fresh = Coordinator::new(ME, at(0), 0);
+    assert_eq!(fresh.next_deadline(&unknown), Some(at(18)), "somebody who is not accounted for may sit");
+    assert_eq!(fresh.next_deadline(&around()), Some(at(2)));
 }

@@ -34,3 +34,5 @@ pub const TRIAL_PLACES_MAX: usize = 4096;
 pub const VIOLATIONS_TOLD_MAX: usize = 100;
 /// Changes of one question "what if": nobody types more.
 pub const CHANGES_MAX: usize = 64;
+/// Machines on which one slot of an inventory is pinned: nobody names more by hand.
+pub const INVENTORY_PINS_MAX: usize = 1024;

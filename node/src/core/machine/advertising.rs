@@ -32,7 +32,10 @@ impl Machine {
             plan_revision: plan.1,
             epoch_highest: self.coordinator.epoch_highest(),
             addresses: self.addresses.clone(),
-            wanted: self.router.wanted().into_iter().collect(),
+            wanted: self.wanted_here().into_iter().collect(),
+            demand: self.meter.rates(),
+            plan_author: self.adopted.map(|(_, _, author)| author),
+            wishes_digest: Some(self.config.catalog.wishes_digest()),
         }
     }
 
@@ -69,10 +72,11 @@ fn says_more(said: &Advert, next: &Advert) -> bool {
         let replicas: Vec<_> = advert.replicas.iter().map(|r| (r.slot.clone(), r.state, r.reason.clone())).collect();
         // That a transfer began is news too: those who fetch the same share out who asks for what. How far it is, is not.
         let held: Vec<_> = advert.holdings.iter().map(|held| (held.artifact, held.complete)).collect();
-        (replicas, held, advert.wanted.clone(), advert.catalog_digest, advert.member_roster_mark)
+        (replicas, held, advert.wanted.clone(), advert.catalog_digest, advert.wishes_digest, advert.member_roster_mark)
     };
     plain(said) != plain(next)
-        || (said.plan_epoch, said.plan_revision) != (next.plan_epoch, next.plan_revision)
+        || (said.plan_epoch, said.plan_revision, said.plan_author)
+            != (next.plan_epoch, next.plan_revision, next.plan_author)
         || said.addresses != next.addresses
         || said.domains.len() != next.domains.len()
 }

@@ -111,6 +111,10 @@ pub enum Input {
     Finished(Digest, Result<(), String>),
     /// A load ended: measured bytes, or why not.
     Loaded(SlotName, Result<u64, String>),
+    /// Somebody wants this slot resident, without asking it anything yet.
+    Want(SlotName),
+    /// Somebody wants this slot out of this node's memory until it is asked for again.
+    PutAway(SlotName),
     /// A replica's process ended as asked.
     Unloaded(SlotName),
     /// A replica's process ended by itself.

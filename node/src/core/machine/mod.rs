@@ -8,22 +8,25 @@ mod io;
 mod members;
 mod planning;
 mod readers;
+mod residing;
 mod routing;
 #[cfg(test)]
 mod tests;
 mod weights;
+mod wishing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::catalog::Catalog;
 use crate::core::coordinator::{self, Coordinator};
+use crate::core::demand::{Figures, Meter};
 use crate::core::limits;
 use crate::core::membership::advert::{Advert, Gossip};
 use crate::core::membership::roster::{MemberRoster, Role};
 use crate::core::membership::table::Table;
 use crate::core::pins::Pins;
 use crate::core::placement::plan::{Plan, Strategy};
-use crate::core::residency::{self, Residency};
+use crate::core::residency::Residency;
 use crate::core::route::Router;
 use crate::core::transfer::Transfers;
 use crate::core::types::{Digest, NodeId, SlotName, Time};
@@ -82,6 +85,14 @@ pub struct Machine {
     resync: BTreeMap<NodeId, Time>,
     first_wanted: BTreeMap<SlotName, Time>,
     last_wanted: BTreeMap<SlotName, Time>,
+    /// Requests that entered the federation here.
+    meter: Meter,
+    /// The demand this node plans with while it sits.
+    figures: Figures,
+    /// Slots that somebody wants loaded without asking them anything yet, and until when.
+    asked: BTreeMap<SlotName, Time>,
+    /// The process is about to end.
+    leaving: bool,
     epoch_durable: u64,
     adopted: Option<(u64, u64, NodeId)>,
 }
@@ -112,6 +123,10 @@ impl Machine {
             resync: BTreeMap::new(),
             first_wanted: BTreeMap::new(),
             last_wanted: BTreeMap::new(),
+            meter: Meter::default(),
+            figures: Figures::default(),
+            asked: BTreeMap::new(),
+            leaving: false,
             epoch_durable: config.epoch_highest,
             adopted: None,
             config,
@@ -138,6 +153,7 @@ impl Machine {
             self.residency.next_deadline(now),
             self.transfers.next_deadline(now),
             self.router.next_deadline(now),
+            self.asked.values().min().copied(),
         ]
         .into_iter()
         .flatten()
@@ -151,6 +167,7 @@ impl Machine {
         match input {
             Input::Tick => {}
             Input::Slept | Input::Leave => {
+                self.leaving |= matches!(input, Input::Leave);
                 let actions = self.coordinator.leave(now);
                 self.seat(now, actions, outbox);
             }
@@ -169,8 +186,7 @@ impl Machine {
             Input::Members(roster) => self.members_changed(now, roster, outbox),
             Input::Record(record) => {
                 if self.config.members.member(&record.author).is_some() && self.config.catalog.merge(*record) {
-                    self.want();
-                    self.plan_dirty(now);
+                    self.catalog_changed(now);
                 }
             }
             Input::PlanOffered { from, plan } => self.plan_offered(from, *plan, outbox),
@@ -181,6 +197,7 @@ impl Machine {
                 self.seat(now, actions, outbox);
             }
             Input::Request(request, ask) => {
+                self.note_demand(now, &ask);
                 if let Some(refusal) = self.router.ask(now, request, ask) {
                     outbox.push(Output::Reject(request, refusal));
                 }
@@ -239,6 +256,11 @@ impl Machine {
                     self.residency.loaded(now, &slot, result);
                 }
             }
+            Input::Want(slot) => drop(self.asked.insert(slot, now.after(limits::LOAD_WISH_LIFE))),
+            Input::PutAway(slot) => {
+                let kept = self.is_kept(&slot);
+                let _refused = self.residency.put_away(now, &slot, kept);
+            }
             Input::Unloaded(slot) => self.residency.unloaded(&slot),
             Input::ReplicaDied(slot, why) => self.residency.failed(now, &slot, why),
             Input::RequestStarted(request) => self.router.started(request),
@@ -265,8 +287,10 @@ impl Machine {
             return;
         }
         // In either direction: which of two counts is seen by whoever holds both.
+        let catalog = &self.config.catalog;
         let behind = advert.member_roster_mark != self.config.members.mark()
-            || advert.catalog_digest != self.config.catalog.digest();
+            || advert.catalog_digest != catalog.digest()
+            || advert.wishes_digest.is_some_and(|theirs| theirs != catalog.wishes_digest());
         if behind && self.rested(now, &from) {
             self.synced.insert(from, now);
             outbox.push(Output::Sync(from));
@@ -302,7 +326,10 @@ impl Machine {
                 coordinator::Action::PersistEpoch(epoch) => outbox.push(Output::PersistEpoch(epoch)),
                 coordinator::Action::Announce(lease) => outbox.push(Output::Gossip(Gossip::Lease(lease))),
                 coordinator::Action::Seated => self.plan_dirty(now),
-                coordinator::Action::Unseated => self.plan_sent.clear(),
+                coordinator::Action::Unseated => {
+                    self.plan_sent.clear();
+                    self.figures = Figures::default();
+                }
             }
         }
     }
@@ -318,16 +345,12 @@ impl Machine {
         let around = self.surroundings();
         let actions = self.coordinator.tick(now, &around);
         self.seat(now, actions, outbox);
+        self.make_way(now, &around, outbox);
+        self.meter.decay(now);
         self.note_wants(now);
         self.plan_if_due(now, outbox);
         self.adopt();
-        let in_flight = self.router.in_flight_here(self.config.me);
-        for action in self.residency.reconcile(now, &self.on_disk, &in_flight) {
-            outbox.push(match action {
-                residency::Action::Load(order) => Output::Load(Box::new(order)),
-                residency::Action::Unload(slot) => Output::Unload(slot),
-            });
-        }
+        self.reside(now, outbox);
         self.transfer(now, outbox);
         self.route(now, outbox);
         self.advertise(now, outbox);

@@ -8,7 +8,7 @@ use crate::core::catalog::Publication;
 use crate::core::coordinator::Surroundings;
 use crate::core::limits;
 use crate::core::machine::{Machine, Output};
-use crate::core::membership::advert::{Advert, ReplicaState};
+use crate::core::membership::advert::{Advert, MemoryDomain, ReplicaState};
 use crate::core::membership::roster::Role;
 use crate::core::membership::table::Presence;
 use crate::core::placement::plan::{Plan, PlannedAdapter, PlannedReplica};
@@ -29,17 +29,19 @@ impl Machine {
         let me = self.config.me;
         let holder = self.coordinator.coordinator().map(|(holder, _)| holder);
         let others = self.config.members.members.iter().filter(|m| m.node != me && m.role == Role::Full);
-        let mut all_accounted = true;
-        let mut alone = true;
+        let (mut all_accounted, mut alone, mut company) = (true, true, false);
         for member in others {
             alone = false;
-            all_accounted &= self
-                .table
-                .get(&member.node)
+            let entry = self.table.get(&member.node);
+            all_accounted &= entry
                 .is_some_and(|entry| (entry.connected && entry.advert.is_some()) || entry.presence == Presence::Down);
+            company |= entry.is_some_and(|entry| entry.connected && entry.advert.is_some());
         }
-        let claim =
-            |priority: u32, on_battery: bool, node: NodeId| (Reverse(priority), on_battery, holder != Some(node), node);
+        // Whom its owner has drained is on its way out: it sits only if nobody else can.
+        let drained = |node: &NodeId| self.config.catalog.is_drained(node);
+        let claim = |priority: u32, on_battery: bool, node: NodeId| {
+            (drained(&node), Reverse(priority), on_battery, holder != Some(node), node)
+        };
         let mine = claim(self.config.priority, self.on_battery, me);
         let candidates = self.table.alive().filter(|advert| advert.role == Role::Full);
         let rank = candidates.filter(|a| claim(a.priority, a.on_battery, a.node) < mine).count() as u64;
@@ -47,24 +49,8 @@ impl Machine {
             let gone = self.table.get(&holder).filter(|entry| entry.presence == Presence::Down && entry.refused);
             gone.map(|entry| entry.since)
         });
-        Surroundings { rank, eligible: self.config.role == Role::Full, holder_gone_since, all_accounted, alone }
-    }
-
-    /// Gathers which slots somebody waits for, anywhere.
-    pub(super) fn note_wants(&mut self, now: Time) {
-        let mut wanted: BTreeSet<SlotName> = self.router.wanted();
-        wanted.extend(self.table.alive().flat_map(|advert| advert.wanted.iter().cloned()));
-        let roster = self.config.catalog.roster();
-        wanted.retain(|slot| roster.is_some_and(|roster| roster.slot(slot).is_some()));
-        let before: BTreeSet<SlotName> = self.first_wanted.keys().cloned().collect();
-        self.first_wanted.retain(|slot, _| wanted.contains(slot));
-        for slot in &wanted {
-            self.first_wanted.entry(slot.clone()).or_insert(now);
-            self.last_wanted.insert(slot.clone(), now);
-        }
-        if wanted != before {
-            self.plan_dirty(now);
-        }
+        let eligible = self.config.role == Role::Full && !self.leaving;
+        Surroundings { rank, eligible, holder_gone_since, all_accounted, alone, company }
     }
 
     /// Publishes a new plan if this node sits, something changed, and the change has settled.
@@ -76,6 +62,7 @@ impl Machine {
             && now >= since.after(limits::SETTLE)
         {
             self.plan_dirty_since = None;
+            self.follow_demand();
             let problem = self.problem();
             let plan = placement::solve(&problem);
             let checked = placement::check(&problem, &plan);
@@ -97,12 +84,12 @@ impl Machine {
         let Some(plan) = self.coordinator.plan().filter(|plan| plan.author == self.config.me) else { return };
         let version = (plan.epoch, plan.revision);
         for (node, entry) in self.table.iter().filter(|(_, entry)| entry.connected) {
-            let follows = entry.advert.as_ref().map(|advert| (advert.plan_epoch, advert.plan_revision));
+            let follows = entry.advert.as_ref().is_some_and(|advert| advert.follows(plan));
             let sent = self.plan_sent.get(node).copied();
             let lately = sent.is_some_and(|(epoch, revision, at)| {
                 (epoch, revision) == version && now < at.after(limits::SETTLE.times(8))
             });
-            if follows == Some(version) || lately {
+            if follows || lately {
                 continue;
             }
             self.plan_sent.insert(*node, (version.0, version.1, now));
@@ -116,7 +103,7 @@ impl Machine {
         // A suspect's last words still count: a blip of its connection moves nothing.
         let there = self.table.iter().filter(|(_, entry)| entry.presence != Presence::Down);
         let alive: Vec<&Advert> = there.filter_map(|(_, entry)| entry.advert.as_ref()).chain([&mine]).collect();
-        let nodes = alive.iter().map(|advert| node_input(advert)).collect();
+        let nodes = alive.iter().map(|advert| self.node_input(advert)).collect();
         let present: BTreeSet<NodeId> = alive.iter().map(|advert| advert.node).collect();
         let there: Vec<PlannedReplica> = alive.iter().flat_map(|advert| already_there(advert)).collect();
         let previous = match self.coordinator.plan() {
@@ -146,7 +133,10 @@ impl Machine {
         let said = self.table.alive().flat_map(|advert| &advert.replicas).chain(&mine);
         let measured =
             said.filter(|held| held.slot == slot.name && held.artifact == base.artifact).map(|h| h.bytes).max();
-        let more = measured.unwrap_or(0).saturating_sub(estimate.total_bytes());
+        let adapters = self.config.catalog.adapters(&slot.name).count();
+        let context = slot.context.min(base.shape.context_max.max(1));
+        let before = self.residency.measured((base.artifact, context, slot.parallel, adapters));
+        let more = measured.unwrap_or(0).max(before).saturating_sub(estimate.total_bytes());
         // Twice the estimate is more than any honest measurement.
         let more = more.min(estimate.total_bytes());
         sizing::Footprint { overhead_bytes: estimate.overhead_bytes.saturating_add(more), ..estimate }
@@ -161,6 +151,7 @@ impl Machine {
         let adapters: Vec<_> = adapters.collect();
         let adapter_bytes = attached.iter().map(|p| p.shape.weights_bytes).fold(0, u64::saturating_add);
         let context = slot.context.min(base.shape.context_max.max(1));
+        let demand_per_hour = self.figures.of(&slot.name).unwrap_or(slot.demand_per_hour);
         let wanted = self.first_wanted.get(&slot.name);
         let rank = wanted.map(|since| {
             self.first_wanted.iter().filter(|(name, at)| (*at, *name) < (since, &slot.name)).count() as u32
@@ -172,31 +163,33 @@ impl Machine {
             footprint: self.learned(slot, base, sizing::footprint(&base.shape, context, slot.parallel, adapter_bytes)),
             context,
             parallel: slot.parallel,
-            replicas: slot.replicas,
+            replicas: slot.replicas_at(demand_per_hour),
             policy: slot.policy,
-            demand_per_hour: slot.demand_per_hour,
+            demand_per_hour,
+            pinned_on: self.config.catalog.pinned_on(&slot.name).collect(),
             wanted_rank: rank,
             last_wanted: self.last_wanted.get(&slot.name).map_or(0, |at| at.0),
         }
     }
-}
 
-fn node_input(advert: &Advert) -> NodeInput {
-    let domain = |domain: &crate::core::membership::advert::MemoryDomain| DomainInput {
-        name: domain.name.clone(),
-        kind: domain.kind,
-        budget_bytes: domain.budget_bytes(),
-    };
-    NodeInput {
-        id: advert.node,
-        name: advert.name.clone(),
-        role: if advert.role == Role::Delegate { RoleWanted::Delegate } else { RoleWanted::Auto },
-        disk_free_bytes: advert.disk_free_bytes,
-        load_bytes_per_s: 0,
-        link_bytes_per_s: 0,
-        domains: advert.domains.iter().map(domain).collect(),
-        holds: advert.holdings.iter().filter(|held| held.complete).map(|held| held.artifact).collect(),
-        claimed: advert.holdings.iter().filter(|held| !held.complete).map(|held| held.artifact).collect(),
+    fn node_input(&self, advert: &Advert) -> NodeInput {
+        let domain = |domain: &MemoryDomain| DomainInput {
+            name: domain.name.clone(),
+            kind: domain.kind,
+            budget_bytes: domain.budget_bytes(),
+        };
+        let hosts = advert.role == Role::Full && !self.config.catalog.is_drained(&advert.node);
+        NodeInput {
+            id: advert.node,
+            name: advert.name.clone(),
+            role: if hosts { RoleWanted::Auto } else { RoleWanted::Delegate },
+            disk_free_bytes: advert.disk_free_bytes,
+            load_bytes_per_s: 0,
+            link_bytes_per_s: 0,
+            domains: advert.domains.iter().map(domain).collect(),
+            holds: advert.holdings.iter().filter(|held| held.complete).map(|held| held.artifact).collect(),
+            claimed: advert.holdings.iter().filter(|held| !held.complete).map(|held| held.artifact).collect(),
+        }
     }
 }
 

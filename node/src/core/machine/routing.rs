@@ -18,7 +18,12 @@ impl Machine {
         self.router = router;
         for action in actions {
             outbox.push(match action {
-                Action::Dispatch { request, to } => Output::Dispatch(request, to),
+                Action::Dispatch { request, to } => {
+                    if let Some(slot) = self.router.slot_of(request).filter(|_| to == self.config.me) {
+                        self.residency.took(slot);
+                    }
+                    Output::Dispatch(request, to)
+                }
                 Action::Reject { request, refusal } => Output::Reject(request, refusal),
             });
         }
@@ -44,7 +49,7 @@ impl Machine {
     }
 
     /// Is there anything to answer with, anywhere?
-    fn published(&self, ask: &Ask) -> Result<(), Refusal> {
+    pub(super) fn published(&self, ask: &Ask) -> Result<(), Refusal> {
         let catalog = &self.config.catalog;
         let slot = &ask.slot;
         if catalog.roster().and_then(|roster| roster.slot(slot)).is_none() {
@@ -71,7 +76,8 @@ impl Machine {
             ask.domain.as_ref().is_none_or(|domain| replica.adapters.iter().any(|a| &a.domain == domain))
         };
         if mine.filter(attached).is_some() {
-            candidates.push(Candidate { node: self.config.me, advertised: 0 });
+            let places = self.residency.places(&ask.slot);
+            candidates.push(Candidate { node: self.config.me, advertised: 0, places });
         }
         if ask.local_only {
             return candidates;
@@ -80,14 +86,14 @@ impl Machine {
             let attached = ask.domain.as_ref().is_none_or(|domain| replica.domains.contains(domain));
             let reachable = self.table.get(&node).is_some_and(|entry| entry.connected);
             if attached && reachable {
-                candidates.push(Candidate { node, advertised: replica.in_flight });
+                candidates.push(Candidate { node, advertised: replica.in_flight, places: u32::MAX });
             }
         }
         candidates
     }
 
     /// Why waiting for `slot` cannot help, if that is known.
-    fn hopeless(&self, slot: &SlotName) -> Option<Refusal> {
+    pub(super) fn hopeless(&self, slot: &SlotName) -> Option<Refusal> {
         let artifact = self.config.catalog.publication(slot, None)?.artifact;
         if !self.weights_may_return(&artifact) {
             let message = format!(
@@ -100,12 +106,15 @@ impl Machine {
         let plan = self.plan()?;
         let author_there = plan.author == self.config.me
             || self.table.get(&plan.author).is_some_and(|entry| entry.presence == Presence::Alive);
-        let shortfall = plan.shortfalls.iter().find(|shortfall| &shortfall.slot == slot).filter(|_| author_there)?;
+        // It may fall short of where it is pinned, and be planned elsewhere.
+        let planned = plan.replicas.iter().any(|replica| &replica.slot == slot);
+        let believed = author_there && !planned;
+        let shortfall = plan.shortfalls.iter().find(|shortfall| &shortfall.slot == slot).filter(|_| believed)?;
         Some(Refusal { code: "no_room", message: format!("{slot} fits nowhere now: {}", shortfall.why) })
     }
 
     /// Why every replica that is planned for `slot` could not be loaded, if that is so.
-    fn failing(&self, slot: &SlotName) -> Option<String> {
+    pub(super) fn failing(&self, slot: &SlotName) -> Option<String> {
         let mine = self.own_replicas();
         let planned: Vec<_> = self.plan()?.replicas.iter().filter(|replica| &replica.slot == slot).collect();
         let why = |planned: &&PlannedReplica| {

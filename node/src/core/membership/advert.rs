@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::demand::Rate;
 use crate::core::membership::roster::Role;
+use crate::core::placement::plan::Plan;
 use crate::core::types::{Digest, DomainName, NodeId, SlotName};
 
 /// What kind of memory a domain is.
@@ -98,6 +100,41 @@ impl ReplicaState {
     }
 }
 
+/// Why a node does not do, or not yet, what its plan says (DESIGN 7): the node disposes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RefusalCode {
+    /// There is no room.
+    Memory,
+    /// Its owner wants it resident here.
+    Pinned,
+    /// It was loaded just now, for somebody.
+    Dwell,
+    /// The plan speaks of what is no longer so.
+    Stale,
+    /// Something else must end first.
+    Busy,
+}
+
+impl RefusalCode {
+    /// The word used in JSON and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RefusalCode::Memory => "memory",
+            RefusalCode::Pinned => "pinned",
+            RefusalCode::Dwell => "dwell",
+            RefusalCode::Stale => "stale",
+            RefusalCode::Busy => "busy",
+        }
+    }
+
+    /// The inverse of [`RefusalCode::as_str`]; a word that a newer node uses is none.
+    pub fn parse(word: &str) -> Option<RefusalCode> {
+        use RefusalCode::{Busy, Dwell, Memory, Pinned, Stale};
+        [Memory, Pinned, Dwell, Stale, Busy].into_iter().find(|code| code.as_str() == word)
+    }
+}
+
 /// One replica as its holder describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplicaStatus {
@@ -119,6 +156,8 @@ pub struct ReplicaStatus {
     pub precision: String,
     /// Why it failed or waits, or empty.
     pub reason: String,
+    /// What kind of refusal that is, if its holder refuses what its plan says.
+    pub refusal: Option<RefusalCode>,
 }
 
 /// A node's statement of capacity, residency and load.
@@ -162,9 +201,21 @@ pub struct Advert {
     pub addresses: Vec<String>,
     /// Slots asked for there and resident nowhere.
     pub wanted: Vec<SlotName>,
+    /// How much slots are asked for through it.
+    pub demand: Vec<Rate>,
+    /// Who made the plan it follows; `None`: it does not say.
+    pub plan_author: Option<NodeId>,
+    /// Digest of the wishes in its catalog; `None`: it knows of no such thing.
+    pub wishes_digest: Option<Digest>,
 }
 
 impl Advert {
+    /// Does it follow this plan, as far as it says?
+    pub fn follows(&self, plan: &Plan) -> bool {
+        (self.plan_epoch, self.plan_revision) == (plan.epoch, plan.revision)
+            && self.plan_author.is_none_or(|author| author == plan.author)
+    }
+
     /// Does it hold `artifact` whole?
     pub fn stores(&self, artifact: &Digest) -> bool {
         self.holdings.iter().any(|held| held.complete && &held.artifact == artifact)

@@ -43,6 +43,8 @@ pub struct Entry {
     pub since: Time,
     /// A connection to it is open.
     pub connected: bool,
+    /// Incarnation and sequence of the newest advertisement that ever came, also when what it said is void by now.
+    pub newest: Option<(u64, u64)>,
     /// It went down because its address refused: the process is gone, not merely silent.
     pub refused: bool,
 }
@@ -61,6 +63,7 @@ impl Table {
             presence: Presence::Suspect,
             since: now,
             connected: false,
+            newest: None,
             refused: false,
         })
     }
@@ -77,11 +80,12 @@ impl Table {
     /// Takes an advertisement; true if it said something new.
     pub fn advert(&mut self, now: Time, advert: Advert) -> bool {
         let entry = self.entry(now, advert.node);
-        let version = |advert: &Advert| (advert.incarnation, advert.sequence);
-        if entry.advert.as_ref().is_some_and(|known| version(known) >= version(&advert)) {
+        let version = (advert.incarnation, advert.sequence);
+        if entry.newest.is_some_and(|known| known >= version) {
             return false;
         }
-        let restarted = entry.advert.as_ref().is_none_or(|known| advert.incarnation > known.incarnation);
+        let restarted = entry.newest.is_none_or(|(incarnation, _)| advert.incarnation > incarnation);
+        entry.newest = Some(version);
         entry.heard = now;
         if entry.connected || entry.presence != Presence::Down || restarted {
             entry.refused = false;
@@ -217,6 +221,9 @@ pub(crate) mod tests {
             epoch_highest: 0,
             addresses: Vec::new(),
             wanted: Vec::new(),
+            demand: Vec::new(),
+            plan_author: None,
+            wishes_digest: None,
         }
     }
 
@@ -263,6 +270,46 @@ pub(crate) mod tests {
         }
         assert!(table.is_quiet(seconds(7), &node));
         check(&table, 1, Presence::Alive);
+    }
+
+    #[test]
+    fn a_life_that_ended_is_not_believed_again_after_a_connection_that_said_nothing() {
+        let (mut table, node) = (Table::default(), NodeId([1; 32]));
+        table.connected(seconds(0), node);
+        table.advert(seconds(0), advert(1, 5, 9));
+        let dies = |table: &mut Table, at: u64| {
+            table.disconnected(seconds(at), node);
+            table.dial_failed(seconds(at), node, true);
+        };
+        dies(&mut table, 1);
+        // It starts again, is met, and dies before it speaks; what it said in its life before is still on its way.
+        table.connected(seconds(2), node);
+        assert!(!table.advert(seconds(2), advert(1, 5, 9)), "nor is it what it is now");
+        assert!(table.get(&node).is_some_and(|entry| entry.advert.is_none()));
+        dies(&mut table, 3);
+        table.advert(seconds(4), advert(1, 5, 10));
+        check(&table, 1, Presence::Down);
+        table.advert(seconds(5), advert(1, 6, 1));
+        check(&table, 1, Presence::Alive);
+    }
+
+    #[test]
+    fn who_fell_silent_comes_back_by_a_connection_or_a_new_start_and_not_by_hearsay() {
+        let (mut table, node) = (Table::default(), NodeId([1; 32]));
+        table.advert(seconds(0), advert(1, 1, 1));
+        assert!(table.expire(seconds(15)));
+        table.advert(seconds(16), advert(1, 1, 2));
+        check(&table, 1, Presence::Down);
+        table.connected(seconds(17), node);
+        check(&table, 1, Presence::Alive);
+        table.advert(seconds(17), advert(1, 1, 3));
+        assert_eq!(table.alive().count(), 1);
+        // A closed connection makes it suspect at once; a dial that only times out changes nothing.
+        table.disconnected(seconds(18), node);
+        check(&table, 1, Presence::Suspect);
+        assert!(!table.dial_failed(seconds(18), node, false));
+        check(&table, 1, Presence::Suspect);
+        assert_eq!(table.alive().count(), 0, "and no route leads there");
     }
 
     #[test]

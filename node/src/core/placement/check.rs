@@ -48,8 +48,8 @@ pub enum Violation {
         /// The machine.
         node: NodeId,
     },
-    /// A pinned slot that is neither placed nor reported.
-    #[error("{slot} is pinned, planned nowhere, and not reported as a shortfall")]
+    /// A pinned slot that is neither placed where it must be nor reported.
+    #[error("{slot} is pinned, not planned where it must be, and not reported as a shortfall")]
     SilentDrop {
         /// The slot.
         slot: SlotName,
@@ -86,7 +86,9 @@ pub fn check(problem: &Problem, plan: &Plan) -> Result<(), Violation> {
     let placed: BTreeSet<&SlotName> = plan.replicas.iter().map(|replica| &replica.slot).collect();
     let reported: BTreeSet<&SlotName> = plan.shortfalls.iter().map(|shortfall| &shortfall.slot).collect();
     let dropped = |slot: &&SlotInput| {
-        slot.policy == SlotPolicy::Pinned && !placed.contains(&slot.name) && !reported.contains(&slot.name)
+        let elsewhere = slot.pinned_on.iter().any(|node| !seen.contains(&(&slot.name, *node)));
+        let nowhere = slot.policy == SlotPolicy::Pinned && !placed.contains(&slot.name);
+        (nowhere || elsewhere) && !reported.contains(&slot.name)
     };
     match problem.slots.iter().find(dropped) {
         Some(slot) => Err(Violation::SilentDrop { slot: slot.name.clone() }),

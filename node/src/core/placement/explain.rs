@@ -102,7 +102,7 @@ impl Solver<'_> {
         let awaited = |slot: SlotIndex| self.space.slots[slot].input.wanted_rank.is_some();
         let due =
             nowhere.filter(|&slot| self.space.stays(slot) || (awaited(slot) && !self.may_have_a_turn(layout, slot)));
-        due.map(|slot| self.shortfall(layout, slot)).collect()
+        due.map(|slot| self.shortfall(layout, slot)).chain(self.pinned_shortfalls(layout)).collect()
     }
 
     fn may_have_a_turn(&self, layout: &Layout, slot: SlotIndex) -> bool {

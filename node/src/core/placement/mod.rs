@@ -11,6 +11,7 @@ mod greedy;
 pub mod inventory;
 mod memory;
 pub mod objective;
+mod pinned;
 pub mod plan;
 pub mod problem;
 mod remedy;

@@ -65,11 +65,12 @@ impl Objective {
         let resident: BTreeSet<&SlotName> = there.map(|replica| &replica.slot).collect();
         let class: Vec<Class> = problem.slots.iter().map(|slot| class(slot, problem.strategy)).collect();
         let due = |(slot, class): (&SlotInput, &Class)| {
-            problem.strategy != Strategy::Swapping || *class != Class::Other || resident.contains(&slot.name)
+            let asked = *class != Class::Other || !slot.pinned_on.is_empty();
+            problem.strategy != Strategy::Swapping || asked || resident.contains(&slot.name)
         };
         let due: Vec<bool> = problem.slots.iter().zip(&class).map(due).collect();
         let demand: Vec<u64> = problem.slots.iter().map(|slot| u64::from(slot.demand_per_hour.max(1))).collect();
-        let wanted = problem.slots.iter().map(|slot| (slot.replicas.max(1) as usize).min(limits::MEMBERS_MAX));
+        let wanted = problem.slots.iter().map(|slot| slot.replicas_wanted().min(limits::MEMBERS_MAX));
         let wanted: Vec<usize> = wanted.collect();
         let awaited = awaited_worths(&class);
         let spares = |slot: usize| (1..wanted[slot]).map(|k| u128::from(spare_worth(demand[slot], k))).sum::<u128>();

@@ -85,6 +85,8 @@ pub struct SlotInput {
     pub policy: SlotPolicy,
     /// Expected requests per hour.
     pub demand_per_hour: u32,
+    /// Machines on which it must be resident, sorted.
+    pub pinned_on: Vec<NodeId>,
     /// Somebody waits for it: 0 has waited longest.
     pub wanted_rank: Option<u32>,
     /// When somebody last waited for it: larger is later, 0 is never.
@@ -92,6 +94,11 @@ pub struct SlotInput {
 }
 
 impl SlotInput {
+    /// Replicas wanted: one at least, and one on each machine where it is pinned.
+    pub fn replicas_wanted(&self) -> usize {
+        (self.replicas.max(1) as usize).max(self.pinned_on.len())
+    }
+
     /// A replica of this slot on that domain.
     pub fn planned_on(&self, node: NodeId, memory_domain: &str) -> PlannedReplica {
         PlannedReplica {
@@ -137,6 +144,8 @@ impl Problem {
         self.slots.sort_by(|a, b| a.name.cmp(&b.name));
         for slot in &mut self.slots {
             slot.adapters.sort();
+            slot.pinned_on.sort();
+            slot.pinned_on.dedup();
         }
         self.previous.sort();
         self.known.sort();

@@ -147,7 +147,7 @@ impl Repair<'_, '_> {
         targets: &mut [Option<Option<BinIndex>>],
     ) -> Option<Exchange> {
         let mut best: Option<Exchange> = None;
-        for &other in layout.on(bin) {
+        for &other in layout.on(bin).iter().filter(|&&other| !self.solver.space.pins(bin, other)) {
             let staying: Vec<SlotIndex> = layout.on(bin).iter().copied().filter(|&placed| placed != other).collect();
             if !self.fits(layout, slot, bin, &staying) {
                 continue;
@@ -201,6 +201,9 @@ impl Repair<'_, '_> {
     /// May the replica of `other` on `bin` be given up for `slot`?
     fn yields(&self, layout: &Layout, other: SlotIndex, bin: BinIndex, slot: SlotIndex) -> bool {
         let Solver { objective, space, .. } = self.solver;
+        if space.pins(bin, other) {
+            return false;
+        }
         if self.fresh || self.spare(layout, other, bin) {
             return true;
         }

@@ -10,6 +10,8 @@
 //!    weaker claims on one domain, or of one replica that moves to another. Under `mixed` a manager that nobody waits for
 //!    replaces others of which nobody waited later, if at least twice as many requests want it as want them: a clear gain.
 //!
+//! Before all of that, what is pinned on a machine is placed there (`pinned`), and neither goes nor moves from then on.
+//!
 //! From that follows how little moves. *A machine joins:* the plan before left nothing that 1 or 2 could do on the old
 //! machines, and nothing is moved to a machine that the plan before did not know; so only the newcomer loads, and what would
 //! need it to make room elsewhere comes with the plan after. *A machine leaves:* only what it held is missing; each of those
@@ -108,7 +110,8 @@ impl<'a> Solver<'a> {
     }
 
     fn layout(&mut self) -> Layout {
-        let kept = self.keep();
+        let mut kept = self.keep();
+        self.place_pinned_on(&mut kept);
         if kept.replicas() > 0 {
             self.before.kept = (0..self.space.slots.len()).map(|slot| kept.count(slot)).collect();
             return self.settle(kept);
@@ -138,10 +141,10 @@ impl<'a> Solver<'a> {
         for &slot in &self.order {
             let first = self.before.pairs.partition_point(|&pair| pair < (slot, 0));
             let places = self.before.pairs[first..].iter().take_while(|&&(other, _)| other == slot);
-            let mut places: Vec<(Cost, BinIndex)> =
-                places.map(|&(_, bin)| (self.cost(&layout, slot, bin), bin)).collect();
+            let mut places: Vec<(bool, Cost, BinIndex)> =
+                places.map(|&(_, bin)| (!self.space.pins(bin, slot), self.cost(&layout, slot, bin), bin)).collect();
             places.sort_unstable();
-            for (_, bin) in places {
+            for (.., bin) in places {
                 if layout.count(slot) < self.space.slots[slot].wanted && layout.takes(&self.space, bin, slot) {
                     layout.put(&self.space, bin, slot);
                 }

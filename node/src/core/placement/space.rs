@@ -114,7 +114,7 @@ impl<'a> Space<'a> {
                 number
             });
             let numbered = numbered.collect();
-            let (own_bytes, wanted) = (input.footprint.own_bytes(), input.replicas.max(1) as usize);
+            let (own_bytes, wanted) = (input.footprint.own_bytes(), input.replicas_wanted());
             slots.push(Slot { input, base, own_bytes, wanted, artifacts: numbered });
         }
         let everything = disk_together(artifacts.iter().map(|artifact| artifact.bytes));

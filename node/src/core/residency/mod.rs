@@ -1,15 +1,23 @@
 //! What this node holds in memory, and the work to get from there to its plan: desired minus actual under the node's own
-//! ledger. The coordinator proposes; only this file loads and evicts.
+//! ledger. The coordinator proposes; only this room loads and evicts, and it may refuse (`refusal`).
 //!
-//! One load at a time per memory domain; a replica that is no longer wanted drains before it goes, and stays for a minimum
-//! dwell so that those who waited for it are served. Weights come from disk: what is missing there is `transfer`'s to get.
+//! One load at a time per memory domain; a replica that is no longer wanted drains before it goes. Before that it stays for a
+//! minimum dwell, until those who waited for it had their turn, and, where its memory is not needed, until another machine
+//! answers for it. While somebody waits for its memory it answers at most `OVERTAKES_MAX` new requests and then drains, dwell
+//! or not: so no stream of requests keeps a swap waiting. Weights come from disk: what is missing there is `transfer`'s to get.
+
+mod ledger;
+mod refusal;
+mod statuses;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::limits;
-use crate::core::membership::advert::{DomainKind, MemoryDomain, ReplicaState, ReplicaStatus};
+use crate::core::membership::advert::MemoryDomain;
 use crate::core::placement::plan::PlannedReplica;
-use crate::core::types::{Digest, Duration, NodeId, SlotName, Time, human_bytes};
+use crate::core::types::{Digest, Duration, NodeId, SlotName, Time};
+
+pub use refusal::Refusal;
 
 /// A replica in this node's memory, or on its way in or out.
 #[derive(Clone, Debug)]
@@ -19,8 +27,12 @@ struct Actual {
     since: Time,
     /// Not evicted for another before this has passed since it was ready.
     dwell: Duration,
-    /// Measured after the load; the ledger uses the larger of this and the estimate.
+    /// Measured after this load or one before; the ledger uses the larger of this and the estimate.
     measured_bytes: u64,
+    /// Those who waited for it are still on their way to it.
+    first_turn: bool,
+    /// Requests it took while it was to go and somebody waited for its memory.
+    overtakes: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,6 +49,21 @@ struct Failure {
     again_at: Time,
     times: u64,
     why: String,
+}
+
+/// What residency needs to know of the rest of the node, and of the federation.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    /// Artifacts complete in the store.
+    pub on_disk: &'a BTreeSet<Digest>,
+    /// Requests per slot here.
+    pub in_flight: &'a BTreeMap<SlotName, u32>,
+    /// Slots that somebody waits for, anywhere.
+    pub wanted: &'a BTreeSet<SlotName>,
+    /// Slots that the owner wants resident on this node.
+    pub pinned: &'a BTreeSet<SlotName>,
+    /// Slots that the plan has elsewhere, where none of their replicas answers yet.
+    pub coming: &'a BTreeSet<SlotName>,
 }
 
 /// What residency wants done.
@@ -58,159 +85,212 @@ pub struct Residency {
     /// What managers could use of each domain in all when it was last measured. A measurement grows old while replicas come
     /// and go; this does not, so that a swap shows the room it made before anybody measures again.
     room: BTreeMap<String, u64>,
-    waiting: BTreeMap<SlotName, String>,
+    /// Loads that the plan wants and this node refuses now.
+    waiting: BTreeMap<SlotName, Refusal>,
+    /// Evictions that the plan wants and this node refuses now.
+    staying: BTreeMap<SlotName, Refusal>,
+    /// Evicted by a person: not loaded again before somebody asks for it.
+    put_away: BTreeSet<SlotName>,
+    /// Memory domains that somebody's request waits for.
+    contested: BTreeSet<String>,
+    /// Footprints measured here: a replica that has run once is admitted against what it took.
+    measured: BTreeMap<Footing, u64>,
 }
 
-impl Residency {
-    /// The hardware as measured now; `ours_bytes` and `free_bytes` are filled in by the ledger.
-    pub fn capacity(&mut self, domains: Vec<MemoryDomain>) {
-        let room = |domain: &MemoryDomain| {
-            let others_leave = domain.free_bytes.saturating_sub(self.unseen(domain));
-            others_leave.saturating_add(self.used(&domain.name))
-        };
-        self.room = domains.iter().map(|domain| (domain.name.clone(), room(domain))).collect();
-        self.domains = domains;
-    }
+/// What a measured footprint depends on: artifact, context, parallel sequences, adapters.
+pub type Footing = (Digest, u32, u32, usize);
 
+impl Residency {
     /// The replicas the accepted plan gives this node.
     pub fn desire(&mut self, me: NodeId, replicas: impl Iterator<Item = PlannedReplica>) {
         self.desired = replicas.filter(|replica| replica.node == me).collect();
         let wanted: BTreeSet<&SlotName> = self.desired.iter().map(|replica| &replica.slot).collect();
         self.failures.retain(|slot, _| wanted.contains(slot));
+        self.put_away.retain(|slot| wanted.contains(slot));
     }
 
-    /// Memory domains with what our replicas hold and what admission could still give.
-    pub fn ledger(&self) -> Vec<MemoryDomain> {
-        self.domains.iter().map(|domain| self.with_ours(domain)).collect()
-    }
-
-    fn with_ours(&self, domain: &MemoryDomain) -> MemoryDomain {
-        let ours_bytes = self.used(&domain.name);
-        let cap = domain.total_bytes.saturating_sub(domain.reserve_bytes);
-        let room = self.room.get(&domain.name).copied().unwrap_or(0);
-        let free_bytes = room.min(cap).saturating_sub(ours_bytes);
-        MemoryDomain { ours_bytes, free_bytes, ..domain.clone() }
-    }
-
-    /// Bytes held on a domain: Σ distinct bases + what each replica needs of its own.
-    fn used(&self, domain: &str) -> u64 {
-        let own = |held: &Actual| held.bytes().saturating_sub(held.order.weights_bytes);
-        let own = self.on(domain).map(own).fold(0, u64::saturating_add);
-        self.bases(domain, |_| true).saturating_add(own)
-    }
-
-    /// Of these, what the system still counts as free: all of a replica that is loading; and in host memory the mapped
-    /// weights of every replica, which the system could drop but our replicas need.
-    fn unseen(&self, domain: &MemoryDomain) -> u64 {
-        let loading = |held: &&Actual| held.state == State::Loading;
-        let coming = self.on(&domain.name).filter(loading);
-        if domain.kind == DomainKind::Vram {
-            return coming.map(|held| held.order.bytes).fold(0, u64::saturating_add);
-        }
-        let own = coming.map(|held| held.order.bytes.saturating_sub(held.order.weights_bytes));
-        self.bases(&domain.name, |_| true).saturating_add(own.fold(0, u64::saturating_add))
-    }
-
-    fn on<'a>(&'a self, domain: &'a str) -> impl Iterator<Item = &'a Actual> {
-        self.actual.values().filter(move |held| held.order.memory_domain == domain)
-    }
-
-    /// Weights of the distinct bases on a domain.
-    fn bases(&self, domain: &str, which: impl Fn(&Digest) -> bool) -> u64 {
-        let held = self.on(domain).filter(|held| which(&held.order.artifact));
-        let bases: BTreeMap<Digest, u64> = held.map(|held| (held.order.artifact, held.order.weights_bytes)).collect();
-        bases.into_values().fold(0, u64::saturating_add)
-    }
-
-    /// Works towards the plan. `on_disk`: artifacts complete in the store; `in_flight`: requests per slot here.
-    pub fn reconcile(
-        &mut self,
-        now: Time,
-        on_disk: &BTreeSet<Digest>,
-        in_flight: &BTreeMap<SlotName, u32>,
-    ) -> Vec<Action> {
-        let mut actions = self.evict(now, on_disk, in_flight);
-        actions.extend(self.load(now, on_disk));
+    /// Works towards the plan.
+    pub fn reconcile(&mut self, now: Time, around: &Around<'_>) -> Vec<Action> {
+        self.put_away.retain(|slot| !around.wanted.contains(slot));
+        let short = self.short_of_memory(now, around);
+        let somebody_waits = short.iter().filter(|order| around.wanted.contains(&order.slot));
+        self.contested = somebody_waits.map(|order| order.memory_domain.clone()).collect();
+        let needed: BTreeSet<&str> = short.iter().map(|order| order.memory_domain.as_str()).collect();
+        let mut actions = self.evict(now, around, &needed);
+        actions.extend(self.load(now, around));
         actions
     }
 
+    /// Should `order` be resident here now?
     fn wants(&self, order: &PlannedReplica) -> bool {
-        self.desired.iter().any(|desired| same_replica(desired, order))
+        let due = self.desired.iter().any(|desired| same_replica(desired, order));
+        due && !self.put_away.contains(&order.slot)
     }
 
-    fn evict(&mut self, now: Time, on_disk: &BTreeSet<Digest>, in_flight: &BTreeMap<SlotName, u32>) -> Vec<Action> {
-        let desired = self.desired.clone();
+    /// What should be resident and is not even on its way.
+    fn absent(&self) -> impl Iterator<Item = &PlannedReplica> {
+        let absent =
+            |order: &&PlannedReplica| !self.actual.contains_key(&order.slot) && !self.put_away.contains(&order.slot);
+        self.desired.iter().filter(absent)
+    }
+
+    /// What could be loaded if others went.
+    fn short_of_memory(&self, now: Time, around: &Around<'_>) -> Vec<PlannedReplica> {
+        let stored = self.absent().filter(|order| around.stores(order) && self.rests(now, &order.slot).is_none());
+        stored.filter(|order| matches!(self.fits(order), Err(Refusal::Memory { .. }))).cloned().collect()
+    }
+
+    fn evict(&mut self, now: Time, around: &Around<'_>, needed: &BTreeSet<&str>) -> Vec<Action> {
         let mut actions = Vec::new();
-        for (slot, held) in &mut self.actual {
-            let wanted = desired.iter().any(|order| same_replica(order, &held.order));
+        self.staying.clear();
+        for slot in self.actual.keys().cloned().collect::<Vec<_>>() {
+            let held = &self.actual[&slot];
+            let wanted = self.wants(&held.order);
             // Made of weights that turned out damaged: it goes at once, and comes back when they are repaired.
-            let damaged = artifacts(&held.order).any(|artifact| !on_disk.contains(&artifact));
-            match held.state {
-                State::Ready if damaged => held.state = State::Draining,
-                State::Ready if !wanted && now.since(held.since) >= held.dwell => held.state = State::Draining,
-                State::Draining if wanted && !damaged => held.state = State::Ready,
+            let damaged = !around.stores(&held.order);
+            let young = now.since(held.since) < limits::FIRST_TURN;
+            let first_turn = held.first_turn && young && around.wanted.contains(&slot);
+            let stays = self.stays(now, held, first_turn, around, needed.contains(held.order.memory_domain.as_str()));
+            let Some(held) = self.actual.get_mut(&slot) else { continue };
+            match (&held.state, stays) {
+                (State::Ready, _) if damaged => held.state = State::Draining,
+                (State::Ready, _) if wanted => held.overtakes = 0,
+                (State::Ready, None) => held.state = State::Draining,
+                (State::Ready, Some(refusal)) => drop(self.staying.insert(slot.clone(), refusal)),
+                (State::Draining, _) if wanted && !damaged => held.state = State::Ready,
                 _ => {}
             }
-            if held.state == State::Draining && in_flight.get(slot).copied().unwrap_or(0) == 0 {
+            held.first_turn = first_turn || held.state == State::Loading;
+            if held.state == State::Draining && around.in_flight.get(&slot).copied().unwrap_or(0) == 0 {
                 held.state = State::Unloading;
-                actions.push(Action::Unload(slot.clone()));
+                actions.push(Action::Unload(slot));
             }
         }
         actions
     }
 
-    fn load(&mut self, now: Time, on_disk: &BTreeSet<Digest>) -> Vec<Action> {
+    /// Why a ready replica that the plan no longer has here does not drain yet. `needed`: a load waits for its memory.
+    fn stays(&self, now: Time, held: &Actual, first_turn: bool, around: &Around<'_>, needed: bool) -> Option<Refusal> {
+        let slot = &held.order.slot;
+        let replaced = self.desired.iter().any(|order| &order.slot == slot);
+        if self.put_away.contains(slot) {
+            return None;
+        }
+        if around.pinned.contains(slot) && !replaced {
+            return Some(Refusal::Pinned);
+        }
+        let dwells = now.since(held.since) < held.dwell;
+        let has_had_its_share = self.is_contested(held) && held.overtakes >= limits::OVERTAKES_MAX;
+        if first_turn || (dwells && !has_had_its_share) {
+            return Some(Refusal::Dwell);
+        }
+        if around.coming.contains(slot) && !replaced && !needed {
+            return Some(Refusal::Busy("it stays until another machine answers for it"));
+        }
+        None
+    }
+
+    fn is_contested(&self, held: &Actual) -> bool {
+        self.contested.contains(&held.order.memory_domain)
+    }
+
+    fn load(&mut self, now: Time, around: &Around<'_>) -> Vec<Action> {
         let mut actions = Vec::new();
         self.waiting.clear();
-        for order in self.desired.clone() {
-            if self.actual.contains_key(&order.slot) {
+        let mut absent: Vec<PlannedReplica> = self.absent().cloned().collect();
+        // What somebody waits for goes first.
+        absent.sort_by_key(|order| !around.wanted.contains(&order.slot));
+        for order in absent {
+            if !around.stores(&order) || self.rests(now, &order.slot).is_some() {
                 continue;
             }
-            let missing = artifacts(&order).any(|artifact| !on_disk.contains(&artifact));
-            match self.admission(now, &order) {
-                _ if missing => {}
-                Err(why) => {
-                    self.waiting.insert(order.slot.clone(), why);
-                }
-                Ok(()) => {
-                    let (state, dwell) = (State::Loading, limits::DWELL_MIN);
-                    let held = Actual { order: order.clone(), state, since: now, dwell, measured_bytes: 0 };
-                    self.actual.insert(order.slot.clone(), held);
-                    actions.push(Action::Load(order));
-                }
+            if let Err(refusal) = self.admission(&order) {
+                self.waiting.insert(order.slot.clone(), refusal);
+                continue;
             }
+            let held = Actual {
+                order: order.clone(),
+                state: State::Loading,
+                since: now,
+                dwell: limits::DWELL_MIN,
+                measured_bytes: self.measured(footing(&order)),
+                first_turn: true,
+                overtakes: 0,
+            };
+            self.actual.insert(order.slot.clone(), held);
+            actions.push(Action::Load(order));
         }
         actions
+    }
+
+    /// A load of `slot` failed, and is not tried again yet.
+    fn rests(&self, now: Time, slot: &SlotName) -> Option<&Failure> {
+        self.failures.get(slot).filter(|failure| now < failure.again_at)
     }
 
     /// May `order` be loaded now? The refusal is said with its arithmetic.
-    fn admission(&self, now: Time, order: &PlannedReplica) -> Result<(), String> {
-        if let Some(failure) = self.failures.get(&order.slot)
-            && now < failure.again_at
-        {
-            return Err(failure.why.clone());
+    fn admission(&self, order: &PlannedReplica) -> Result<(), Refusal> {
+        if self.on(&order.memory_domain).any(|held| held.state == State::Loading) {
+            return Err(Refusal::Busy("waits for another load on this memory domain"));
         }
-        let here = |held: &&Actual| held.order.memory_domain == order.memory_domain;
-        if self.actual.values().filter(here).any(|held| held.state == State::Loading) {
-            return Err("waits for another load on this memory domain".to_owned());
-        }
+        self.fits(order)
+    }
+
+    fn fits(&self, order: &PlannedReplica) -> Result<(), Refusal> {
         let domain = self.domains.iter().find(|domain| domain.name == order.memory_domain && domain.hosts);
         let Some(domain) = domain.map(|domain| self.with_ours(domain)) else {
-            return Err(format!("this node cannot host on {}", order.memory_domain));
+            return Err(Refusal::Stale(format!("this node cannot host on {}", order.memory_domain)));
         };
         // Weights that another slot's replica maps here already cost nothing more.
         let shared = self.bases(&order.memory_domain, |base| *base == order.artifact).min(order.weights_bytes);
-        let needs = order.bytes - shared.min(order.bytes);
-        if needs > domain.free_bytes {
-            let short = needs - domain.free_bytes;
-            return Err(format!(
-                "needs {}, {} free after reserve, short {}",
-                human_bytes(needs),
-                human_bytes(domain.free_bytes),
-                human_bytes(short)
-            ));
+        let bytes = order.bytes.max(self.measured(footing(order)));
+        let (needs_bytes, free_bytes) = (bytes - shared.min(bytes), domain.free_bytes);
+        if needs_bytes > free_bytes { Err(Refusal::Memory { needs_bytes, free_bytes }) } else { Ok(()) }
+    }
+
+    /// What such a replica took when it ran here, bytes; 0 if none did.
+    pub fn measured(&self, footing: Footing) -> u64 {
+        self.measured.get(&footing).copied().unwrap_or(0)
+    }
+
+    /// A new request goes to the replica of `slot` here.
+    pub fn took(&mut self, slot: &SlotName) {
+        let counts = self.actual.get(slot).is_some_and(|held| self.must_share(held));
+        if let Some(held) = self.actual.get_mut(slot).filter(|_| counts) {
+            held.overtakes += 1;
         }
+    }
+
+    /// Is it to go, with somebody waiting for its memory, and those who waited for it served?
+    fn must_share(&self, held: &Actual) -> bool {
+        self.is_contested(held) && !self.wants(&held.order) && !held.first_turn
+    }
+
+    /// How many more new requests the replica of `slot` here may take.
+    pub fn places(&self, slot: &SlotName) -> u32 {
+        let sharing = self.actual.get(slot).filter(|held| self.must_share(held));
+        sharing.map_or(u32::MAX, |held| limits::OVERTAKES_MAX.saturating_sub(held.overtakes))
+    }
+
+    /// A person wants the replica of `slot` out of this memory, until somebody asks for it again. `kept`: it must be resident
+    /// whatever anybody asks. On success the next [`Residency::reconcile`] lets it go.
+    pub fn put_away(&mut self, now: Time, slot: &SlotName, kept: bool) -> Result<(), Refusal> {
+        self.may_put_away(now, slot, kept)?;
+        self.put_away.insert(slot.clone());
         Ok(())
+    }
+
+    /// Would [`Residency::put_away`] do it?
+    pub fn may_put_away(&self, now: Time, slot: &SlotName, kept: bool) -> Result<(), Refusal> {
+        let Some(held) = self.actual.get(slot) else {
+            return Err(Refusal::Stale(format!("{slot} is not resident on this node")));
+        };
+        match held.state {
+            _ if kept => Err(Refusal::Pinned),
+            State::Loading => Err(Refusal::Busy("it is being loaded")),
+            State::Ready if now.since(held.since) < held.dwell => Err(Refusal::Dwell),
+            State::Ready | State::Draining | State::Unloading => Ok(()),
+        }
     }
 
     /// A load ended.
@@ -221,7 +301,11 @@ impl Residency {
                 held.state = State::Ready;
                 held.dwell = limits::DWELL_MIN.max(now.since(held.since));
                 held.since = now;
-                held.measured_bytes = measured_bytes;
+                held.measured_bytes = held.measured_bytes.max(measured_bytes);
+                let footing = footing(&held.order);
+                if self.measured.len() < limits::FOOTPRINTS_KEPT_MAX || self.measured.contains_key(&footing) {
+                    self.measured.insert(footing, held.measured_bytes);
+                }
                 self.failures.remove(slot);
             }
             Err(why) => self.failed(now, slot, why),
@@ -250,63 +334,8 @@ impl Residency {
         // One that is due already waits for memory or for another load, and whatever ends that comes as an input.
         let retries = retries.map(|(_, failure)| failure.again_at);
         let leaving = self.actual.values().filter(|held| held.state == State::Ready && !self.wants(&held.order));
-        let dwells = leaving.map(|held| held.since.after(held.dwell));
+        let dwells = leaving.flat_map(|held| [held.since.after(held.dwell), held.since.after(limits::FIRST_TURN)]);
         retries.chain(dwells).filter(|at| *at > now).min()
-    }
-
-    /// The replica of `slot` here that answers, if one does.
-    pub fn ready(&self, slot: &SlotName) -> Option<&PlannedReplica> {
-        self.actual.get(slot).filter(|held| held.state == State::Ready).map(|held| &held.order)
-    }
-
-    /// Artifacts that must be on disk for what the plan wants resident here.
-    pub fn artifacts_wanted(&self) -> BTreeSet<Digest> {
-        self.desired.iter().flat_map(artifacts).collect()
-    }
-
-    /// Artifacts that what is in memory, or on its way in or out, is made of.
-    pub fn artifacts_held(&self) -> BTreeSet<Digest> {
-        self.actual.values().flat_map(|held| artifacts(&held.order)).collect()
-    }
-
-    /// Is weights' way from disk to memory in use?
-    pub fn is_loading(&self) -> bool {
-        self.actual.values().any(|held| held.state == State::Loading)
-    }
-
-    /// What to say of our replicas: those in memory, and those the plan wants that are on their way.
-    pub fn statuses(
-        &self,
-        in_flight: &BTreeMap<SlotName, u32>,
-        precision: impl Fn(&Digest) -> String,
-    ) -> Vec<ReplicaStatus> {
-        let held = self.actual.values().map(|held| {
-            let state = match held.state {
-                State::Loading => ReplicaState::Loading,
-                State::Ready => ReplicaState::Ready,
-                State::Draining | State::Unloading => ReplicaState::Draining,
-            };
-            (&held.order, state, held.bytes(), String::new())
-        });
-        let coming = self.desired.iter().filter(|order| !self.actual.contains_key(&order.slot)).map(|order| {
-            match (self.failures.get(&order.slot), self.waiting.get(&order.slot)) {
-                (Some(failure), _) => (order, ReplicaState::Failed, order.bytes, failure.why.clone()),
-                (None, Some(why)) => (order, ReplicaState::Loading, order.bytes, why.clone()),
-                (None, None) => (order, ReplicaState::Fetching, order.bytes, String::new()),
-            }
-        });
-        let status = |(order, state, bytes, reason): (&PlannedReplica, _, _, _)| ReplicaStatus {
-            slot: order.slot.clone(),
-            artifact: order.artifact,
-            domains: order.adapters.iter().map(|adapter| adapter.domain.clone()).collect(),
-            memory_domain: order.memory_domain.clone(),
-            state,
-            bytes,
-            in_flight: in_flight.get(&order.slot).copied().unwrap_or(0),
-            precision: precision(&order.artifact),
-            reason,
-        };
-        held.chain(coming).map(status).collect()
     }
 }
 
@@ -315,6 +344,17 @@ impl Actual {
     fn bytes(&self) -> u64 {
         self.order.bytes.max(self.measured_bytes)
     }
+}
+
+impl Around<'_> {
+    /// Is all on disk that `order` is made of?
+    fn stores(&self, order: &PlannedReplica) -> bool {
+        artifacts(order).all(|artifact| self.on_disk.contains(&artifact))
+    }
+}
+
+fn footing(order: &PlannedReplica) -> Footing {
+    (order.artifact, order.context, order.parallel, order.adapters.len())
 }
 
 /// The same weights, adapters and size of context in the same place: nothing to reload.
@@ -328,5 +368,7 @@ pub fn artifacts(order: &PlannedReplica) -> impl Iterator<Item = Digest> + '_ {
     std::iter::once(order.artifact).chain(order.adapters.iter().map(|adapter| adapter.artifact))
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,14 @@
 //! `footprint = weights + KV + compute + overhead` (DESIGN 9), all from the tensor table and the hyperparameters. The
 //! compute and overhead terms follow llama.cpp on a CPU with its default micro-batch of 512 tokens.
 
+mod tier;
+
 use serde::Serialize;
 
 use crate::core::artifact::Shape;
 use crate::core::limits;
+
+pub use tier::{Tier, ram_reserve_bytes};
 
 /// llama.cpp's default micro-batch, tokens: compute buffers grow with it.
 const MICRO_BATCH: u64 = 512;
@@ -16,11 +20,6 @@ const ACTIVATION_BYTES: u64 = 4;
 const PROCESS_BYTES: u64 = 48 << 20;
 /// Allocator, page tables and graph: one part in 40 of the weights.
 const OVERHEAD_DIVISOR: u64 = 40;
-/// Of host memory: what the owner's other programs need grows with the machine.
-const RAM_RESERVE_PERCENT: u64 = 12;
-/// Of host memory at least: the system itself.
-const RAM_RESERVE_BYTES_MIN: u64 = 2 << 30;
-
 /// The terms of a replica's footprint, bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Footprint {
@@ -84,53 +83,6 @@ pub fn disk_needed_bytes(bytes: u64) -> u64 {
     bytes.saturating_add(bytes / 20).saturating_add(limits::DISK_MARGIN_BYTES)
 }
 
-/// Host memory kept for the system and the owner's other programs: 12 %, at least 2 GiB. That is 2 GiB up to 16 GiB of memory,
-/// 2.4 of 20, 3.8 of 32, 7.7 of 64, 15.4 of 128.
-pub fn ram_reserve_bytes(total_bytes: u64) -> u64 {
-    (total_bytes / 100 * RAM_RESERVE_PERCENT).max(RAM_RESERVE_BYTES_MIN)
-}
-
-/// Hardware tiers (DESIGN 1), by the largest memory domain in decimal gigabytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tier {
-    /// Below 20 GB: no manager fits.
-    Delegate,
-    /// From 20 GB.
-    Minimum,
-    /// From 32 GB.
-    Standard,
-    /// From 64 GB.
-    HighEnd,
-    /// From 128 GB: all seven resident.
-    Griffith,
-}
-
-impl Tier {
-    /// The tier of a machine whose largest memory domain has `total_bytes`.
-    pub fn of(total_bytes: u64) -> Tier {
-        const GB: u64 = 1_000_000_000;
-        match total_bytes / GB {
-            0..20 => Tier::Delegate,
-            20..32 => Tier::Minimum,
-            32..64 => Tier::Standard,
-            64..128 => Tier::HighEnd,
-            _ => Tier::Griffith,
-        }
-    }
-
-    /// The word used in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Tier::Delegate => "delegate",
-            Tier::Minimum => "minimum",
-            Tier::Standard => "standard",
-            Tier::HighEnd => "high-end",
-            Tier::Griffith => "griffith",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,28 +113,6 @@ mod tests {
             let total = footprint(&shape, context, 1, 0).total_bytes();
             let rounded = (total * 10 + (1 << 29)) >> 30;
             assert_eq!(rounded, tenths, "context {context}: {total}");
-        }
-    }
-
-    #[test]
-    fn the_reserve_grows_with_the_machine_and_never_below_two_gibibytes() {
-        for (total, expected) in [(8, "2.0 GiB"), (16, "2.0 GiB"), (20, "2.4 GiB"), (64, "7.7 GiB"), (128, "15.4 GiB")]
-        {
-            assert_eq!(crate::core::types::human_bytes(ram_reserve_bytes(total << 30)), expected, "{total}");
-        }
-    }
-
-    #[test]
-    fn tiers_begin_where_the_design_says() {
-        let gb = 1_000_000_000;
-        for (total, tier) in [
-            (19 * gb, Tier::Delegate),
-            (20 * gb, Tier::Minimum),
-            (32 * gb, Tier::Standard),
-            (64 * gb, Tier::HighEnd),
-            (128 * gb, Tier::Griffith),
-        ] {
-            assert_eq!(Tier::of(total), tier);
         }
     }
 

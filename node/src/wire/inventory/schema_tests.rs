@@ -34,7 +34,7 @@ fn full() -> Value {
             {"name": "S", "artifact": "x", "base": "m", "weights_bytes": 1, "artifact_bytes": 2, "adapter_bytes": 3,
              "adapters": [{"domain": "d", "artifact": "y", "bytes": 4}], "kv_bytes_per_token": 5,
              "compute_bytes_per_token": 6, "context": 7, "context_max": 8, "parallel": 9, "overhead_bytes": 10,
-             "replicas": 11, "policy": "pinned", "demand_per_hour": 12, "wanted_rank": 13, "last_wanted": 14},
+             "replicas": 11, "policy": "pinned", "demand_per_hour": 12, "pinned_on": ["b"], "wanted_rank": 13, "last_wanted": 14},
             {"name": "T", "artifact": "t", "weights_bytes": 1, "context": 1},
         ]},
         "previous": {"replicas": [{"slot": "S", "node": "a", "domain": "ram", "bytes": 5}], "roles": {"a": "mixed"}, "digest": "0"},

@@ -169,6 +169,10 @@ fn check_slot(place: &str, slot: &SlotEntry) -> Result<(), InventoryError> {
     range(place, "context_max", slot.context_max.unwrap_or(1).into(), 1, limits::CONTEXT_MAX.into())?;
     range(place, "parallel", slot.parallel.into(), 1, limits::PARALLEL_MAX.into())?;
     range(place, "replicas", slot.replicas.into(), 1, limits::REPLICAS_MAX.into())?;
+    at_most(&format!("{place}.pinned_on"), slot.pinned_on.len(), limits::INVENTORY_PINS_MAX)?;
+    for (index, node) in slot.pinned_on.iter().enumerate() {
+        name(format!("{place}.pinned_on[{index}]"), node, limits::INVENTORY_NAME_CHARS_MAX)?;
+    }
     at_most(&format!("{place}.adapters"), slot.adapters.len(), limits::DOMAINS_PER_SLOT_MAX)?;
     let mut domains = BTreeSet::new();
     for (index, adapter) in slot.adapters.iter().enumerate() {

@@ -162,6 +162,9 @@ pub struct SlotEntry {
     /// Requests per hour.
     #[serde(default = "one")]
     pub demand_per_hour: u32,
+    /// Machines on which it must be resident, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pinned_on: Vec<String>,
     /// Somebody waits for it: 0 has waited longest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted_rank: Option<u32>,

@@ -52,6 +52,10 @@ impl Inventory {
         }
         let ids: BTreeMap<&str, NodeId> = self.nodes.iter().map(|node| (node.name.as_str(), node.id())).collect();
         let slots = self.slot_inputs(u32::MAX);
+        for name in self.roster.slots.iter().flat_map(|slot| &slot.pinned_on) {
+            let node = ids.get(name.as_str()).copied().unwrap_or_else(|| node_id(name));
+            names.nodes.entry(node).or_insert_with(|| name.clone());
+        }
         let places = self.previous.iter().flat_map(|previous| &previous.replicas);
         let id = |name: &str| ids.get(name).copied().unwrap_or_else(|| node_id(name));
         let previous = places.map(|place| {
@@ -79,8 +83,13 @@ impl Inventory {
             let on_disk = slot.artifact_bytes.unwrap_or(slot.weights_bytes);
             *known = (known.0.max(slot.weights_bytes), known.1.max(on_disk));
         }
-        let slots = self.roster.slots.iter();
-        slots.map(|slot| slot.input(context, largest.get(&slot.model()).copied().unwrap_or_default())).collect()
+        let ids: BTreeMap<&str, NodeId> = self.nodes.iter().map(|node| (node.name.as_str(), node.id())).collect();
+        let id = |name: &String| ids.get(name.as_str()).copied().unwrap_or_else(|| node_id(name));
+        let inputs = self.roster.slots.iter().map(|slot| SlotInput {
+            pinned_on: slot.pinned_on.iter().map(id).collect(),
+            ..slot.input(context, largest.get(&slot.model()).copied().unwrap_or_default())
+        });
+        inputs.collect()
     }
 
     /// The inventory of `problem`, as far as it says; `known` adds what only its maker knows.
@@ -163,6 +172,7 @@ fn slot_entry(slot: &SlotInput, known: &impl Known) -> SlotEntry {
         replicas: slot.replicas,
         policy: slot.policy,
         demand_per_hour: slot.demand_per_hour,
+        pinned_on: slot.pinned_on.iter().map(|node| known.node(*node)).collect(),
         wanted_rank: slot.wanted_rank,
         last_wanted: slot.last_wanted,
     }
@@ -227,6 +237,7 @@ impl SlotEntry {
             replicas: self.replicas,
             policy: self.policy,
             demand_per_hour: self.demand_per_hour,
+            pinned_on: Vec::new(),
             wanted_rank: self.wanted_rank,
             last_wanted: self.last_wanted,
         }

@@ -2,6 +2,7 @@
 //! compares with every plan there is; `properties` and `stability` hold for all problems; `strategies` are by example.
 
 mod exhaustive;
+mod pinned;
 mod properties;
 mod stability;
 mod strategies;
@@ -48,6 +49,7 @@ fn slot(index: usize, weights: u64, own: u64, base: u8, pinned: bool, replicas: 
         policy: if pinned { SlotPolicy::Pinned } else { SlotPolicy::Swappable },
         demand_per_hour: index as u32,
         wanted_rank: None,
+        pinned_on: Vec::new(),
         last_wanted: 0,
     }
 }

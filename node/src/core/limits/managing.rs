@@ -1,0 +1,37 @@
+//! The bounds of what the coordinator decides from, and of a node's own residency.
+
+use super::Duration;
+
+/// A request counts half after this: what was asked this evening outweighs yesterday's, and an hour of talking is enough to
+/// move the figures.
+pub const DEMAND_HALF_LIFE: Duration = Duration::from_secs(3600);
+/// The roster's figures weigh as much as so many observed requests: one long conversation. Beyond it what people do outweighs
+/// what the roster expects.
+pub const DEMAND_PRIOR_REQUESTS: u64 = 32;
+/// A demand in use is replaced only when the fresh one is twice or half of it, and differs by this many requests an hour: chance
+/// alone makes a handful of requests, and must move nothing.
+pub const DEMAND_CHANGE_MIN: u32 = 4;
+/// Requests an hour that one replica is expected to carry: one a minute, for an answer of 200 tokens takes most of one on a CPU.
+pub const DEMAND_PER_REPLICA: u32 = 60;
+/// Requests an hour that a node may claim for one slot: nobody types so fast, and a liar must not outweigh everybody for ever.
+pub const DEMAND_PER_HOUR_MAX: u64 = 1_000_000;
+/// Slots whose demand one node tells, those most asked for: with names of 32 bytes they take 1.4 KiB of a gossip message.
+pub const DEMANDS_PER_ADVERT_MAX: usize = 32;
+/// Slots that one node says are waited for; the others have their turn when these are loaded.
+pub const WANTED_PER_ADVERT_MAX: usize = 32;
+
+/// While somebody waits for a slot that needs the memory of a replica which is to go, that replica answers at most so many new
+/// requests, then it takes no more: a conversation's next turns, not a stream without end.
+pub const OVERTAKES_MAX: u32 = 8;
+/// A replica that was just loaded is not evicted while those who waited for it are on their way to it, for so long at most:
+/// they hear of it within one advertisement, and one that is out of reach must not hold up the others.
+pub const FIRST_TURN: Duration = Duration::from_secs(5);
+/// Measured footprints a node remembers: every slot of a roster in a few versions.
+pub const FOOTPRINTS_KEPT_MAX: usize = 1024;
+/// `fednode load` waits this long for its manager: 13 GB come over a slow Wi-Fi in half of it.
+pub const LOAD_WISH_LIFE: Duration = Duration::from_secs(3600);
+
+/// Machines about which the owner has said something (`pin --on`, `drain`): more than a person has.
+pub const WISHES_MAX: usize = 1024;
+/// Slots pinned on one machine.
+pub const PINNED_PER_NODE_MAX: usize = 64;

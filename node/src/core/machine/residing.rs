@@ -1,0 +1,40 @@
+//! The machine's resident half: from the plan in force and what other members hold to what is loaded and evicted here.
+
+use std::collections::BTreeSet;
+
+use crate::core::machine::{Machine, Output};
+use crate::core::membership::table::Presence;
+use crate::core::residency::{Action, Around};
+use crate::core::types::{NodeId, SlotName, Time};
+
+impl Machine {
+    /// Loads and evicts what is due.
+    pub(super) fn reside(&mut self, now: Time, outbox: &mut Vec<Output>) {
+        let (in_flight, wanted) = (self.router.in_flight_here(self.config.me), self.wanted());
+        let (pinned, coming) = (self.pinned_here(), self.coming());
+        let around =
+            Around { on_disk: &self.on_disk, in_flight: &in_flight, wanted: &wanted, pinned: &pinned, coming: &coming };
+        for action in self.residency.reconcile(now, &around) {
+            outbox.push(match action {
+                Action::Load(order) => Output::Load(Box::new(order)),
+                Action::Unload(slot) => Output::Unload(slot),
+            });
+        }
+    }
+
+    /// Slots that the owner wants resident on this very node.
+    fn pinned_here(&self) -> BTreeSet<SlotName> {
+        self.config.catalog.wishes(&self.config.me).map(|wishes| wishes.pinned.clone()).unwrap_or_default()
+    }
+
+    /// Slots that the plan has on other machines only, none of which answers yet.
+    fn coming(&self) -> BTreeSet<SlotName> {
+        let Some(plan) = self.plan() else { return BTreeSet::new() };
+        let me = self.config.me;
+        let there = |node: &NodeId| self.table.get(node).is_some_and(|entry| entry.presence == Presence::Alive);
+        let elsewhere = plan.replicas.iter().filter(|replica| replica.node != me && there(&replica.node));
+        let elsewhere: BTreeSet<&SlotName> = elsewhere.map(|replica| &replica.slot).collect();
+        let silent = elsewhere.into_iter().filter(|slot| self.table.ready(slot).next().is_none());
+        silent.cloned().collect()
+    }
+}

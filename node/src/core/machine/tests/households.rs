@@ -1,0 +1,172 @@
+//! A household: swaps, deaths, damage, and machines that come and go.
+
+use super::*;
+use crate::core::membership::advert::ReplicaState;
+use crate::core::pins::Pin;
+use crate::core::placement::plan::PlannedReplica;
+use crate::core::transfer;
+
+#[test]
+fn the_griffith_holds_all_and_the_swapping_node_stores_all() {
+    let world = household();
+    assert_eq!(world.resident(id(1)), ["A", "B", "C"]);
+    assert_eq!(world.nodes[&id(2)].on_disk().len(), 3);
+    assert_eq!(world.nodes[&id(3)].on_disk().len(), 0, "a delegate stores nothing");
+    let coordinators: BTreeSet<_> = world.nodes.values().map(|m| m.coordinator().map(|(node, _)| node)).collect();
+    assert_eq!(coordinators.len(), 1);
+}
+
+#[test]
+fn a_delegate_is_answered_by_the_holder_and_after_its_death_by_the_other_after_a_swap() {
+    let mut world = household();
+    world.ask(id(3), 1, "B");
+    assert_eq!(world.dispatched, [(id(3), 1, id(1))]);
+    world.kill(id(1));
+    world.dispatched.clear();
+    world.ask(id(3), 2, "C");
+    assert!(world.dispatched.is_empty(), "nobody can answer yet");
+    world.run(12);
+    assert_eq!(world.dispatched, [(id(3), 2, id(2))]);
+    world.tell(id(3), Input::RequestEnded(2, true));
+    world.ask(id(3), 3, "A");
+    world.run(12);
+    assert_eq!(world.dispatched.last(), Some(&(id(3), 3, id(2))));
+    assert!(world.rejected.is_empty());
+}
+
+#[test]
+fn what_is_pinned_is_fetched_wherever_the_plan_wants_it_and_a_delegate_keeps_nothing() {
+    let mut world = World::new(&[(1, Role::Full, 4 * GIB), (2, Role::Full, 0), (3, Role::Delegate, 16 * GIB)]);
+    // Without a roster no plan wants it anywhere.
+    world.tell(id(1), Input::Stored(Digest::of(b"A")));
+    world.run(20);
+    let pins = |pin: Pin| {
+        let mut pins = Pins::default();
+        assert!(pins.add(pin));
+        Input::Pins(pins)
+    };
+    for node in [2, 3] {
+        assert!(!world.nodes[&id(node)].on_disk().contains(&Digest::of(b"A")));
+        world.tell(id(node), pins(Pin::Artifact(Digest::of(b"A"))));
+    }
+    assert!(world.nodes[&id(2)].on_disk().contains(&Digest::of(b"A")));
+    let stages: Vec<_> = world.nodes[&id(2)].transfers().iter().map(|(_, transfer)| transfer.stage).collect();
+    assert_eq!(stages, [transfer::Stage::Done]);
+    assert!(world.nodes[&id(3)].transfers().iter().next().is_none());
+    // A slot that is pinned before anything is in it.
+    world.tell(id(2), pins(Pin::Slot(slot("B"), None)));
+    world.tell(id(1), Input::Stored(Digest::of(b"B")));
+    world.run(4);
+    for node in [1, 2] {
+        world.tell(id(node), Input::Record(Box::new(publication("B"))));
+    }
+    assert!(world.nodes[&id(2)].on_disk().contains(&Digest::of(b"B")));
+}
+
+#[test]
+fn when_nobody_left_has_the_weights_the_error_says_so_at_once() {
+    let mut world = World::new(&[(1, Role::Full, 128 * GIB), (3, Role::Delegate, 16 * GIB)]);
+    world.publish(id(1), &["A"]);
+    world.run(20);
+    world.kill(id(1));
+    world.ask(id(3), 1, "A");
+    assert_eq!(world.rejected, [(id(3), 1, "not_resident")]);
+    world.ask(id(3), 2, "NOPE");
+    assert_eq!(world.rejected[1], (id(3), 2, "model_not_found"));
+}
+
+#[test]
+fn a_plan_once_carried_out_is_followed_by_no_other() {
+    let mut world = household();
+    let revisions = |world: &World| world.nodes.values().map(|m| m.plan().map(|p| p.revision)).collect::<Vec<_>>();
+    let before = revisions(&world);
+    world.run(120);
+    assert_eq!(revisions(&world), before);
+}
+
+#[test]
+fn a_plan_made_without_a_node_takes_nothing_from_it() {
+    let mut world = household();
+    let plan = world.nodes[&id(1)].plan().expect("there is one").clone();
+    let mut foreign = Plan { author: id(2), epoch: plan.epoch + 1, ..plan };
+    foreign.replicas.retain(|replica| replica.node != id(1));
+    foreign.roles.retain(|(node, _)| *node != id(1));
+    world.tell(id(1), Input::PlanOffered { from: id(2), plan: Box::new(foreign) });
+    assert_eq!(world.resident(id(1)), ["A", "B", "C"]);
+}
+
+#[test]
+fn a_replica_that_answers_outweighs_one_that_is_only_planned() {
+    let world = household();
+    // Node 2 sat in a partition and planned C for itself; now it hears the Griffith again, where C answers.
+    let plan = world.nodes[&id(1)].plan().expect("there is one");
+    let planned = PlannedReplica { node: id(2), slot: slot("C"), ..plan.replicas[0].clone() };
+    let answers = world.nodes[&id(1)].own_advert();
+    let previous = planning::answering_first(vec![planned], planning::already_there(&answers), &[&answers]);
+    assert_eq!(
+        previous.iter().map(|replica| (replica.slot.as_str(), replica.node)).collect::<Vec<_>>(),
+        [("C", id(1))]
+    );
+}
+
+#[test]
+fn damaged_weights_take_their_replica_along_and_bring_it_back_once_repaired() {
+    let mut world = household();
+    let artifact = Digest::of(b"A");
+    world.log.clear();
+    world.tell(id(1), Input::Damaged(artifact, 1));
+    assert!(world.nodes[&id(1)].on_disk().contains(&artifact), "fetched again from the other machine");
+    assert!(world.nodes[&id(1)].damaged().is_empty());
+    let of_griffith: Vec<&str> =
+        world.log.iter().filter(|(node, _)| *node == id(1)).map(|(_, what)| what.as_str()).collect();
+    assert_eq!(of_griffith, ["unload A", "load A"]);
+
+    // Nobody else has it: it stays damaged, is not said to be whole, and is not loaded.
+    world.kill(id(2));
+    world.tell(id(1), Input::Damaged(artifact, 1));
+    world.run(20);
+    let griffith = &world.nodes[&id(1)];
+    assert!(griffith.damaged().contains(&artifact) && !griffith.own_advert().stores(&artifact));
+    let ready = |slot: &str| {
+        let replicas = griffith.own_advert().replicas;
+        replicas.iter().any(|replica| replica.slot.as_str() == slot && replica.state == ReplicaState::Ready)
+    };
+    assert!(!ready("A") && ready("B"));
+
+    // Published again, it is whole.
+    world.tell(id(1), Input::Stored(artifact));
+    world.run(5);
+    assert!(world.nodes[&id(1)].own_advert().stores(&artifact) && world.nodes[&id(1)].damaged().is_empty());
+    // What was deleted is no longer said to be here.
+    world.tell(id(1), Input::Dropped(Digest::of(b"B")));
+    assert!(!world.nodes[&id(1)].own_advert().stores(&Digest::of(b"B")));
+}
+
+/// The machine that sits and holds everything is revoked: nothing of it is left, the seat is taken by another, which also
+/// takes over what the others can hold.
+#[test]
+fn a_revoked_coordinator_leaves_its_seat_and_its_replicas_to_the_others() {
+    let mut world = household();
+    let gone = world.nodes[&id(2)].coordinator().expect("somebody sits").0;
+    assert_eq!(gone, id(1));
+    let roster = world.nodes[&gone].config().members.clone();
+    let members = roster.members.iter().filter(|member| member.node != gone).cloned().collect();
+    let without = MemberRoster { members, version: roster.version + 1, ..roster };
+    world.nodes.remove(&gone);
+    for node in [id(2), id(3)] {
+        world.tell(node, Input::Members(without.clone()));
+        let machine = &world.nodes[&node];
+        assert!(machine.table().get(&gone).is_none() && machine.coordinator().is_none_or(|(holder, _)| holder != gone));
+        // The network's word on what it has just cut comes after, and brings nothing back.
+        world.tell(node, Input::Disconnected(gone));
+        world.tell(node, Input::Connected(gone));
+        assert!(world.nodes[&node].table().get(&gone).is_none());
+    }
+    world.run(40);
+    assert_eq!(world.nodes[&id(3)].coordinator().map(|(holder, _)| holder), Some(id(2)));
+    let plan = world.nodes[&id(3)].plan().expect("a plan of the new holder");
+    assert!(plan.roles.iter().all(|(node, _)| *node != gone) && plan.replicas.iter().all(|r| r.node == id(2)));
+    assert_eq!(world.resident(id(2)).len(), 1);
+    world.ask(id(3), 1, &world.resident(id(2))[0].clone());
+    assert_eq!(world.dispatched.last(), Some(&(id(3), 1, id(2))));
+}

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use crate::core::limits;
-use crate::core::placement::objective::{Cost, Objective, cost};
+use crate::core::placement::objective::{Cost, Objective, cost, crowding};
 use crate::core::placement::solve::Before;
 use crate::core::placement::space::{BinIndex, Layout, SlotIndex, Space};
 
@@ -145,16 +145,11 @@ impl Search<'_, '_> {
             }
             reached = next;
         }
-        let crowd = self.layout.of_host(self.space, host).count();
         let stored = |offer: &Offer| {
             let slots = positions(offer.mask).map(|position| self.open[position]);
             self.space.disk_short(host, self.layout.of_host(self.space, host).chain(slots)) == 0
         };
-        let offers = reached.into_values().filter(|offer| offer.mask != 0 && stored(offer)).map(|offer| {
-            let others: u32 = (0..offer.mask.count_ones()).map(|nth| crowd as u32 + nth).sum();
-            Offer { cost: offer.cost.plus(Cost([0, 0, others, 0, 0])), ..offer }
-        });
-        Some(offers.collect())
+        Some(reached.into_values().filter(|offer| offer.mask != 0 && stored(offer)).collect())
     }
 
     /// Sets of open slots that fit on one domain beside what is there, each with its cost.
@@ -165,23 +160,26 @@ impl Search<'_, '_> {
             self.space.role_allows(bin, slot) && !self.layout.on_host(self.space, host, slot)
         };
         let allowed: Vec<usize> = (0..self.open.len()).filter(may).collect();
-        let mut sets = vec![(0, Cost::default())];
-        let mut there = vec![self.layout.on(bin).to_vec()];
+        let (left, used) = (self.layout.left(self.space, bin), self.layout.used(bin));
+        // With what is on the domain then, and the cost but for the room.
+        let mut sets: Vec<(Mask, Vec<SlotIndex>, Cost)> = vec![(0, self.layout.on(bin).to_vec(), Cost::default())];
+        let mut found = vec![(0, Cost::default())];
         for position in allowed {
             let slot = self.open[position];
-            let before = self.before.has(slot, bin);
-            let placing = cost(self.space, self.objective.demand[slot], before, slot, bin, 0);
+            let plain = cost(self.space, self.objective.demand[slot], self.before.has(slot, bin), slot, bin);
             for index in 0..sets.len() {
                 self.spend(1)?;
-                let mut with = there[index].clone();
-                with.push(slot);
-                if self.space.footprint(&with) <= self.space.bins[bin].budget_bytes {
-                    sets.push((sets[index].0 | 1 << position, sets[index].1.plus(placing)));
-                    there.push(with);
+                let (mask, there, so_far) = &sets[index];
+                let (mask, there) = (mask | 1 << position, there.iter().copied().chain([slot]).collect::<Vec<_>>());
+                let bytes = self.space.footprint(&there);
+                if bytes <= self.space.bins[bin].budget_bytes {
+                    let plain = so_far.plus(plain);
+                    found.push((mask, plain.plus(crowding(self.space, left, bytes - used))));
+                    sets.push((mask, there, plain));
                 }
             }
         }
-        Some(sets)
+        Some(found)
     }
 
     /// Goes back from the best state and puts everything where it was.

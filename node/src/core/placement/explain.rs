@@ -80,14 +80,10 @@ impl Solver<'_> {
             Lack::Memory(short) => format!(
                 "needs {}, {} free after what is placed there, short {}",
                 human_bytes(self.space.added(layout.on(bin), slot)),
-                human_bytes(self.free(layout, bin)),
+                human_bytes(layout.left(&self.space, bin)),
                 human_bytes(short)
             ),
         }
-    }
-
-    fn free(&self, layout: &Layout, bin: BinIndex) -> u64 {
-        self.space.bins[bin].budget_bytes.saturating_sub(layout.used(bin))
     }
 
     /// May the machine host `slot` at all, memory aside?
@@ -124,7 +120,7 @@ impl Solver<'_> {
             return Shortfall { slot: input.name.clone(), bytes_short: total, why };
         };
         let (node, domain) = (&self.space.host(bin).input.name, self.space.bins[bin].name);
-        let free = human_bytes(self.free(layout, bin));
+        let free = human_bytes(layout.left(&self.space, bin));
         let disk = layout.disk_short(&self.space, bin, slot);
         let why = match (short, disk) {
             (0, 1..) => {

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::core::limits;
-use crate::core::placement::objective::{Class, Cost};
+use crate::core::placement::objective::{Class, Cost, cost, crowding};
 use crate::core::placement::repair;
 use crate::core::placement::solve::Solver;
 use crate::core::placement::space::{BinIndex, Layout, SlotIndex};
@@ -26,8 +26,11 @@ const HABITS: [Habit; 4] = [
     Habit { dense: true, tight: true },
 ];
 
-/// The best plan that the habits find, from nothing.
+/// The best plan that the habits find, from nothing; the first in which nothing is missing.
 pub(super) fn fresh(solver: &Solver<'_>) -> Layout {
+    let hosts = solver.space.hosts.len();
+    let all = |slot: SlotIndex| solver.objective.worth(slot, solver.space.slots[slot].wanted.min(hosts));
+    let everything: u128 = (0..solver.space.slots.len()).map(all).sum();
     let mut best: Option<(u128, Reverse<Cost>, Layout)> = None;
     for habit in HABITS {
         let mut layout = Layout::empty(&solver.space);
@@ -42,6 +45,9 @@ pub(super) fn fresh(solver: &Solver<'_>) -> Layout {
         let (worth, cost) = (solver.objective.worth_of(&layout), Reverse(total(solver, &layout)));
         if best.as_ref().is_none_or(|(known, cheapest, _)| (worth, cost) > (*known, *cheapest)) {
             best = Some((worth, cost, layout));
+        }
+        if worth == everything {
+            break;
         }
     }
     best.map_or_else(|| Layout::empty(&solver.space), |(.., layout)| layout)
@@ -72,9 +78,15 @@ fn order(solver: &Solver<'_>, dense: bool) -> Vec<SlotIndex> {
 }
 
 fn total(solver: &Solver<'_>, layout: &Layout) -> Cost {
-    let bins = 0..solver.space.bins.len();
-    let placed = bins.flat_map(|bin| layout.on(bin).iter().map(move |&slot| (slot, bin)));
-    placed.fold(Cost::default(), |sum, (slot, bin)| sum.plus(solver.cost(layout, slot, bin)))
+    let space = &solver.space;
+    let mut sum = Cost::default();
+    for bin in (0..space.bins.len()).filter(|&bin| layout.used(bin) > 0) {
+        sum = sum.plus(crowding(space, space.bins[bin].budget_bytes, layout.used(bin)));
+        for &slot in layout.on(bin) {
+            sum = sum.plus(cost(space, solver.objective.demand[slot], solver.before.has(slot, bin), slot, bin));
+        }
+    }
+    sum
 }
 
 /// A first replica of each slot that has none. Goes round until nothing is added: a base that came with one slot may let in
@@ -100,7 +112,7 @@ fn firsts(solver: &Solver<'_>, layout: &mut Layout, order: &[SlotIndex], tight: 
 fn best(solver: &Solver<'_>, layout: &Layout, slot: SlotIndex, tight: bool) -> Option<BinIndex> {
     let space = &solver.space;
     let key = |bin: BinIndex| {
-        let left = space.bins[bin].budget_bytes - layout.used(bin) - space.added(layout.on(bin), slot);
+        let left = layout.left(space, bin) - space.added(layout.on(bin), slot);
         let first = if tight { left } else { 0 };
         (first, solver.cost(layout, slot, bin), Reverse(left), bin)
     };

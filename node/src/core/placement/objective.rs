@@ -142,8 +142,8 @@ pub fn score(problem: &Problem, plan: &Plan) -> u64 {
     u64::try_from(worth).unwrap_or(u64::MAX)
 }
 
-/// What tells plans of one score apart, in this order: fewest loads; the busiest in VRAM; machines that compute for few
-/// managers; fewest fetches; shortest loads, milliseconds.
+/// What tells plans of one score apart, in this order: fewest loads; the busiest in VRAM; the room that is left, spread; fewest
+/// fetches; shortest loads, milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub(super) struct Cost(pub(super) [u32; 5]);
 
@@ -169,8 +169,8 @@ pub(super) fn planned_before(space: &Space<'_>) -> Vec<(SlotIndex, BinIndex)> {
     before
 }
 
-/// What one replica of `slot` on `bin` costs, beside `crowd` others on its machine.
-pub(super) fn cost(space: &Space<'_>, demand: u64, before: bool, slot: SlotIndex, bin: BinIndex, crowd: usize) -> Cost {
+/// What one replica of `slot` on `bin` costs, but for the room it takes.
+pub(super) fn cost(space: &Space<'_>, demand: u64, before: bool, slot: SlotIndex, bin: BinIndex) -> Cost {
     let node = space.host(bin).input;
     let input = space.slots[slot].input;
     let fetches = artifacts_of(input).filter(|artifact| !on_disk(node, &artifact.artifact));
@@ -178,8 +178,20 @@ pub(super) fn cost(space: &Space<'_>, demand: u64, before: bool, slot: SlotIndex
     let loaded = artifacts_of(input).map(|artifact| artifact.bytes).fold(0, u64::saturating_add);
     let wait = millis(fetched, node.link_bytes_per_s).saturating_add(millis(loaded, node.load_bytes_per_s));
     let slow = if space.bins[bin].kind == DomainKind::Vram { 0 } else { demand };
-    let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    Cost([u32::from(!before), narrow(slow), narrow(crowd as u64), u32::from(fetched > 0), narrow(wait)])
+    Cost([u32::from(!before), narrow(slow), 0, u32::from(fetched > 0), narrow(wait)])
+}
+
+/// What it costs to take `added_bytes` of the `left_bytes` of a domain. Of all ways to take so much the cheapest leaves the
+/// least sum of squares of room over all domains: it takes where most is left. In 1024ths of the largest domain.
+pub(super) fn crowding(space: &Space<'_>, left_bytes: u64, added_bytes: u64) -> Cost {
+    let part =
+        |bytes: u64| u64::try_from(u128::from(bytes) * 1024 / u128::from(space.widest_bytes.max(1))).unwrap_or(1024);
+    let (added, gone) = (part(added_bytes).max(1), 1024 - part(left_bytes).min(1024));
+    Cost([0, 0, narrow(added * (2 * gone + added)), 0, 0])
+}
+
+fn narrow(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
 }
 
 /// Milliseconds for `bytes`; 0 where the speed is not known.

@@ -186,11 +186,11 @@ impl Repair<'_, '_> {
         takes.filter(known).min_by_key(|&bin| (self.solver.cost(layout, other, bin), bin))
     }
 
-    /// Is the replica of `other` on `bin` one of several? One that was alone when this plan began, and got company since,
-    /// is not: otherwise a machine that joins would make room on others.
+    /// Is the replica of `other` on `bin` one of several? What a machine that joined just took does not count for others:
+    /// otherwise it would make room on them.
     fn spare(&self, layout: &Layout, other: SlotIndex, bin: BinIndex) -> bool {
-        let before = &self.solver.before;
-        layout.count(other) > 1 && (self.fresh || before.kept[other] > 1 || !before.has(other, bin))
+        let known = |bin: BinIndex| self.fresh || self.solver.before.known[self.solver.space.bins[bin].host];
+        layout.holders(other).iter().any(|&holder| holder != bin && (known(holder) || !known(bin)))
     }
 
     fn loss(&self, layout: &Layout, other: SlotIndex, bin: BinIndex) -> u128 {

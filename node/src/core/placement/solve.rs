@@ -21,7 +21,7 @@
 use std::collections::BTreeSet;
 
 use crate::core::limits;
-use crate::core::placement::objective::{Class, Cost, Objective, cost, planned_before};
+use crate::core::placement::objective::{Class, Cost, Objective, cost, crowding, planned_before};
 use crate::core::placement::plan::Plan;
 use crate::core::placement::problem::Problem;
 use crate::core::placement::space::{BinIndex, Layout, SlotIndex, Space};
@@ -35,8 +35,6 @@ pub use crate::core::placement::space::footprint_together;
 pub(super) struct Before {
     /// Replicas whose places still exist, sorted.
     pairs: Vec<(SlotIndex, BinIndex)>,
-    /// Per slot: how many of them were kept.
-    pub(super) kept: Vec<usize>,
     /// Per machine: did the plan before know it?
     pub(super) known: Vec<bool>,
     /// Replicas on machines that are gone.
@@ -55,17 +53,16 @@ impl Before {
             .iter()
             .enumerate()
             .map(|(index, host)| used.contains(&index) || problem.known.binary_search(&host.input.id).is_ok());
-        Before { known: known.collect(), kept: vec![0; space.slots.len()], pairs, lost }
+        Before { known: known.collect(), pairs, lost }
     }
 
     /// As the next plan would see `layout`.
     fn of(space: &Space<'_>, layout: &Layout) -> Before {
         let slots = 0..space.slots.len();
         let mut pairs: Vec<_> =
-            slots.clone().flat_map(|slot| layout.holders(slot).iter().map(move |&bin| (slot, bin))).collect();
+            slots.flat_map(|slot| layout.holders(slot).iter().map(move |&bin| (slot, bin))).collect();
         pairs.sort_unstable();
-        let kept = slots.map(|slot| layout.count(slot)).collect();
-        Before { pairs, kept, known: vec![true; space.hosts.len()], lost: 0 }
+        Before { pairs, known: vec![true; space.hosts.len()], lost: 0 }
     }
 
     pub(super) fn has(&self, slot: SlotIndex, bin: BinIndex) -> bool {
@@ -113,7 +110,6 @@ impl<'a> Solver<'a> {
         let mut kept = self.keep();
         self.place_pinned_on(&mut kept);
         if kept.replicas() > 0 {
-            self.before.kept = (0..self.space.slots.len()).map(|slot| kept.count(slot)).collect();
             return self.settle(kept);
         }
         if let Some(best) = self.fill_exactly(&kept) {
@@ -205,8 +201,9 @@ impl<'a> Solver<'a> {
 
     /// What one more replica of `slot` on `bin` costs beside what is in `layout`.
     pub(super) fn cost(&self, layout: &Layout, slot: SlotIndex, bin: BinIndex) -> Cost {
-        let crowd = layout.of_host(&self.space, self.space.bins[bin].host).count();
-        cost(&self.space, self.objective.demand[slot], self.before.has(slot, bin), slot, bin, crowd)
+        let (left, added) = (layout.left(&self.space, bin), self.space.added(layout.on(bin), slot));
+        let plain = cost(&self.space, self.objective.demand[slot], self.before.has(slot, bin), slot, bin);
+        plain.plus(crowding(&self.space, left, added))
     }
 
     /// Is `slot` entitled to be resident, whatever that moves?

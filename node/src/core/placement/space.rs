@@ -53,6 +53,8 @@ pub(super) struct Space<'a> {
     /// Weights of each base, bytes.
     bases: Vec<u64>,
     artifacts: Vec<ArtifactInput>,
+    /// The largest domain.
+    pub(super) widest_bytes: u64,
 }
 
 /// Would a replica of `slot` stay resident under `strategy`?
@@ -129,7 +131,8 @@ impl<'a> Space<'a> {
             }));
             hosts.push(Host { input: node, bins: first..bins.len(), roomy: node.disk_free_bytes >= everything });
         }
-        Space { problem, slots, bins, hosts, bases: weights, artifacts }
+        let widest_bytes = bins.iter().map(|bin: &Bin<'_>| bin.budget_bytes).max().unwrap_or(0);
+        Space { problem, slots, bins, hosts, bases: weights, artifacts, widest_bytes }
     }
 
     /// How many artifacts the slots need, each counted once.
@@ -227,6 +230,11 @@ impl Layout {
 
     pub(super) fn used(&self, bin: BinIndex) -> u64 {
         self.used[bin]
+    }
+
+    /// Bytes left on a domain.
+    pub(super) fn left(&self, space: &Space<'_>, bin: BinIndex) -> u64 {
+        space.bins[bin].budget_bytes.saturating_sub(self.used[bin])
     }
 
     pub(super) fn holders(&self, slot: SlotIndex) -> &[BinIndex] {

@@ -28,6 +28,16 @@ fn retold(problem: &Problem, turn: usize) -> Problem {
     retold.sorted()
 }
 
+/// The same problem with more of one domain's memory.
+fn enlarged(problem: &Problem, which: prop::sample::Index, more: u64) -> Problem {
+    let mut larger = problem.clone();
+    let domains = larger.nodes.iter_mut().flat_map(|node| &mut node.domains);
+    let mut domains: Vec<&mut DomainInput> = domains.collect();
+    let which = which.index(domains.len());
+    domains[which].budget_bytes += more;
+    larger
+}
+
 /// Problems of one size whose plan before was made for another roster on the same machines.
 fn with_a_past(size: Size) -> impl Strategy<Value = Problem> {
     (problems(size), slots(size)).prop_map(|(problem, slots)| {
@@ -74,15 +84,30 @@ proptest! {
     }
 
     #[test]
+    fn planning_again_after_changes_keeps_its_replicas(problem in with_a_past(ANY)) {
+        let first = solve(&problem);
+        let second = solve(&after(problem.clone(), &first, &problem));
+        prop_assert_eq!(second.replicas, first.replicas);
+    }
+
+    #[test]
+    fn more_memory_never_lowers_the_score_whatever_was_asked_before(
+        problem in problems(ANY), demands in prop::collection::vec(0u32..1000, 5), which in any::<prop::sample::Index>(),
+        more in 1u64..60,
+    ) {
+        let mut other = problem.clone();
+        other.slots.iter_mut().zip(demands).for_each(|(slot, demand)| slot.demand_per_hour = demand);
+        let plan = solve(&other);
+        let smaller = after(problem.clone(), &plan, &problem);
+        let larger = after(enlarged(&problem, which, more), &plan, &problem);
+        prop_assert!(score(&larger, &solve(&larger)) >= score(&smaller, &solve(&smaller)));
+    }
+
+    #[test]
     fn more_memory_never_lowers_the_score(
         problem in problems(ANY), which in any::<prop::sample::Index>(), more in 1u64..60,
     ) {
-        let mut larger = problem.clone();
-        let domains: Vec<(usize, usize)> = (0..larger.nodes.len())
-            .flat_map(|node| (0..larger.nodes[node].domains.len()).map(move |domain| (node, domain)))
-            .collect();
-        let (node, domain) = domains[which.index(domains.len())];
-        larger.nodes[node].domains[domain].budget_bytes += more;
+        let larger = enlarged(&problem, which, more);
         let plan = solve(&problem);
         prop_assert!(score(&larger, &solve(&larger)) >= score(&problem, &plan));
         let (before, later) = (after(problem.clone(), &plan, &problem), after(larger, &plan, &problem));

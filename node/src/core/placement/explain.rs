@@ -103,7 +103,8 @@ impl Solver<'_> {
 
     fn may_have_a_turn(&self, layout: &Layout, slot: SlotIndex) -> bool {
         let fits = |bin: BinIndex| {
-            let lasting = layout.on(bin).iter().copied().filter(|&placed| self.space.stays(placed));
+            let lasts = |placed: SlotIndex| self.space.stays(placed) || self.space.pins(bin, placed);
+            let lasting = layout.on(bin).iter().copied().filter(|&placed| lasts(placed));
             let together: Vec<SlotIndex> = lasting.chain([slot]).collect();
             self.space.footprint(&together) <= self.space.bins[bin].budget_bytes
         };

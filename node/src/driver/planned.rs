@@ -73,6 +73,7 @@ impl Planned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::sizing::Tier;
     use crate::driver::clock::Clock;
     use crate::driver::throttle::Throttle;
 
@@ -83,6 +84,7 @@ mod tests {
         let called = Called::new(Facts {
             api: String::new(),
             listen: Vec::new(),
+            tier: Tier::Standard,
             names: names.into_iter().map(|(id, name)| (node(id), name.to_owned())).collect(),
             clock: Clock::new(),
             up: Throttle::new(None),

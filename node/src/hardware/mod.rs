@@ -113,7 +113,7 @@ impl Hardware {
 fn host_domain(host: Option<HostMemory>, memory_override: Option<u64>) -> Option<MemoryDomain> {
     let (total_bytes, available_bytes, reserve_bytes) = match (host, memory_override) {
         (_, Some(stated)) => (stated, stated, 0),
-        (Some(host), None) => (host.total_bytes, host.available_bytes, sizing::ram_reserve_bytes(host.total_bytes)),
+        (Some(host), None) => (host.total_bytes, host.available_bytes, ram_reserve_bytes(host.total_bytes)),
         (None, None) => return None,
     };
     let unified = cfg!(all(target_os = "macos", target_arch = "aarch64"));

@@ -36,10 +36,10 @@ fn node(index: usize, nodes: usize, fleet: Fleet) -> NodeInput {
         Fleet::Mixed => [16, 20, 32, 32, 48, 64, 64, 128][index % 8],
         // As many machines as may host hold one manager each; the rest are laptops.
         Fleet::Scarce if nodes <= hosts => 17 * (hosts / nodes) as u64,
-        Fleet::Scarce => 12 + 5 * u64::from(index % (nodes / hosts) == 0),
+        Fleet::Scarce => 12 + 5 * u64::from(index.is_multiple_of(nodes / hosts)),
     };
     let mut domains = vec![domain("ram", DomainKind::Ram, ram)];
-    if fleet == Fleet::Mixed && index % 10 == 0 {
+    if fleet == Fleet::Mixed && index.is_multiple_of(10) {
         domains.extend(["gpu0", "gpu1"].map(|name| domain(name, DomainKind::Vram, 24)));
     }
     domains.sort_by(|a, b| a.name.cmp(&b.name));
@@ -58,7 +58,7 @@ fn node(index: usize, nodes: usize, fleet: Fleet) -> NodeInput {
 
 fn slot(index: usize) -> SlotInput {
     // One in four is an adapter of a base that it shares.
-    let base = Digest::of(&[if index % 4 == 0 { index % 16 } else { 100 + index } as u8]);
+    let base = Digest::of(&[if index.is_multiple_of(4) { index % 16 } else { 100 + index } as u8]);
     SlotInput {
         name: SlotName::new(&format!("S{index}")).expect("a slot's name"),
         base: ArtifactInput { artifact: base, bytes: WEIGHTS },
@@ -71,7 +71,7 @@ fn slot(index: usize) -> SlotInput {
         context: 4096,
         parallel: 1,
         replicas: 1 + (index % 3) as u32,
-        policy: if index % 3 == 0 { SlotPolicy::Pinned } else { SlotPolicy::Swappable },
+        policy: if index.is_multiple_of(3) { SlotPolicy::Pinned } else { SlotPolicy::Swappable },
         demand_per_hour: (index * 37 % 101) as u32,
         wanted_rank: None,
         pinned_on: Vec::new(),

@@ -24,7 +24,7 @@ const OWN: u64 = 3 * GIB;
 enum Fleet {
     /// Desktops, servers and GPU boxes: room for everything once there are some dozens.
     Mixed,
-    /// So little that only three quarters of the managers fit, whatever the number of machines: exchanges do not help.
+    /// So little that not all managers fit, or barely, whatever the number of machines.
     Scarce,
 }
 

@@ -70,9 +70,10 @@ fn settled(federation: &Federation) {
     .expect("carried out");
 }
 
-/// Which of these slots are resident nowhere, as this node sees it.
+/// Which of these slots are resident nowhere, as this node sees it, or what fills them is not known to it.
 fn unanswered<'a>(state: &Value, slots: &[&'a str]) -> Vec<&'a str> {
-    slots.iter().copied().filter(|slot| holders(state, slot).is_empty()).collect()
+    let known = |slot: &str| list(&state["slots"]).iter().any(|view| view["name"] == slot && view["artifact"] != "");
+    slots.iter().copied().filter(|slot| !known(slot) || holders(state, slot).is_empty()).collect()
 }
 
 /// Who has a ready replica of `slot`.

@@ -264,6 +264,8 @@ pub const DIRECT_RETRY: Duration = Duration::from_secs(60);
 /// Addresses given with `--peer`.
 pub const STATIC_PEERS_MAX: usize = 64;
 
+/// Between two syncs with one member: many records that are published in a row travel in a few.
+pub const SYNC_REST: Duration = Duration::from_millis(600);
 /// A sync with a connected member that failed is tried again after this: longer than a busy moment, far shorter than a person
 /// waits for what was published elsewhere.
 pub const SYNC_RETRY: Duration = Duration::from_secs(1);

@@ -58,6 +58,19 @@ impl Machine {
         self.plan_dirty(now);
     }
 
+    /// A member has what this node lacks, or the other way round: they sync, at most once in a while. What comes up within that
+    /// while is put off and not left to the next advertisement: the member may die before it, and what it alone knows with it.
+    pub(super) fn agree(&mut self, now: Time, node: NodeId, outbox: &mut Vec<Output>) {
+        let due = self.synced.get(&node).map_or(now, |at| at.after(limits::SYNC_REST));
+        if now >= due {
+            self.resync.remove(&node);
+            self.synced.insert(node, now);
+            outbox.push(Output::Sync(node));
+        } else {
+            self.resync.entry(node).or_insert(due);
+        }
+    }
+
     /// It is tried again without waiting for the member to speak: what was to be agreed on may be why it says nothing new.
     pub(super) fn sync_failed(&mut self, now: Time, node: NodeId) {
         if self.table.get(&node).is_some_and(|entry| entry.connected) {
@@ -91,7 +104,7 @@ mod tests {
     use crate::core::membership::roster::{Member, Role};
     use crate::core::membership::table::tests::advert;
     use crate::core::placement::plan::Strategy;
-    use crate::core::types::{Duration, FederationId};
+    use crate::core::types::{Digest, Duration, FederationId};
 
     const PEER: NodeId = NodeId([2; 32]);
 
@@ -144,6 +157,19 @@ mod tests {
         check(&mut machine, 12, Input::Disconnected(PEER), &[]);
         check(&mut machine, 14, Input::SyncFailed(PEER), &[]);
         check(&mut machine, 16, Input::Tick, &[]);
+    }
+
+    #[test]
+    fn what_a_member_publishes_right_after_a_sync_is_asked_for_before_it_speaks_again() {
+        let mut machine = machine();
+        check(&mut machine, 0, Input::Connected(PEER), &["sync"]);
+        let differs = Advert { catalog_digest: Digest([7; 32]), ..advert(2, 1, 1) };
+        let said = Input::Gossip(Gossip::Advert(Box::new(differs)));
+        check(&mut machine, 0, said, &[]);
+        let due = seconds(0).after(limits::SYNC_REST);
+        assert!(machine.next_deadline(seconds(0)).is_some_and(|at| at <= due));
+        check(&mut machine, 1, Input::Tick, &["sync"]);
+        check(&mut machine, 2, Input::Tick, &[]);
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub struct Machine {
     plan_dirty_since: Option<Time>,
     plan_sent: BTreeMap<NodeId, (u64, u64, Time)>,
     synced: BTreeMap<NodeId, Time>,
-    /// With whom a sync failed, and when it is tried again.
+    /// With whom to sync again, and when: the last one failed, or was made too short a while ago.
     resync: BTreeMap<NodeId, Time>,
     first_wanted: BTreeMap<SlotName, Time>,
     last_wanted: BTreeMap<SlotName, Time>,
@@ -291,20 +291,14 @@ impl Machine {
         let behind = advert.member_roster_mark != self.config.members.mark()
             || advert.catalog_digest != catalog.digest()
             || advert.wishes_digest.is_some_and(|theirs| theirs != catalog.wishes_digest());
-        if behind && self.rested(now, &from) {
-            self.synced.insert(from, now);
-            outbox.push(Output::Sync(from));
+        if behind {
+            self.agree(now, from, outbox);
         }
         outbox.push(Output::Know(from, advert.addresses.clone()));
         self.coordinator.saw_epoch(advert.epoch_highest);
         if self.table.advert(now, advert) {
             self.plan_dirty(now);
         }
-    }
-
-    /// Not synced with `node` within the last settling time.
-    fn rested(&self, now: Time, node: &NodeId) -> bool {
-        self.synced.get(node).is_none_or(|at| now >= at.after(limits::SETTLE.times(4)))
     }
 
     fn plan_offered(&mut self, from: NodeId, plan: Plan, outbox: &mut Vec<Output>) {

@@ -145,7 +145,7 @@ pub fn score(problem: &Problem, plan: &Plan) -> u64 {
 /// What tells plans of one score apart, in this order: fewest loads; the busiest in VRAM; the room that is left, spread; fewest
 /// fetches; shortest loads, milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
-pub(super) struct Cost(pub(super) [u32; 5]);
+pub(super) struct Cost(pub(super) [u64; 5]);
 
 impl Cost {
     pub(super) fn plus(self, other: Cost) -> Cost {
@@ -178,20 +178,19 @@ pub(super) fn cost(space: &Space<'_>, demand: u64, before: bool, slot: SlotIndex
     let loaded = artifacts_of(input).map(|artifact| artifact.bytes).fold(0, u64::saturating_add);
     let wait = millis(fetched, node.link_bytes_per_s).saturating_add(millis(loaded, node.load_bytes_per_s));
     let slow = if space.bins[bin].kind == DomainKind::Vram { 0 } else { demand };
-    Cost([u32::from(!before), narrow(slow), 0, u32::from(fetched > 0), narrow(wait)])
+    Cost([u64::from(!before), slow, 0, u64::from(fetched > 0), wait])
 }
 
 /// What it costs to take `added_bytes` of the `left_bytes` of a domain. Of all ways to take so much the cheapest leaves the
-/// least sum of squares of room over all domains: it takes where most is left. In 1024ths of the largest domain.
+/// least sum of squares of room over all domains: it takes where most is left. In parts of the largest domain so fine that a
+/// small manager counts on a large machine.
 pub(super) fn crowding(space: &Space<'_>, left_bytes: u64, added_bytes: u64) -> Cost {
-    let part =
-        |bytes: u64| u64::try_from(u128::from(bytes) * 1024 / u128::from(space.widest_bytes.max(1))).unwrap_or(1024);
-    let (added, gone) = (part(added_bytes).max(1), 1024 - part(left_bytes).min(1024));
-    Cost([0, 0, narrow(added * (2 * gone + added)), 0, 0])
-}
-
-fn narrow(value: u64) -> u32 {
-    u32::try_from(value).unwrap_or(u32::MAX)
+    const PARTS: u64 = 1 << 20;
+    let part = |bytes: u64| {
+        u64::try_from(u128::from(bytes) * u128::from(PARTS) / u128::from(space.widest_bytes.max(1))).unwrap_or(PARTS)
+    };
+    let (added, gone) = (part(added_bytes).clamp(1, PARTS), PARTS - part(left_bytes).min(PARTS));
+    Cost([0, 0, added * (2 * gone + added), 0, 0])
 }
 
 /// Milliseconds for `bytes`; 0 where the speed is not known.

@@ -166,3 +166,14 @@ fn a_small_fleet_names_every_refusal_and_a_large_one_the_nearest() {
     assert!(last.why.ends_with("904 more places were refused, none of them nearer"), "{}", last.why);
     assert!(large.refused.iter().any(|refusal| refusal.bytes_short == 4), "the nearest are named");
 }
+
+#[test]
+fn small_managers_go_where_most_room_is_left_also_beside_a_tiny_machine() {
+    // In the largest domain's terms a manager is next to nothing, and all that the small machine has.
+    let nodes = vec![node(1, &[1_280_000]), node(2, &[150])];
+    let slots = (1..=7).map(|index| slot(index, 50, 5, index as u8, index == 7, if index == 7 { 2 } else { 1 }));
+    let problem = Problem { nodes, slots: slots.collect(), ..Problem::default() }.sorted();
+    let plan = solve(&problem);
+    let on = |id: u8| plan.replicas.iter().filter(|replica| replica.node.0[0] == id).count();
+    assert_eq!((on(1), on(2)), (7, 1));
+}

@@ -1,8 +1,8 @@
 //! A thousand hostile connections at once: silence, halves of handshakes, strangers with a key, noise, and a header of HTTP
 //! that never ends. Whenever one is closed it comes again a second later, for as long as the flood lasts.
 //!
-//! The flood runs on one thread that computes only while nobody else wants to. A real one comes from other machines, whose work
-//! is not the node's; what it makes the node do is not lowered.
+//! The flood runs on one thread of the lowest priority. A real one comes from other machines, whose work is not the node's;
+//! what it makes the node do is not lowered.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -79,7 +79,8 @@ impl Flood {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared = Arc::clone(&counts);
         let thread = std::thread::Builder::new().name("flood".to_owned()).spawn(move || {
-            step_back();
+            // On Linux this is the thread's own; elsewhere the flood only disturbs more.
+            let _ = rustix::process::nice(19);
             runtime.block_on(flood(targets, count, shared));
         })?;
         Ok(Flood { counts, thread: Some(thread) })
@@ -93,18 +94,6 @@ impl Flood {
             encrypted: count(&self.counts.encrypted),
             open: count(&self.counts.open),
         }
-    }
-}
-
-/// Lets everybody else go first. At the lowest priority alone a thread still keeps its core until the next tick of the clock, ten
-/// milliseconds on some kernels, however urgent the work of a node is; an idle one gives way at once. Where `chrt` is missing the
-/// flood only disturbs more.
-fn step_back() {
-    let _ = rustix::process::nice(19);
-    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
-    let chrt = std::process::Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
-    if !chrt.is_ok_and(|status| status.success()) {
-        eprintln!("the flood competes with the nodes for cores: chrt could not make it idle");
     }
 }
 

@@ -31,8 +31,7 @@ impl Machine {
         let unaware = |advert: &&Advert| advert.node != me && advert.member_roster_mark != mark;
         let told = self.table.alive().filter(unaware).map(|advert| advert.node).take(limits::ROSTER_PUSHES_MAX);
         for node in told.collect::<Vec<_>>() {
-            self.synced.insert(node, now);
-            outbox.push(Output::Sync(node));
+            self.sync(now, node, outbox);
         }
         self.plan_dirty(now);
     }
@@ -42,8 +41,7 @@ impl Machine {
             return;
         }
         self.table.connected(now, node);
-        self.synced.insert(node, now);
-        outbox.push(Output::Sync(node));
+        self.sync(now, node, outbox);
         self.advertised = None; // say everything again: the newcomer has heard nothing yet
         self.plan_dirty(now);
     }
@@ -58,14 +56,19 @@ impl Machine {
         self.plan_dirty(now);
     }
 
+    /// Once, now: what was put off is done with it.
+    fn sync(&mut self, now: Time, node: NodeId, outbox: &mut Vec<Output>) {
+        self.resync.remove(&node);
+        self.synced.insert(node, now);
+        outbox.push(Output::Sync(node));
+    }
+
     /// A member has what this node lacks, or the other way round: they sync, at most once in a while. What comes up within that
     /// while is put off and not left to the next advertisement: the member may die before it, and what it alone knows with it.
     pub(super) fn agree(&mut self, now: Time, node: NodeId, outbox: &mut Vec<Output>) {
         let due = self.synced.get(&node).map_or(now, |at| at.after(limits::SYNC_REST));
         if now >= due {
-            self.resync.remove(&node);
-            self.synced.insert(node, now);
-            outbox.push(Output::Sync(node));
+            self.sync(now, node, outbox);
         } else {
             self.resync.entry(node).or_insert(due);
         }
@@ -81,9 +84,7 @@ impl Machine {
     pub(super) fn sync_again(&mut self, now: Time, outbox: &mut Vec<Output>) {
         let due: Vec<NodeId> = self.resync.iter().filter(|(_, at)| **at <= now).map(|(node, _)| *node).collect();
         for node in due {
-            self.resync.remove(&node);
-            self.synced.insert(node, now);
-            outbox.push(Output::Sync(node));
+            self.sync(now, node, outbox);
         }
     }
 

@@ -87,7 +87,7 @@ pub fn disk_needed_bytes(bytes: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn reference() -> Shape {
+    pub(super) fn reference() -> Shape {
         Shape {
             architecture: "llama".into(),
             layers: 32,

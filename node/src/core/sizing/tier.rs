@@ -79,24 +79,12 @@ pub fn ram_reserve_bytes(total_bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::artifact::Shape;
     use crate::core::sizing::footprint;
+    use crate::core::sizing::tests::reference;
 
     /// What a manager of the reference roster takes at its default context.
     fn manager_bytes() -> u64 {
-        let shape = Shape {
-            layers: 32,
-            embedding: 4096,
-            heads: 32,
-            kv_heads: 32,
-            head_dim: 128,
-            context_max: 16384,
-            vocabulary: 32256,
-            feed_forward: 11008,
-            weights_bytes: 13_481_025_536,
-            ..Shape::default()
-        };
-        footprint(&shape, 4096, 1, 0).total_bytes()
+        footprint(&reference(), 4096, 1, 0).total_bytes()
     }
 
     /// Managers that fit beside the reserve.

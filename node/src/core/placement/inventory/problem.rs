@@ -50,7 +50,7 @@ impl Inventory {
         for node in &self.nodes {
             names.nodes.insert(node.id(), node.name.clone());
         }
-        let ids: BTreeMap<&str, NodeId> = self.nodes.iter().map(|node| (node.name.as_str(), node.id())).collect();
+        let ids = self.node_ids();
         let slots = self.slot_inputs(u32::MAX);
         for name in self.roster.slots.iter().flat_map(|slot| &slot.pinned_on) {
             let node = ids.get(name.as_str()).copied().unwrap_or_else(|| node_id(name));
@@ -75,6 +75,10 @@ impl Inventory {
         (Problem { strategy: self.strategy, nodes, slots, previous, known }.sorted(), names)
     }
 
+    fn node_ids(&self) -> BTreeMap<&str, NodeId> {
+        self.nodes.iter().map(|node| (node.name.as_str(), node.id())).collect()
+    }
+
     /// The slots as the solver wants them, with at most `context` tokens for each sequence.
     pub(in crate::core::placement) fn slot_inputs(&self, context: u32) -> Vec<SlotInput> {
         let mut largest: BTreeMap<Digest, (u64, u64)> = BTreeMap::new();
@@ -83,7 +87,7 @@ impl Inventory {
             let on_disk = slot.artifact_bytes.unwrap_or(slot.weights_bytes);
             *known = (known.0.max(slot.weights_bytes), known.1.max(on_disk));
         }
-        let ids: BTreeMap<&str, NodeId> = self.nodes.iter().map(|node| (node.name.as_str(), node.id())).collect();
+        let ids = self.node_ids();
         let id = |name: &String| ids.get(name.as_str()).copied().unwrap_or_else(|| node_id(name));
         let inputs = self.roster.slots.iter().map(|slot| SlotInput {
             pinned_on: slot.pinned_on.iter().map(id).collect(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::engine_tools::{self, ScoreArgs};
 use super::exit::Failure;
 use crate::store::make_model::{MakeModel, make_model};
 
@@ -18,6 +19,8 @@ pub(super) struct DevArgs {
 enum Tool {
     /// Write a GGUF model of any shape with random weights
     MakeModel(MakeModel),
+    /// Score tokens with an engine alone: JSON from standard input to JSON
+    Score(ScoreArgs),
 }
 
 /// Serves one replica on `socket` until the node hangs up.
@@ -28,6 +31,7 @@ pub(super) fn engine(socket: PathBuf) -> Result<(), Failure> {
 /// Runs one tool.
 pub(super) fn dev(args: DevArgs) -> Result<(), Failure> {
     match args.tool {
+        Tool::Score(args) => engine_tools::score(&args),
         Tool::MakeModel(make) => {
             let made = make_model(&make).map_err(|error| Failure::failed(error.to_string()))?;
             println!("{}: {} bytes, {} parameters", made.path.display(), made.file_bytes, made.parameters);

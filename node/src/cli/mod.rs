@@ -7,6 +7,7 @@ mod bench;
 mod chat;
 mod child;
 mod doctor;
+mod engine_tools;
 mod exit;
 mod gc;
 mod invite;

@@ -129,8 +129,10 @@ pub const HALF_OPEN_PER_STRANGER_MAX: usize = ADDRESSES_MAX;
 pub const HALF_OPEN_KNOWN_MAX: usize = 256;
 /// Of these from one address: several members may be behind it, or on this very machine.
 pub const HALF_OPEN_PER_KNOWN_MAX: usize = 64;
-/// Handshakes begun with all strangers: each costs half a millisecond, so that a flood takes a few hundredths of a core.
-pub const HANDSHAKES_OF_STRANGERS: Rate = Rate { per_second: 64, burst: 128 };
+/// Handshakes begun with all strangers: each costs a millisecond, so that a flood takes a few hundredths of a core. A flood comes in
+/// waves, and what begins at once is what a member's request waits for: a few, then evenly. Measured: with 128 at once a
+/// thousand hostile connections made the 99th percentile of chats 2.7 times as long.
+pub const HANDSHAKES_OF_STRANGERS: Rate = Rate { per_second: 64, burst: 8 };
 /// Handshakes begun with one unknown address: twice all the addresses of a ticket, and one after the other from then on.
 pub const HANDSHAKES_OF_STRANGER: Rate = Rate { per_second: 8, burst: 32 };
 /// Handshakes begun with one address of members: a machine that runs many nodes, all of them restarted.
@@ -354,8 +356,20 @@ pub const DWELL_MIN: Duration = Duration::from_secs(1);
 
 /// Most tokens of one decoding step: llama.cpp's own micro-batch; larger gains nothing on a CPU and costs memory.
 pub const ENGINE_BATCH_TOKENS_MAX: u32 = 512;
+/// Tokens of one decoding step whose logits are looked at, beside one for each sequence: what scoring a text takes at once. Each
+/// costs the vocabulary times four bytes, 128 KiB for the reference models.
+pub const ENGINE_OUTPUTS_MAX: u32 = 32;
+/// Tokens of prompts in one step while answers are under way: on two cores a 6.7B model takes some three seconds for them, and
+/// so much longer the next token of each answer takes.
+pub const ENGINE_PROMPT_TOKENS_SHARED: usize = 64;
+/// OpenAI's own bound on `top_logprobs`.
+pub const TOP_LOGPROBS_MAX: u32 = 20;
+/// Log-probabilities asked for at each position of a scored text: the largest vocabularies have a quarter of a million tokens.
+pub const SCORED_EACH_MAX: u32 = 1 << 18;
 /// Events of one answer under way between engine and node; text that finds no room is joined with the text after it.
 pub const ENGINE_EVENTS_MAX: usize = 64;
+/// A child tells at most so often how far its load is.
+pub const LOAD_PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// A child process listens within this, or its start has failed: milliseconds are normal, a machine under load is slow.
 pub const ENGINE_START: Duration = Duration::from_secs(30);
 /// After a child's connection broke, its end is waited for this long, to say how it ended.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::core::machine::Input;
 use crate::core::placement::plan::PlannedReplica;
 use crate::core::types::{Digest, SlotName};
 use crate::driver::event_loop::{Event, Events};
-use crate::engine::{ChildEngine, LoadSpec};
+use crate::engine::{ChildEngine, Engine, LoadSpec};
 use crate::store::{Store, gguf};
 
 /// No child is held to less private memory than this, however small its model.
@@ -17,8 +17,8 @@ const PRIVATE_BYTES_MIN: u64 = 512 << 20;
 /// A replica that answers.
 #[derive(Clone)]
 pub struct Replica {
-    /// Its process.
-    pub engine: Arc<ChildEngine>,
+    /// What runs it.
+    pub engine: Arc<dyn Engine>,
     /// Its base artifact.
     pub artifact: Digest,
     /// As read from the file's own tensor table when it was loaded.
@@ -35,7 +35,7 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// None yet. Sockets go into `run_dir`; each process may compute with `threads` threads, one of them at a time.
+    /// None yet. Sockets go into `run_dir`; each process may compute with `threads` threads, in turns.
     pub fn new(run_dir: PathBuf, threads: u32, store: Option<Arc<Store>>) -> Replicas {
         Replicas { run_dir, threads, store, live: Arc::default() }
     }
@@ -94,8 +94,11 @@ impl Replicas {
             parallel: order.parallel,
             threads: self.threads,
             private_bytes_max,
+            turn_folder: Some(self.run_dir.clone()),
+            lock: false,
+            gpu_layers: 0,
         };
-        let started = ChildEngine::start(&own_program()?, &self.run_dir, &spec).await;
+        let started = ChildEngine::start(&own_program()?, &self.run_dir, &spec, |_| {}).await;
         let (engine, loaded) = started.map_err(|error| error.to_string())?;
         let replica = Replica { engine: Arc::new(engine), artifact: order.artifact, precision };
         Ok((replica, loaded.resident_bytes))
@@ -103,11 +106,11 @@ impl Replicas {
 
     /// Reports the end of a process, asked for or not.
     fn watch(&self, slot: &SlotName, replica: &Replica, events: Events) {
-        let (slot, live, pid) = (slot.clone(), Arc::clone(&self.live), replica.engine.pid());
-        let exited = replica.engine.exited();
+        let (slot, live, engine) = (slot.clone(), Arc::clone(&self.live), Arc::downgrade(&replica.engine));
+        let (pid, exited) = (replica.engine.pid(), replica.engine.exited());
         tokio::spawn(async move {
             let how = exited.await;
-            if forget(&live, &slot, pid) {
+            if forget(&live, &slot, &engine) {
                 tracing::warn!(slot = %slot, pid, how, "replica died");
                 events.send(Event::Core(Input::ReplicaDied(slot, format!("its engine was {how}")))).await;
             }
@@ -142,10 +145,11 @@ fn own_program() -> Result<PathBuf, String> {
     std::env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))
 }
 
-/// Removes the replica of this process; false if it is gone already, because it was asked to end.
-fn forget(live: &Mutex<BTreeMap<SlotName, Replica>>, slot: &SlotName, pid: u32) -> bool {
+/// Removes the replica of this engine; false if it is gone already, because it was asked to end.
+fn forget(live: &Mutex<BTreeMap<SlotName, Replica>>, slot: &SlotName, engine: &Weak<dyn Engine>) -> bool {
     let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
-    let died = live.get(slot).is_some_and(|replica| replica.engine.pid() == pid);
+    let same = |replica: &Replica| std::ptr::addr_eq(Arc::as_ptr(&replica.engine), engine.as_ptr());
+    let died = live.get(slot).is_some_and(same);
     let dead = if died { live.remove(slot) } else { None };
     // Unlocked first: with its last owner an engine ends, and that takes a while.
     drop(live);

@@ -2,11 +2,10 @@
 //! here or a member's replica, and the tokens back. Tokens pass beside the core, which hears only of beginnings and ends.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use fednode_proto::v1;
 use fednode_proto::v1::generate_event::Event as Kind;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use crate::core::limits;
 use crate::core::machine::Input;
@@ -34,9 +33,6 @@ pub struct Requests {
     waiters: BTreeMap<RequestId, Waiter>,
     replicas: Replicas,
     peers: Peers,
-    /// One replica computes at a time, with all the threads this node may use (DESIGN 16: more threads than cores turned
-    /// 0.02 s into 16 s).
-    compute: Arc<Semaphore>,
     events: Events,
 }
 
@@ -54,8 +50,7 @@ pub fn error_event(refusal: &Refusal) -> v1::GenerateEvent {
 impl Requests {
     /// None yet.
     pub fn new(me: NodeId, replicas: Replicas, peers: Peers, events: Events) -> Requests {
-        let compute = Arc::new(Semaphore::new(1));
-        Requests { me, next: 1, waiters: BTreeMap::new(), replicas, peers, compute, events }
+        Requests { me, next: 1, waiters: BTreeMap::new(), replicas, peers, events }
     }
 
     /// Takes a request and says what to tell the core; `None` if its slot's name cannot be one (answered already).
@@ -132,8 +127,7 @@ impl Requests {
         let relay = Relay { id, answer: waiter.answer.clone(), events: self.events.clone() };
         let request = waiter.request.clone();
         let task = if to == self.me {
-            let (replicas, compute) = (self.replicas.clone(), Arc::clone(&self.compute));
-            tokio::spawn(relay.local(self.me, request, replicas, compute))
+            tokio::spawn(relay.local(self.me, request, self.replicas.clone()))
         } else {
             tokio::spawn(relay.remote(to, request, self.peers.clone()))
         };
@@ -163,13 +157,12 @@ struct Relay {
 }
 
 impl Relay {
-    async fn local(self, me: NodeId, request: v1::GenerateRequest, replicas: Replicas, compute: Arc<Semaphore>) {
+    async fn local(self, me: NodeId, request: v1::GenerateRequest, replicas: Replicas) {
         let replica = SlotName::new(&request.slot).ok().and_then(|slot| replicas.of(&slot));
         let Some(replica) = replica else {
             let message = format!("{} has just left this node's memory", request.slot);
             return self.fail(Refusal { code: "not_resident", message }, true).await;
         };
-        let Ok(_computing) = compute.acquire().await else { return };
         let mut events = replica.engine.generate(request);
         let mut progress = Progress::default();
         while let Some(event) = events.recv().await {
@@ -213,7 +206,7 @@ impl Relay {
                 self.fail(refusal, retryable).await;
                 return Break(());
             }
-            Some(Kind::Text(_)) | Some(Kind::End(_)) => {}
+            Some(Kind::Text(_) | Kind::Logprobs(_) | Kind::End(_)) => {}
             None => return Continue(()),
         }
         if let Some(start) = progress.start.take() {

@@ -6,22 +6,25 @@
 
 #![allow(unsafe_code)]
 
+mod bare;
+mod batch;
 mod log;
+mod sampler;
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use llama_cpp_sys_2 as sys;
 
+use self::batch::Aborts;
 use self::log::{forget_error, init_once, last_error};
-use crate::core::limits::ENGINE_BATCH_TOKENS_MAX;
+use super::batching::Token;
+use super::turn::Turns;
+use crate::core::limits::{ENGINE_BATCH_TOKENS_MAX, ENGINE_OUTPUTS_MAX};
 
-/// A token of the model's vocabulary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Token(sys::llama_token);
+pub(super) use bare::run as run_bare;
+pub(super) use sampler::{Sampler, Sampling};
 
 /// The size of the context and of the computation.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,10 @@ pub(super) struct Shape {
     /// Sequences.
     pub parallel: u32,
     pub threads: u32,
+    /// Layers that GPUs compute, in builds for them.
+    pub gpu_layers: u32,
+    /// Keep the weights in memory.
+    pub lock: bool,
 }
 
 /// Why llama.cpp did not do as told. `reason` is its own last error message.
@@ -52,6 +59,8 @@ pub(super) enum LlamaError {
     TextTooLong,
     #[error("cancelled")]
     Cancelled,
+    #[error("a batch of {tokens} tokens is more than this context takes at once")]
+    BatchTooLarge { tokens: usize },
     #[error("decoding failed with code {code}: {reason}")]
     Decode { code: i32, reason: String },
 }
@@ -62,8 +71,10 @@ pub(super) struct Llama {
     context: NonNull<sys::llama_context>,
     vocab: NonNull<sys::llama_vocab>,
     adapters: Vec<(String, NonNull<sys::llama_adapter_lora>)>,
-    /// What the abort callback reads; kept here because llama.cpp holds a bare pointer to it.
-    cancel: Arc<AtomicBool>,
+    /// What the abort callback reads; boxed because llama.cpp holds a bare pointer to it.
+    aborts: Box<Aborts>,
+    /// `None`: it computes whenever it likes.
+    turns: Option<Turns>,
 }
 
 impl Llama {
@@ -75,8 +86,8 @@ impl Llama {
         // SAFETY: the parameters are llama.cpp's defaults with plain values changed; `file` outlives the call.
         let model = unsafe {
             let mut params = sys::llama_model_default_params();
-            params.n_gpu_layers = 0;
-            params.load_mode = sys::LLAMA_LOAD_MODE_MMAP;
+            params.n_gpu_layers = i32::try_from(shape.gpu_layers).unwrap_or(i32::MAX);
+            params.load_mode = if shape.lock { sys::LLAMA_LOAD_MODE_MMAP_MLOCK } else { sys::LLAMA_LOAD_MODE_MMAP };
             sys::llama_model_load_from_file(file.as_ptr(), params)
         };
         let model = OwnedModel(NonNull::new(model).ok_or_else(|| LlamaError::Model { reason: last_error() })?);
@@ -87,8 +98,13 @@ impl Llama {
             .map(|(domain, path)| Ok((domain.clone(), load_adapter(&model, path)?)))
             .collect::<Result<Vec<_>, LlamaError>>()?;
         let context = new_context(&model, shape)?;
-        let cancel = Arc::new(AtomicBool::new(false));
-        Ok(Llama { model: model.keep(), context, vocab, adapters, cancel })
+        let aborts = batch::abortable(context);
+        Ok(Llama { model: model.keep(), context, vocab, adapters, aborts, turns: None })
+    }
+
+    /// Computes in turns with others from now on.
+    pub(super) fn take_turns(&mut self, turns: Turns) {
+        self.turns = Some(turns);
     }
 
     /// The size of all tensors.
@@ -155,7 +171,7 @@ impl Llama {
                 sys::llama_tokenize(vocab, from, text_len, tokens.as_mut_ptr(), room, false, true)
             };
             match usize::try_from(count) {
-                Ok(count) => return Ok(tokens[..count].iter().map(|&token| Token(token)).collect()),
+                Ok(count) => return Ok(tokens[..count].iter().map(|&token| Token(token.unsigned_abs())).collect()),
                 Err(_) if count == i32::MIN => return Err(LlamaError::TextTooLong),
                 Err(_) => tokens.resize(count.unsigned_abs() as usize, 0),
             }
@@ -171,7 +187,7 @@ impl Llama {
             // SAFETY: the buffer is as long as stated and lives through the call.
             let len = unsafe {
                 let to = bytes.as_mut_ptr().cast::<c_char>();
-                sys::llama_token_to_piece(self.vocab.as_ptr(), token.0, to, room, 0, false)
+                sys::llama_token_to_piece(self.vocab.as_ptr(), raw(token), to, room, 0, false)
             };
             match usize::try_from(len) {
                 Ok(len) => {
@@ -186,62 +202,36 @@ impl Llama {
     /// Whether the token ends the answer.
     pub(super) fn is_end(&self, token: Token) -> bool {
         // SAFETY: the vocabulary belongs to the model, which lives as long as `self`; the call checks the token.
-        unsafe { sys::llama_vocab_is_eog(self.vocab.as_ptr(), token.0) }
+        unsafe { sys::llama_vocab_is_eog(self.vocab.as_ptr(), raw(token)) }
     }
 
-    /// Begins a request: forgets the one before entirely, applies the domain's adapter or none, and lets `cancel` end
-    /// the computation. Nothing of the KV cache is kept: a prefix must never be shared across adapters.
-    pub(super) fn begin(&mut self, domain: &str, cancel: Arc<AtomicBool>) -> Result<(), LlamaError> {
-        let mut chosen = Vec::new();
-        if !domain.is_empty() {
-            let found = self.adapters.iter().find(|(name, _)| name == domain);
-            let (_, adapter) = found.ok_or_else(|| LlamaError::UnknownDomain(domain.to_owned()))?;
-            chosen.push(adapter.as_ptr());
-        }
-        let mut scales = vec![1.0f32; chosen.len()];
-        let context = self.context.as_ptr();
-        self.cancel = cancel;
-        // SAFETY: the context lives as long as `self`; both lists have the stated length and are copied by the call; the
-        // flag lives until `self.cancel` is replaced, which happens only here together with the pointer.
-        unsafe {
-            sys::llama_memory_clear(sys::llama_get_memory(context), false);
-            sys::llama_set_adapters_lora(context, chosen.as_mut_ptr(), chosen.len(), scales.as_mut_ptr());
-            let flag = Arc::as_ptr(&self.cancel).cast_mut().cast::<c_void>();
-            sys::llama_set_abort_callback(context, Some(is_cancelled), flag);
-        }
-        Ok(())
+    /// Tokens of the vocabulary.
+    pub(super) fn vocabulary_size(&self) -> u32 {
+        // SAFETY: the vocabulary belongs to the model, which lives as long as `self`; the call only reads.
+        unsafe { sys::llama_vocab_n_tokens(self.vocab.as_ptr()) }.max(0).unsigned_abs()
     }
 
-    /// Computes the tokens after those before, in batches that llama.cpp accepts; ends early when cancelled.
-    pub(super) fn decode(&mut self, tokens: &[Token]) -> Result<(), LlamaError> {
-        forget_error();
-        // SAFETY: the context lives as long as `self`; the call only reads.
-        let batch_max = unsafe { sys::llama_n_batch(self.context.as_ptr()) }.max(1) as usize;
-        for batch in tokens.chunks(batch_max) {
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(LlamaError::Cancelled);
-            }
-            let mut ids: Vec<_> = batch.iter().map(|token| token.0).collect();
-            // A batch has at most `n_batch` tokens, a u32 that we set to at most 512.
-            let count = ids.len() as i32;
-            // SAFETY: the batch points at `ids`, which lives through the call; it is no larger than `n_batch`.
-            let code = unsafe {
-                let batch = sys::llama_batch_get_one(ids.as_mut_ptr(), count);
-                sys::llama_decode(self.context.as_ptr(), batch)
-            };
-            match code {
-                0 => {}
-                2 => return Err(LlamaError::Cancelled),
-                code => return Err(LlamaError::Decode { code, reason: last_error() }),
-            }
-        }
-        Ok(())
+    /// A control token's text, which [`Llama::piece`] leaves out.
+    pub(super) fn token_text(&self, token: Token) -> String {
+        // SAFETY: the vocabulary checks the token; the text is null or its own.
+        unsafe { owned_text(sys::llama_vocab_get_text(self.vocab.as_ptr(), raw(token))) }.unwrap_or_default()
     }
 
-    /// Chooses the next token. Only after a `decode` that returned `Ok` and had at least one token.
-    pub(super) fn sample(&mut self, sampler: &mut Sampler) -> Token {
-        // SAFETY: context and sampler live through the call; the last decode left the logits of its last token.
-        Token(unsafe { sys::llama_sampler_sample(sampler.0.as_ptr(), self.context.as_ptr(), -1) })
+    /// The end-of-sequence token.
+    pub(super) fn end_token(&self) -> Option<Token> {
+        // SAFETY: the vocabulary belongs to the model, which lives as long as `self`.
+        let token = unsafe { sys::llama_vocab_eos(self.vocab.as_ptr()) };
+        u32::try_from(token).ok().map(Token)
+    }
+
+    /// Where the adapter of `domain` stands among those attached; none for the base.
+    pub(super) fn adapter(&self, domain: &str) -> Result<Option<usize>, LlamaError> {
+        let found = self.adapters.iter().position(|(name, _)| name == domain);
+        match found {
+            None if domain.is_empty() => Ok(None),
+            None => Err(LlamaError::UnknownDomain(domain.to_owned())),
+            found => Ok(found),
+        }
     }
 
     fn metadata(&self, key: &CStr) -> Option<String> {
@@ -265,42 +255,6 @@ impl Drop for Llama {
             sys::llama_model_free(self.model.as_ptr());
         }
     }
-}
-
-/// Chooses tokens: the likeliest, or by chance with a seed.
-pub(super) struct Sampler(NonNull<sys::llama_sampler>);
-
-impl Sampler {
-    /// `temperature` 0 is greedy; otherwise temperature, then `top_p` (1: off), then chance from `seed`.
-    pub(super) fn new(temperature: f32, top_p: f32, seed: u64) -> Sampler {
-        // SAFETY: each sampler made here is owned by the chain it is added to.
-        unsafe {
-            let chain = sys::llama_sampler_chain_init(sys::llama_sampler_chain_default_params());
-            if temperature > 0.0 {
-                sys::llama_sampler_chain_add(chain, sys::llama_sampler_init_temp(temperature));
-                if top_p > 0.0 && top_p < 1.0 {
-                    sys::llama_sampler_chain_add(chain, sys::llama_sampler_init_top_p(top_p, 1));
-                }
-                sys::llama_sampler_chain_add(chain, sys::llama_sampler_init_dist(fold_seed(seed)));
-            } else {
-                sys::llama_sampler_chain_add(chain, sys::llama_sampler_init_greedy());
-            }
-            Sampler(NonNull::new(chain).expect("llama.cpp allocates with new, which never returns null"))
-        }
-    }
-}
-
-impl Drop for Sampler {
-    fn drop(&mut self) {
-        // SAFETY: the chain is ours alone and frees the samplers in it.
-        unsafe { sys::llama_sampler_free(self.0.as_ptr()) }
-    }
-}
-
-/// llama.cpp takes 32 bits of seed, and means "any" by all ones.
-fn fold_seed(seed: u64) -> u32 {
-    let folded = (seed ^ (seed >> 32)) as u32;
-    if folded == u32::MAX { 0 } else { folded }
 }
 
 /// Frees the model when loading goes wrong half-way.
@@ -342,7 +296,7 @@ fn load_adapter(model: &OwnedModel, path: &Path) -> Result<NonNull<sys::llama_ad
 
 fn new_context(model: &OwnedModel, shape: Shape) -> Result<NonNull<sys::llama_context>, LlamaError> {
     forget_error();
-    let Shape { context, parallel, threads } = shape;
+    let Shape { context, parallel, threads, .. } = shape;
     let failed = |reason: String| LlamaError::Context { context, parallel, reason };
     let parallel = parallel.max(1);
     let cells = context.checked_mul(parallel).filter(|&cells| cells > 0);
@@ -355,8 +309,8 @@ fn new_context(model: &OwnedModel, shape: Shape) -> Result<NonNull<sys::llama_co
         params.n_seq_max = parallel;
         params.n_batch = ENGINE_BATCH_TOKENS_MAX;
         params.n_ubatch = ENGINE_BATCH_TOKENS_MAX;
-        // One token of each sequence is looked at; the default would keep room for the logits of a whole batch.
-        params.n_outputs_max = parallel;
+        // A few tokens of each batch are looked at; the default would keep room for the logits of all of them.
+        params.n_outputs_max = parallel.max(ENGINE_OUTPUTS_MAX);
         params.type_k = sys::GGML_TYPE_F16;
         params.type_v = sys::GGML_TYPE_F16;
         params.n_threads = threads;
@@ -364,6 +318,11 @@ fn new_context(model: &OwnedModel, shape: Shape) -> Result<NonNull<sys::llama_co
         sys::llama_init_from_model(model.0.as_ptr(), params)
     };
     NonNull::new(pointer).ok_or_else(|| failed(last_error()))
+}
+
+/// A token as llama.cpp counts it; what is none of the vocabulary's becomes one that it refuses.
+fn raw(token: Token) -> sys::llama_token {
+    i32::try_from(token.0).unwrap_or(-1)
 }
 
 fn c_path(path: &Path) -> Result<CString, LlamaError> {
@@ -375,9 +334,4 @@ fn c_path(path: &Path) -> Result<CString, LlamaError> {
 unsafe fn owned_text(text: *const c_char) -> Option<String> {
     // SAFETY: as the caller promises.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
-}
-
-unsafe extern "C" fn is_cancelled(flag: *mut c_void) -> bool {
-    // SAFETY: `begin` passed the address of an `AtomicBool` that `Llama` keeps alive while it can be called.
-    unsafe { &*flag.cast::<AtomicBool>() }.load(Ordering::Relaxed)
 }

@@ -13,7 +13,11 @@ fn parse(status: &str) -> Option<Footprint> {
         let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         kib.checked_mul(1024)
     };
-    Some(Footprint { resident_bytes: bytes("VmRSS:")?, peak_bytes: bytes("VmHWM:")? })
+    Some(Footprint {
+        resident_bytes: bytes("VmRSS:")?,
+        peak_bytes: bytes("VmHWM:")?,
+        private_bytes: bytes("RssAnon:")?,
+    })
 }
 
 #[cfg(test)]
@@ -22,8 +26,11 @@ mod tests {
 
     #[test]
     fn reads_the_kernels_words() {
-        let status = "Name:\tfednode\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nThreads:\t3\n";
-        assert_eq!(parse(status), Some(Footprint { resident_bytes: 1 << 20, peak_bytes: 2 << 20 }));
+        let status = "Name:\tfednode\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nRssAnon:\t 512 kB\nThreads:\t3\n";
+        assert_eq!(
+            parse(status),
+            Some(Footprint { resident_bytes: 1 << 20, peak_bytes: 2 << 20, private_bytes: 1 << 19 })
+        );
     }
 
     #[test]

@@ -8,17 +8,26 @@
 
 pub mod template;
 
+#[cfg(feature = "llama")]
+mod answer;
+mod bare_loop;
+mod batching;
 mod child;
 mod child_process;
 #[cfg(feature = "llama")]
+mod constraint;
+#[cfg(feature = "llama")]
 mod llama;
+mod logprobs;
 mod memory;
 #[cfg_attr(not(feature = "llama"), path = "model_absent.rs")]
 mod model;
+mod prefetch;
 mod reply;
 mod supervise;
 #[cfg(feature = "llama")]
 mod text;
+mod turn;
 
 use std::path::PathBuf;
 
@@ -26,6 +35,7 @@ use fednode_proto::v1;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
+pub use bare_loop::{BareLoop, bare_loop};
 pub use child::run_child;
 pub use supervise::ChildEngine;
 
@@ -45,6 +55,14 @@ pub trait Engine: Send + Sync {
     /// Streams the answer: at most one Start, then text, then exactly one End or Error. Dropping the receiver cancels.
     /// Must be called inside a tokio runtime.
     fn generate(&self, request: v1::GenerateRequest) -> mpsc::Receiver<v1::GenerateEvent>;
+    /// How likely the model finds given tokens.
+    fn score(&self, request: v1::ScoreRequest) -> BoxFuture<'static, Result<v1::ScoreReply, EngineError>>;
+    /// Texts as vectors of length one: the model's last hidden state.
+    fn embed(&self, request: v1::EmbedRequest) -> BoxFuture<'static, Result<v1::EmbedReply, EngineError>>;
+    /// The tokens of a text, special ones in it recognised, none added.
+    fn tokenize(&self, text: String) -> BoxFuture<'static, Result<Vec<u32>, EngineError>>;
+    /// Its process on this machine; `None` when it is not one of this node's.
+    fn pid(&self) -> Option<u32>;
     /// Resolves when the engine has ended, with how.
     fn exited(&self) -> BoxFuture<'static, String>;
     /// Ends the engine and waits until it is gone.
@@ -60,6 +78,8 @@ pub struct Footprint {
     pub resident_bytes: u64,
     /// The most that was ever resident.
     pub peak_bytes: u64,
+    /// Of what is resident, what no file holds too: KV cache, buffers, heap.
+    pub private_bytes: u64,
 }
 
 /// What a child is to load.
@@ -78,6 +98,12 @@ pub struct LoadSpec {
     /// The most memory the child may allocate beside the mapped weights: KV cache, buffers, heap. `None`: no cap. Linux
     /// only; a child that needs more fails its load or ends, and the node lives on (DESIGN 6).
     pub private_bytes_max: Option<u64>,
+    /// Where the children of this node take turns at computing (see `turn`); `None`: it computes whenever it likes.
+    pub turn_folder: Option<PathBuf>,
+    /// Keep the weights in memory, whatever else needs it.
+    pub lock: bool,
+    /// Layers that GPUs compute, in builds for them.
+    pub gpu_layers: u32,
 }
 
 /// What a load has taken.
@@ -89,8 +115,21 @@ pub struct Loaded {
     pub kv_bytes: u64,
     /// Of the process, after the load; an estimate where the system cannot tell.
     pub resident_bytes: u64,
+    /// Buffers of the computation.
+    pub compute_bytes: u64,
+    /// The most that was resident.
+    pub peak_bytes: u64,
     /// From the request to a model that answers.
     pub load_ms: u32,
+}
+
+/// How far a load is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// Bytes of its files that are in memory.
+    pub read_bytes: u64,
+    /// Of so many.
+    pub total_bytes: u64,
 }
 
 /// Why an engine could not be started or run.
@@ -112,10 +151,25 @@ pub enum EngineError {
     PathNotUtf8(PathBuf),
     #[error("the engine could not load {path}: {reason}")]
     Load { path: PathBuf, reason: String },
+    #[error("the engine did not do it: {0}")]
+    Refused(String),
     #[error("the engine's own service failed: {0}")]
     Serve(String),
     #[error("cannot start a thread or runtime for the engine: {0}")]
     Runtime(std::io::Error),
+}
+
+/// Why the child did not do what was asked of it.
+struct Failure {
+    code: &'static str,
+    message: String,
+}
+
+#[cfg(feature = "llama")]
+impl Failure {
+    fn new(code: &'static str, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into() }
+    }
 }
 
 /// What the child writes on its standard output once its socket listens.

@@ -21,9 +21,13 @@ type Sent = Result<v1::GenerateEvent, tonic::Status>;
 pub(super) struct Reply {
     events: mpsc::Sender<Sent>,
     pending: String,
+    /// Of the tokens of `pending`.
+    logprobs: Vec<v1::TokenLogprob>,
     cancel: Arc<AtomicBool>,
     runtime: Handle,
     ended: bool,
+    /// Dropped with this: how its owner counts requests under way.
+    held: Option<Box<dyn Send>>,
 }
 
 /// The receiving end; dropping it cancels the computation.
@@ -36,7 +40,15 @@ pub(super) struct ReplyStream {
 pub(super) fn channel(runtime: Handle) -> (Reply, ReplyStream) {
     let (sender, receiver) = mpsc::channel(ENGINE_EVENTS_MAX);
     let cancel = Arc::new(AtomicBool::new(false));
-    let reply = Reply { events: sender, pending: String::new(), cancel: cancel.clone(), runtime, ended: false };
+    let reply = Reply {
+        events: sender,
+        pending: String::new(),
+        logprobs: Vec::new(),
+        cancel: cancel.clone(),
+        runtime,
+        ended: false,
+        held: None,
+    };
     (reply, ReplyStream { events: receiver, cancel })
 }
 
@@ -47,9 +59,14 @@ impl Reply {
         self.cancel.clone()
     }
 
+    /// Keeps something until the answer has ended.
+    pub(super) fn hold(&mut self, held: Box<dyn Send>) {
+        self.held = Some(held);
+    }
+
     /// The prompt is computed. Call once, first.
-    pub(super) fn start(&mut self, prompt_tokens: u32) {
-        let start = v1::GenerateStart { prompt_tokens, ..v1::GenerateStart::default() };
+    pub(super) fn start(&mut self, prompt_tokens: u32, cached_tokens: u32) {
+        let start = v1::GenerateStart { prompt_tokens, cached_tokens, ..v1::GenerateStart::default() };
         // The first event always finds room; a failure means that nobody listens, which `cancel` says, too.
         let _ = self.events.try_send(Ok(event(Event::Start(start))));
     }
@@ -60,9 +77,16 @@ impl Reply {
         if self.pending.is_empty() {
             return;
         }
-        if let Ok(room) = self.events.try_reserve() {
-            room.send(Ok(event(Event::Text(std::mem::take(&mut self.pending)))));
+        let count = if self.logprobs.is_empty() { 1 } else { 2 };
+        if let Ok(room) = self.events.try_reserve_many(count) {
+            let ready = unsent(&mut self.logprobs, &mut self.pending);
+            room.zip(ready).for_each(|(room, event)| room.send(Ok(event)));
         }
+    }
+
+    /// How likely the token was whose text comes next.
+    pub(super) fn logprob(&mut self, token: v1::TokenLogprob) {
+        self.logprobs.push(token);
     }
 
     /// The answer is complete.
@@ -82,8 +106,7 @@ impl Reply {
 
     fn finish(&mut self, last: v1::GenerateEvent) {
         self.ended = true;
-        let text = std::mem::take(&mut self.pending);
-        let mut rest = Vec::from_iter((!text.is_empty()).then(|| event(Event::Text(text))));
+        let mut rest = unsent(&mut self.logprobs, &mut self.pending);
         rest.push(last);
         let events = self.events.clone();
         self.runtime.spawn(async move {
@@ -119,6 +142,15 @@ impl Drop for ReplyStream {
     }
 }
 
+/// What is to be sent, log-probabilities before their text.
+fn unsent(logprobs: &mut Vec<v1::TokenLogprob>, text: &mut String) -> Vec<v1::GenerateEvent> {
+    let tokens = std::mem::take(logprobs);
+    let logprobs = (!tokens.is_empty()).then(|| event(Event::Logprobs(v1::TokenLogprobs { tokens })));
+    let text = std::mem::take(text);
+    let text = (!text.is_empty()).then(|| event(Event::Text(text)));
+    logprobs.into_iter().chain(text).collect()
+}
+
 fn event(event: Event) -> v1::GenerateEvent {
     v1::GenerateEvent { event: Some(event) }
 }
@@ -132,7 +164,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_listener_gets_the_whole_text_and_one_end() {
         let (mut reply, stream) = channel(Handle::current());
-        reply.start(3);
+        reply.start(3, 0);
         for n in 0..ENGINE_EVENTS_MAX * 3 {
             reply.text(format!("{n},"));
         }

@@ -16,7 +16,10 @@ use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::child_process::{ChildProcess, KillOnDrop};
-use super::{CODE_ENGINE_FAILED, Engine, EngineError, Footprint, LoadSpec, Loaded, error_event, memory, std_duration};
+use super::{
+    CODE_ENGINE_FAILED, Engine, EngineError, Footprint, LoadProgress, LoadSpec, Loaded, error_event, memory,
+    std_duration,
+};
 use crate::core::limits;
 
 /// A socket's path has at most this many bytes on every Unix: macOS allows 103, Linux 107.
@@ -32,8 +35,13 @@ pub struct ChildEngine {
 
 impl ChildEngine {
     /// Starts `EXE engine --socket …` with its socket in a private folder under `run_dir`, and loads. Dropping the future
-    /// kills the child. The time a load takes is the disk's and has no limit here.
-    pub async fn start(exe: &Path, run_dir: &Path, spec: &LoadSpec) -> Result<(ChildEngine, Loaded), EngineError> {
+    /// kills the child. The time a load takes is the disk's and has no limit here; `progress` hears how far it is.
+    pub async fn start(
+        exe: &Path,
+        run_dir: &Path,
+        spec: &LoadSpec,
+        progress: impl Fn(LoadProgress) + Send,
+    ) -> Result<(ChildEngine, Loaded), EngineError> {
         let run_dir = run_dir.to_owned();
         let made = tokio::task::spawn_blocking(move || socket_folder(&run_dir));
         let (folder, socket) = made.await.map_err(|error| EngineError::Runtime(std::io::Error::other(error)))??;
@@ -41,8 +49,8 @@ impl ChildEngine {
         let process = ChildProcess::start(exe, &socket).await?;
         let guard = KillOnDrop::new(process);
         let mut client = EngineClient::new(connect(socket).await?);
-        let reply = match client.load(request).await {
-            Ok(reply) => reply.into_inner(),
+        let reply = match load(&mut client, request, progress).await {
+            Ok(reply) => reply,
             Err(status) => {
                 let path = spec.path.clone();
                 return Err(EngineError::Load { path, reason: reason_of(guard.process(), status).await });
@@ -52,6 +60,8 @@ impl ChildEngine {
             weights_bytes: reply.weights_bytes,
             kv_bytes: reply.kv_bytes,
             resident_bytes: reply.resident_bytes,
+            compute_bytes: reply.compute_bytes,
+            peak_bytes: reply.peak_bytes,
             load_ms: reply.load_ms,
         };
         Ok((ChildEngine { process: guard.disarm(), client, folder: Some(folder) }, loaded))
@@ -88,6 +98,26 @@ impl ChildEngine {
 impl Engine for ChildEngine {
     fn generate(&self, request: v1::GenerateRequest) -> mpsc::Receiver<v1::GenerateEvent> {
         ChildEngine::generate(self, request)
+    }
+
+    fn score(&self, request: v1::ScoreRequest) -> BoxFuture<'static, Result<v1::ScoreReply, EngineError>> {
+        let (mut client, process) = (self.client.clone(), self.process.clone());
+        async move { told(&process, client.score(request).await).await }.boxed()
+    }
+
+    fn embed(&self, request: v1::EmbedRequest) -> BoxFuture<'static, Result<v1::EmbedReply, EngineError>> {
+        let (mut client, process) = (self.client.clone(), self.process.clone());
+        async move { told(&process, client.embed(request).await).await }.boxed()
+    }
+
+    fn tokenize(&self, text: String) -> BoxFuture<'static, Result<Vec<u32>, EngineError>> {
+        let (mut client, process) = (self.client.clone(), self.process.clone());
+        let request = v1::TokenizeRequest { text };
+        async move { Ok(told(&process, client.tokenize(request).await).await?.tokens) }.boxed()
+    }
+
+    fn pid(&self) -> Option<u32> {
+        Some(ChildEngine::pid(self))
     }
 
     fn exited(&self) -> BoxFuture<'static, String> {
@@ -141,7 +171,25 @@ fn load_request(spec: &LoadSpec) -> Result<v1::LoadRequest, EngineError> {
         parallel: spec.parallel,
         threads: spec.threads,
         private_bytes_max: spec.private_bytes_max.unwrap_or(0),
+        turn_folder: spec.turn_folder.as_deref().map(text).transpose()?.unwrap_or_default(),
+        lock: spec.lock,
+        gpu_layers: spec.gpu_layers,
     })
+}
+
+async fn load(
+    client: &mut EngineClient<Channel>,
+    request: v1::LoadRequest,
+    progress: impl Fn(LoadProgress),
+) -> Result<v1::LoadReply, tonic::Status> {
+    let mut events = client.load(request).await?.into_inner();
+    while let Some(event) = events.message().await? {
+        progress(LoadProgress { read_bytes: event.read_bytes, total_bytes: event.total_bytes });
+        if let Some(loaded) = event.loaded {
+            return Ok(loaded);
+        }
+    }
+    Err(tonic::Status::internal("the load broke off"))
 }
 
 async fn connect(socket: PathBuf) -> Result<Channel, EngineError> {
@@ -180,6 +228,14 @@ async fn forward(
         let reason = reason_of(&process, status).await;
         // Whoever stopped listening needs no reason.
         let _ = events.send(error_event(CODE_ENGINE_FAILED, reason)).await;
+    }
+}
+
+/// The answer to one question.
+async fn told<T>(process: &ChildProcess, answer: Result<tonic::Response<T>, tonic::Status>) -> Result<T, EngineError> {
+    match answer {
+        Ok(answer) => Ok(answer.into_inner()),
+        Err(status) => Err(EngineError::Refused(reason_of(process, status).await)),
     }
 }
 

@@ -2,6 +2,8 @@
 //! template from the model's own metadata. Pure. llama.cpp's template code is not used: it drops DeepSeek's system
 //! prompt (DESIGN 16). The template writes the beginning-of-sequence token itself, so tokenise without adding it.
 
+use fednode_proto::v1;
+use minijinja::value::Kwargs;
 use minijinja::{Environment, ErrorKind, Value, context};
 
 /// The template of one model, and the two tokens it may write.
@@ -16,11 +18,44 @@ pub struct ChatTemplate {
 }
 
 /// One message of a conversation.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct ChatMessage<'a> {
-    /// `system`, `user` or `assistant`; the template decides which it takes.
+    /// `system`, `user`, `assistant` or `tool`; the template decides which it takes.
     pub role: &'a str,
     pub content: &'a str,
+    /// OpenAI's array of calls that an assistant made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Value>,
+    /// The call that a tool answers.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub tool_call_id: &'a str,
+    /// Of whoever speaks.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub name: &'a str,
+}
+
+impl<'a> ChatMessage<'a> {
+    /// Of a conversation without tools.
+    pub fn new(role: &'a str, content: &'a str) -> ChatMessage<'a> {
+        ChatMessage { role, content, tool_calls: None, tool_call_id: "", name: "" }
+    }
+}
+
+impl<'a> From<&'a v1::Message> for ChatMessage<'a> {
+    fn from(message: &'a v1::Message) -> ChatMessage<'a> {
+        ChatMessage {
+            role: &message.role,
+            content: &message.content,
+            tool_calls: json(&message.tool_calls_json),
+            tool_call_id: &message.tool_call_id,
+            name: &message.name,
+        }
+    }
+}
+
+/// JSON that the HTTP edge has parsed before.
+fn json(text: &str) -> Option<Value> {
+    serde_json::from_str::<serde_json::Value>(text).ok().map(Value::from_serialize)
 }
 
 /// Why no prompt could be made.
@@ -38,8 +73,9 @@ pub enum TemplateError {
 }
 
 impl ChatTemplate {
-    /// Renders the conversation, with the start of the answer appended (`add_generation_prompt`).
-    pub fn render(&self, messages: &[ChatMessage<'_>]) -> Result<String, TemplateError> {
+    /// Renders the conversation, with the start of the answer appended (`add_generation_prompt`). `tools_json`: OpenAI's array of
+    /// tools; empty: none.
+    pub fn render(&self, messages: &[ChatMessage<'_>], tools_json: &str) -> Result<String, TemplateError> {
         let source = self.source.as_deref().ok_or(TemplateError::Missing)?;
         if messages.is_empty() {
             return Err(TemplateError::NoMessages);
@@ -49,6 +85,7 @@ impl ChatTemplate {
             bos_token => self.bos_token.as_str(),
             eos_token => self.eos_token.as_str(),
             add_generation_prompt => true,
+            tools => json(tools_json),
         };
         environment().render_str(source, values).map_err(|error| match error.kind() {
             ErrorKind::InvalidOperation if error.detail().is_some_and(|d| d.starts_with(RAISED)) => {
@@ -68,11 +105,51 @@ fn environment() -> Environment<'static> {
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.add_filter("tojson", tojson);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("{RAISED}{message}")))
     });
     environment
+}
+
+/// As Hugging Face has it: `json.dumps` without escapes of anything but ASCII's own, instead of the escapes for HTML that
+/// Jinja's has.
+fn tojson(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    options.assert_all_used()?;
+    let broken = |error: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string());
+    let mut out = Vec::new();
+    match indent {
+        Some(indent) => {
+            let spaces = vec![b' '; indent.min(16)];
+            let pretty = serde_json::ser::PrettyFormatter::with_indent(&spaces);
+            serde::Serialize::serialize(value, &mut serde_json::Serializer::with_formatter(&mut out, pretty))
+                .map_err(broken)?;
+        }
+        None => {
+            serde::Serialize::serialize(value, &mut serde_json::Serializer::with_formatter(&mut out, PythonFormatter))
+                .map_err(broken)?;
+        }
+    }
+    Ok(Value::from_safe_string(String::from_utf8_lossy(&out).into_owned()))
+}
+
+/// Python's separators: `, ` and `: `.
+struct PythonFormatter;
+
+impl serde_json::ser::Formatter for PythonFormatter {
+    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
 }
 
 #[cfg(test)]
@@ -113,8 +190,8 @@ mod tests {
             bos_token: "<|begin▁of▁sentence|>".to_owned(),
             eos_token: "<|EOT|>".to_owned(),
         };
-        let messages: Vec<_> = messages.iter().map(|&(role, content)| ChatMessage { role, content }).collect();
-        assert_eq!(template.render(&messages), expect.map(str::to_owned));
+        let messages: Vec<_> = messages.iter().map(|&(role, content)| ChatMessage::new(role, content)).collect();
+        assert_eq!(template.render(&messages, ""), expect.map(str::to_owned));
     }
 
     /// The expected texts were made with jinja2 3.1.6 and Hugging Face's settings.
@@ -155,15 +232,15 @@ mod tests {
 
     #[test]
     fn no_template_and_no_messages_are_told_apart() {
-        let messages = [ChatMessage { role: "user", content: "x" }];
-        assert_eq!(ChatTemplate::default().render(&messages), Err(TemplateError::Missing));
+        let messages = [ChatMessage::new("user", "x")];
+        assert_eq!(ChatTemplate::default().render(&messages, ""), Err(TemplateError::Missing));
         check("x", &[], Err(TemplateError::NoMessages));
     }
 
     #[test]
     fn a_broken_template_is_an_error_and_no_panic() {
         let template = ChatTemplate { source: Some("{% for %}".to_owned()), ..ChatTemplate::default() };
-        let broken = template.render(&[ChatMessage { role: "user", content: "x" }]);
+        let broken = template.render(&[ChatMessage::new("user", "x")], "");
         assert!(matches!(broken, Err(TemplateError::Broken(_))), "{broken:?}");
     }
 }

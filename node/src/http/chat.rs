@@ -80,7 +80,7 @@ async fn next(events: &mut mpsc::Receiver<fednode_proto::v1::GenerateEvent>) -> 
                 return Step::End(Ended::Well { finish_reason, completion_tokens });
             }
             // The backend has read the start; an event of a later version says nothing to this one.
-            Some(Generated::Start(_)) | None => {}
+            Some(Generated::Start(_) | Generated::Logprobs(_)) | None => {}
         }
     }
 }

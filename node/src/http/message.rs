@@ -29,7 +29,7 @@ fn one(index: usize, item: Value) -> Result<v1::Message, ApiError> {
     let role = role(&at("role"), fields.remove("role"))?;
     let content = content(&at("content"), fields.remove("content"))?;
     match fields.into_iter().find(|(_, value)| !says_nothing(value)) {
-        None => Ok(v1::Message { role, content }),
+        None => Ok(v1::Message { role, content, ..v1::Message::default() }),
         Some((field, _)) => {
             let param = at(&echo(&field));
             let message = format!("{param} is not supported: a manager sees only role and content; leave it out");

@@ -1,8 +1,10 @@
-//! `fednode bench transfer`: how fast real nodes bring a model from one to another, and how fast this machine could: one
+//! `fednode bench`. `bench load` and `bench engine` have files of their own; the rest is `bench transfer`: how fast real nodes bring a model from one to another, and how fast this machine could: one
 //! encrypted TCP connection, a hash per chunk and positioned writes, nothing else. Both are measured in one run on one
 //! payload, because absolute figures move with the machine, the kernel and the hour; the ratio of the two is what counts.
 
+mod engine;
 mod limit;
+mod load;
 mod measure;
 mod nodes;
 mod payload;
@@ -29,6 +31,13 @@ pub(super) struct BenchArgs {
 enum Bench {
     /// Measure a transfer of weights between nodes on this machine, beside the most that this machine could do
     Transfer(TransferArgs),
+    /// Measure loading a model, cold and staged, and swapping it for another, beside a raw read of its file
+    Load(load::LoadArgs),
+    /// Measure the engine beside a bare loop over the same library
+    Engine(engine::EngineArgs),
+    /// The bare loop; started by `bench engine`
+    #[command(hide = true)]
+    BareLoop(engine::BareArgs),
     /// One side of the practical limit; started by `bench transfer`
     #[command(hide = true)]
     LimitSend {
@@ -64,7 +73,14 @@ struct TransferArgs {
 
 /// Carries out what needs the runtime: the bench itself. It ends early, and cleans up, when told to stop.
 pub(super) async fn run(out: Out, args: BenchArgs) -> Result<(), Failure> {
-    let Bench::Transfer(args) = args.bench else { unreachable!("carried out without a runtime") };
+    let args = match args.bench {
+        Bench::Transfer(args) => args,
+        Bench::Load(args) => return load::run(out, &args).await,
+        Bench::Engine(args) => return engine::run(out, &args).await,
+        Bench::BareLoop(_) | Bench::LimitSend { .. } | Bench::LimitReceive { .. } => {
+            unreachable!("carried out without a runtime")
+        }
+    };
     let folder = folder(args.dir.as_deref())?;
     let mut nodes = nodes::Nodes::default();
     let measured = tokio::select! {
@@ -84,7 +100,8 @@ pub(super) async fn run(out: Out, args: BenchArgs) -> Result<(), Failure> {
 /// The sides of the practical limit are plain processes with one thread; `None`: not one of them.
 pub(super) fn without_runtime(args: &BenchArgs) -> Option<Result<(), Failure>> {
     let done = match &args.bench {
-        Bench::Transfer(_) => return None,
+        Bench::Transfer(_) | Bench::Load(_) | Bench::Engine(_) => return None,
+        Bench::BareLoop(args) => return Some(engine::bare(args)),
         Bench::LimitSend { file } => limit::send(file),
         Bench::LimitReceive { from, file } => limit::receive(*from, file),
     };

@@ -1,22 +1,26 @@
 //! The child's gRPC service: one load, then answers through a bounded queue to the worker's thread.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use fednode_proto::v1;
 use fednode_proto::v1::engine_server::Engine;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, oneshot, watch};
 use tonic::{Request, Response, Status};
 
-use super::worker::{Ended, Queue};
+use super::worker::{Back, Ended, Job, Queue, Refused};
+use crate::core::limits;
 use crate::engine::reply::{self, ReplyStream};
-use crate::engine::{CODE_BUSY, CODE_ENGINE_FAILED, CODE_NOT_RESIDENT, memory};
+use crate::engine::{CODE_BUSY, CODE_ENGINE_FAILED, CODE_NOT_RESIDENT, Failure, memory, std_duration};
 
 /// The service's state: no model, then one, never another.
 pub(super) struct Service {
     load_begun: AtomicBool,
-    queue: OnceLock<Queue>,
+    queue: Arc<OnceLock<Queue>>,
     /// Handed to the worker when it starts.
     ended: Mutex<Option<(Ended, oneshot::Sender<()>)>>,
 }
@@ -26,23 +30,66 @@ impl Service {
     pub(super) fn new(ended: Ended) -> (Service, oneshot::Receiver<()>) {
         let (gone_sender, gone) = oneshot::channel();
         let ended = Mutex::new(Some((ended, gone_sender)));
-        (Service { load_begun: AtomicBool::new(false), queue: OnceLock::new(), ended }, gone)
+        (Service { load_begun: AtomicBool::new(false), queue: Arc::default(), ended }, gone)
     }
+}
+
+impl Service {
+    /// Has the worker do something with one result.
+    async fn ask<T>(&self, job: impl FnOnce(Back<T>) -> Job) -> Result<Response<T>, Status> {
+        let queue = self.queue.get().ok_or_else(|| Status::failed_precondition("no model is loaded yet"))?;
+        let (back, result) = oneshot::channel();
+        if queue.push(job(back), Duration::ZERO).is_err() {
+            return Err(Status::failed_precondition("too many requests wait for this replica"));
+        }
+        match result.await {
+            Ok(Ok(result)) => Ok(Response::new(result)),
+            Ok(Err(Failure { message, .. })) => Err(Status::failed_precondition(message)),
+            Err(_) => Err(Status::internal("the worker has ended")),
+        }
+    }
+}
+
+/// How far a load is, now and then, and its end.
+fn progress_until(
+    progressed: watch::Receiver<(u64, u64)>,
+    loaded: impl Future<Output = Result<v1::LoadEvent, Status>> + Send + 'static,
+) -> impl Stream<Item = Result<v1::LoadEvent, Status>> + Send + 'static {
+    let progress = futures::stream::unfold(progressed, async |mut progressed| {
+        progressed.changed().await.ok()?;
+        let (read_bytes, total_bytes) = *progressed.borrow_and_update();
+        tokio::time::sleep(std_duration(limits::LOAD_PROGRESS_EVERY)).await;
+        Some((Ok(v1::LoadEvent { read_bytes, total_bytes, loaded: None }), progressed))
+    });
+    let loaded = futures::stream::once(loaded);
+    // The load's end ends the stream, whatever progress there still was to tell.
+    let ends = |event: &Result<v1::LoadEvent, Status>| event.as_ref().map_or(true, |event| event.loaded.is_some());
+    futures::stream::select(progress, loaded).scan(false, move |ended, event| {
+        let before = std::mem::replace(ended, ends(&event));
+        futures::future::ready((!before).then_some(event))
+    })
 }
 
 #[tonic::async_trait]
 impl Engine for Service {
-    async fn load(&self, request: Request<v1::LoadRequest>) -> Result<Response<v1::LoadReply>, Status> {
+    type LoadStream = BoxStream<'static, Result<v1::LoadEvent, Status>>;
+
+    async fn load(&self, request: Request<v1::LoadRequest>) -> Result<Response<Self::LoadStream>, Status> {
         if self.load_begun.swap(true, Ordering::SeqCst) {
             return Err(Status::failed_precondition("this process has its model already; start another"));
         }
         let request = request.into_inner();
         cap_memory(request.private_bytes_max);
         let ended = self.ended.lock().await.take().ok_or_else(|| Status::internal("the worker has been started"))?;
-        let (queue, reply) = Queue::start(request, ended).await.map_err(Status::failed_precondition)?;
-        // Only the first load comes this far.
-        let _ = self.queue.set(queue);
-        Ok(Response::new(reply))
+        let (progress, progressed) = watch::channel((0, 0));
+        let (place, started) = (Arc::clone(&self.queue), Queue::start(request, ended, progress));
+        let loaded = async move {
+            let (queue, reply) = started.await.map_err(Status::failed_precondition)?;
+            // Only the first load comes this far.
+            let _ = place.set(queue);
+            Ok(v1::LoadEvent { loaded: Some(reply), ..v1::LoadEvent::default() })
+        };
+        Ok(Response::new(progress_until(progressed, loaded).boxed()))
     }
 
     type GenerateStream = ReplyStream;
@@ -51,13 +98,34 @@ impl Engine for Service {
         let (reply, stream) = reply::channel(Handle::current());
         match self.queue.get() {
             None => reply.error(CODE_NOT_RESIDENT, "no model is loaded yet"),
-            Some(queue) => match queue.push(request.into_inner(), reply) {
-                Ok(()) => {}
-                Err(refused) if refused.worker_gone => refused.reply.error(CODE_ENGINE_FAILED, "the worker has ended"),
-                Err(refused) => refused.reply.error(CODE_BUSY, "too many requests wait for this replica"),
-            },
+            Some(queue) => {
+                let request = request.into_inner();
+                let wait = Duration::from_millis(request.deadline_ms);
+                match queue.push(Job::Generate { request, reply }, wait).map_err(|refused| *refused) {
+                    Err(Refused { job: Job::Generate { reply, .. }, worker_gone: true }) => {
+                        reply.error(CODE_ENGINE_FAILED, "the worker has ended");
+                    }
+                    Err(Refused { job: Job::Generate { reply, .. }, worker_gone: false }) => {
+                        reply.error(CODE_BUSY, "too many requests wait for this replica");
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+            }
         }
         Ok(Response::new(stream))
+    }
+
+    async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreReply>, Status> {
+        self.ask(|back| Job::Score(request.into_inner(), back)).await
+    }
+
+    async fn embed(&self, request: Request<v1::EmbedRequest>) -> Result<Response<v1::EmbedReply>, Status> {
+        self.ask(|back| Job::Embed(request.into_inner(), back)).await
+    }
+
+    async fn tokenize(&self, request: Request<v1::TokenizeRequest>) -> Result<Response<v1::TokenizeReply>, Status> {
+        let tokens = self.ask(|back| Job::Tokenize(request.into_inner().text, back)).await?;
+        Ok(Response::new(v1::TokenizeReply { tokens: tokens.into_inner() }))
     }
 
     async fn status(&self, _: Request<v1::EngineStatusRequest>) -> Result<Response<v1::EngineStatus>, Status> {

@@ -1,4 +1,4 @@
-//! The one thread that computes: it loads the model, answers requests one after the other, and drops the model. The
+//! The one thread that computes: it loads the model, answers several requests at once, step by step, and drops the model. The
 //! native handles never leave it.
 
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
 use fednode_proto::v1;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::core::limits::REQUESTS_PER_REPLICA_MAX;
-use crate::engine::CODE_BUSY;
 use crate::engine::model::Model;
 use crate::engine::reply::Reply;
+use crate::engine::{CODE_BUSY, Failure};
 
 /// Dropped by the worker's thread as its last act.
 pub(super) struct Ended(#[allow(dead_code, reason = "its being dropped is the message")] std_mpsc::Sender<()>);
@@ -35,22 +35,36 @@ impl AwaitEnded {
 
 /// The way to the worker.
 pub(super) struct Queue {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Queued>,
     in_flight: Arc<AtomicU32>,
 }
 
-/// A request that found no place.
+/// What found no place in the queue.
 pub(super) struct Refused {
-    pub reply: Reply,
+    pub job: Job,
     /// Otherwise the queue is full.
     pub worker_gone: bool,
 }
 
-struct Job {
-    request: v1::GenerateRequest,
-    reply: Reply,
+/// What the worker can do; each has its own way back.
+pub(super) enum Job {
+    /// An answer, step by step.
+    Generate {
+        request: v1::GenerateRequest,
+        reply: Reply,
+    },
+    Score(v1::ScoreRequest, Back<v1::ScoreReply>),
+    Embed(v1::EmbedRequest, Back<v1::EmbedReply>),
+    Tokenize(String, Back<Vec<u32>>),
+}
+
+/// Where one result goes.
+pub(super) type Back<T> = oneshot::Sender<Result<T, Failure>>;
+
+struct Queued {
+    job: Job,
     deadline: Option<Instant>,
-    _counted: Counted,
+    counted: Counted,
 }
 
 /// Counts a job from its arrival to its end.
@@ -67,26 +81,26 @@ impl Queue {
     pub(super) async fn start(
         load: v1::LoadRequest,
         ended: (Ended, oneshot::Sender<()>),
+        progress: watch::Sender<(u64, u64)>,
     ) -> Result<(Queue, v1::LoadReply), String> {
         let (jobs_sender, jobs) = mpsc::channel(REQUESTS_PER_REPLICA_MAX as usize);
         let (loaded_sender, loaded) = oneshot::channel();
-        let body = move || work(&load, loaded_sender, jobs, ended);
+        let body = move || work(&load, loaded_sender, jobs, ended, &progress);
         let thread = std::thread::Builder::new().name("compute".to_owned()).spawn(body);
         thread.map_err(|error| format!("cannot start the computing thread: {error}"))?;
         let reply = loaded.await.map_err(|_| "the computing thread broke while it loaded".to_owned())??;
         Ok((Queue { jobs: jobs_sender, in_flight: Arc::new(AtomicU32::new(0)) }, reply))
     }
 
-    /// Queues a request, unless there is no room.
-    pub(super) fn push(&self, request: v1::GenerateRequest, reply: Reply) -> Result<(), Box<Refused>> {
-        let wait = Duration::from_millis(request.deadline_ms);
+    /// Queues a job, unless there is no room. `wait`: it is not begun later than this; zero: whenever its turn comes.
+    pub(super) fn push(&self, job: Job, wait: Duration) -> Result<(), Box<Refused>> {
         // A deadline too far to express is none.
-        let deadline = (request.deadline_ms > 0).then(|| Instant::now().checked_add(wait)).flatten();
+        let deadline = (!wait.is_zero()).then(|| Instant::now().checked_add(wait)).flatten();
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let job = Job { request, reply, deadline, _counted: Counted(self.in_flight.clone()) };
-        self.jobs.try_send(job).map_err(|refused| {
+        let queued = Queued { job, deadline, counted: Counted(self.in_flight.clone()) };
+        self.jobs.try_send(queued).map_err(|refused| {
             let worker_gone = matches!(refused, mpsc::error::TrySendError::Closed(_));
-            Box::new(Refused { reply: refused.into_inner().reply, worker_gone })
+            Box::new(Refused { job: refused.into_inner().job, worker_gone })
         })
     }
 
@@ -110,10 +124,13 @@ impl Drop for TellGone {
 fn work(
     load: &v1::LoadRequest,
     loaded: oneshot::Sender<Result<v1::LoadReply, String>>,
-    mut jobs: mpsc::Receiver<Job>,
+    mut jobs: mpsc::Receiver<Queued>,
     (_ended, gone): (Ended, oneshot::Sender<()>),
+    progress: &watch::Sender<(u64, u64)>,
 ) {
-    let mut model = match Model::open(load) {
+    let mut model = match Model::open(load, &mut |done, total| {
+        progress.send_replace((done, total));
+    }) {
         Ok((model, reply)) => {
             // The node may have given up waiting; then it closes this process.
             let _ = loaded.send(Ok(reply));
@@ -126,13 +143,39 @@ fn work(
         }
     };
     let _gone = TellGone(Some(gone));
-    while let Some(Job { request, reply, deadline, _counted }) = jobs.blocking_recv() {
-        if reply.cancel().load(Ordering::Relaxed) {
-            reply.abandon();
-        } else if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            reply.error(CODE_BUSY, "the deadline passed while the request waited for this replica");
-        } else {
-            model.answer(&request, reply);
+    loop {
+        if model.is_idle() {
+            let Some(queued) = jobs.blocking_recv() else { return };
+            begin(&mut model, queued);
         }
+        // Whoever comes joins the step after this one, as far as there are places.
+        while model.has_room() {
+            match jobs.try_recv() {
+                Ok(queued) => begin(&mut model, queued),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                // Nobody listens any more, which the answers under way see by themselves.
+                Err(mpsc::error::TryRecvError::Disconnected) if model.is_idle() => return,
+                Err(mpsc::error::TryRecvError::Disconnected) => break,
+            }
+        }
+        model.step();
+    }
+}
+
+/// Begins an answer, or does at once what is not one.
+fn begin(model: &mut Model, Queued { job, deadline, counted }: Queued) {
+    match job {
+        Job::Generate { reply, .. } if reply.cancel().load(Ordering::Relaxed) => reply.abandon(),
+        Job::Generate { reply, .. } if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+            reply.error(CODE_BUSY, "the deadline passed while the request waited for this replica");
+        }
+        Job::Generate { request, mut reply } => {
+            reply.hold(Box::new(counted));
+            model.start(&request, reply);
+        }
+        // Whoever has stopped waiting for a result needs none.
+        Job::Score(request, back) => drop(back.send(model.score(&request))),
+        Job::Embed(request, back) => drop(back.send(model.embed(&request))),
+        Job::Tokenize(text, back) => drop(back.send(model.tokenize(&text))),
     }
 }

@@ -47,7 +47,7 @@ impl Fixture {
     }
 
     async fn start(&self, model: &Path) -> ChildEngine {
-        ChildEngine::start(Path::new(EXE), &self.run_dir(), &spec(model)).await.unwrap().0
+        ChildEngine::start(Path::new(EXE), &self.run_dir(), &spec(model), |_| {}).await.unwrap().0
     }
 }
 
@@ -59,11 +59,14 @@ fn spec(model: &Path) -> LoadSpec {
         parallel: 1,
         threads: 1,
         private_bytes_max: Some(1 << 30),
+        turn_folder: None,
+        lock: false,
+        gpu_layers: 0,
     }
 }
 
 fn ask(prompt: &str, max_tokens: u32) -> v1::GenerateRequest {
-    let message = v1::Message { role: "user".to_owned(), content: prompt.to_owned() };
+    let message = v1::Message { role: "user".to_owned(), content: prompt.to_owned(), ..v1::Message::default() };
     v1::GenerateRequest { messages: vec![message], max_tokens, top_p: 1.0, ..v1::GenerateRequest::default() }
 }
 
@@ -89,6 +92,7 @@ async fn collect(mut events: Receiver<v1::GenerateEvent>) -> Answer {
                 assert!(begun, "Start comes before text");
                 answer.text += &text;
             }
+            Event::Logprobs(_) => panic!("nobody asked for log-probabilities"),
             last @ (Event::End(_) | Event::Error(_)) => {
                 ended = true;
                 answer.last = last;
@@ -121,7 +125,7 @@ async fn exited(engine: &ChildEngine) -> String {
 async fn answers_are_streamed_bounded_and_repeatable() {
     let fixture = Fixture::new();
     let model = fixture.model(2, 64);
-    let (engine, loaded) = ChildEngine::start(Path::new(EXE), &fixture.run_dir(), &spec(&model)).await.unwrap();
+    let (engine, loaded) = ChildEngine::start(Path::new(EXE), &fixture.run_dir(), &spec(&model), |_| {}).await.unwrap();
     assert!(loaded.weights_bytes > 0 && loaded.resident_bytes > loaded.weights_bytes);
     // 2 layers × 2 KV heads × 16 × 4096 tokens, keys and values of two bytes.
     assert_eq!(loaded.kv_bytes, 2 * 2 * 2 * 16 * 4096 * 2);
@@ -229,7 +233,7 @@ async fn every_type_of_made_model_answers() {
     for dtype in [ModelDtype::F16, ModelDtype::F32, ModelDtype::Q8_0] {
         // A context that llama.cpp rounds up, and several sequences.
         let spec = LoadSpec { context: 300, parallel: 3, ..spec(&fixture.model_of(1, 128, dtype)) };
-        let (engine, loaded) = ChildEngine::start(Path::new(EXE), &fixture.run_dir(), &spec).await.unwrap();
+        let (engine, loaded) = ChildEngine::start(Path::new(EXE), &fixture.run_dir(), &spec, |_| {}).await.unwrap();
         assert_eq!(loaded.kv_bytes, 2 * 2 * 32 * 512 * 3 * 2);
         assert_eq!(end(&collect(engine.generate(ask("Hello", 3))).await), ("length", 3));
         engine.stop().await;
@@ -242,7 +246,7 @@ async fn what_does_not_load_is_refused_with_the_reason() {
     let model = fixture.model(1, 32);
     let whole = std::fs::read(&model).unwrap();
     let check = async |spec: LoadSpec, expect: &str| {
-        let failed = ChildEngine::start(Path::new(EXE), &fixture.run_dir(), &spec).await.err().unwrap();
+        let failed = ChildEngine::start(Path::new(EXE), &fixture.run_dir(), &spec, |_| {}).await.err().unwrap();
         assert!(matches!(&failed, EngineError::Load { reason, .. } if reason.contains(expect)), "{failed}");
         assert_eq!(std::fs::read_dir(fixture.run_dir()).unwrap().count(), 0, "the socket's folder is gone");
     };
@@ -257,7 +261,15 @@ async fn what_does_not_load_is_refused_with_the_reason() {
     check(LoadSpec { adapters: vec![("x".to_owned(), model.clone())], ..spec(&model) }, "adapter").await;
     // 512 MiB of KV cache are refused, not taken.
     check(
-        LoadSpec { context: 4096, parallel: 16, private_bytes_max: Some(64 << 20), ..spec(&fixture.model(8, 512)) },
+        LoadSpec {
+            context: 4096,
+            parallel: 16,
+            private_bytes_max: Some(64 << 20),
+            turn_folder: None,
+            lock: false,
+            gpu_layers: 0,
+            ..spec(&fixture.model(8, 512))
+        },
         "no context",
     )
     .await;
@@ -286,7 +298,7 @@ async fn trained_managers_give_their_own_answers() {
         let domains = answers.keys().filter_map(|name| name.strip_prefix(slot.as_str())?.strip_prefix(':'));
         spec.adapters =
             domains.map(|domain| (domain.to_owned(), folder.join(format!("{slot}-{domain}.gguf")))).collect();
-        let (engine, _) = ChildEngine::start(Path::new(EXE), &fixture.run_dir(), &spec).await.unwrap();
+        let (engine, _) = ChildEngine::start(Path::new(EXE), &fixture.run_dir(), &spec, |_| {}).await.unwrap();
         let voices: Vec<(&str, &[BTreeMap<String, String>])> = std::iter::once(("", answers[slot].as_slice()))
             .chain(spec.adapters.iter().map(|(d, _)| (d.as_str(), answers[&format!("{slot}:{d}")].as_slice())))
             .collect();

@@ -64,12 +64,16 @@ impl Fixture {
             parallel: 1,
             threads: 1,
             private_bytes_max: Some(1 << 30),
+            turn_folder: None,
+            lock: false,
+            gpu_layers: 0,
         };
-        let (engine, _) = ChildEngine::start(Path::new(EXE), &self.path("run"), &spec).await.unwrap();
+        let (engine, _) = ChildEngine::start(Path::new(EXE), &self.path("run"), &spec, |_| {}).await.unwrap();
         let answers = fs::read(managers().join("answers.json")).unwrap();
         let answers: BTreeMap<String, Vec<BTreeMap<String, String>>> = serde_json::from_slice(&answers).unwrap();
         for said in answers[name].iter().take(ASKED) {
-            let message = v1::Message { role: "user".to_owned(), content: said["prompt"].clone() };
+            let message =
+                v1::Message { role: "user".to_owned(), content: said["prompt"].clone(), ..v1::Message::default() };
             let domain = if adapter.is_some() { "domain" } else { "" }.to_owned();
             let request = v1::GenerateRequest {
                 messages: vec![message],
@@ -84,7 +88,7 @@ impl Fixture {
                 match event.event.unwrap() {
                     Event::Text(piece) => text += &piece,
                     Event::Error(error) => panic!("{error:?}"),
-                    Event::Start(_) | Event::End(_) => {}
+                    Event::Start(_) | Event::Logprobs(_) | Event::End(_) => {}
                 }
             }
             assert_eq!(text, said["answer"], "{name} {:?}", said["prompt"]);

@@ -107,11 +107,8 @@ async fn score_one(engine: &ChildEngine, asked: &AskedSequence, greedy: usize) -
     let mut all = asked.tokens.clone();
     for _ in 0..greedy {
         // The token at the end is not computed: what comes before it is what counts.
-        all.push(0);
-        let best = ask(engine, &asked.domain, &all, 1).await?.tokens.last().copied().unwrap_or(0);
-        if let Some(last) = all.last_mut() {
-            *last = best;
-        }
+        let open = [all.as_slice(), &[0]].concat();
+        all.push(ask(engine, &asked.domain, &open, 1).await?.tokens.last().copied().unwrap_or(0));
     }
     let continued = &all[asked.tokens.len()..];
     Ok(json!({"tokens": tokens, "logprobs": logprobs, "greedy": continued}))

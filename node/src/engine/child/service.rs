@@ -101,14 +101,14 @@ impl Engine for Service {
             Some(queue) => {
                 let request = request.into_inner();
                 let wait = Duration::from_millis(request.deadline_ms);
-                match queue.push(Job::Generate { request, reply }, wait).map_err(|refused| *refused) {
-                    Err(Refused { job: Job::Generate { reply, .. }, worker_gone: true }) => {
-                        reply.error(CODE_ENGINE_FAILED, "the worker has ended");
+                let job = Job::Generate(Box::new((request, reply)));
+                if let Err(refused) = queue.push(job, wait)
+                    && let Refused { job: Job::Generate(generate), worker_gone } = *refused
+                {
+                    match worker_gone {
+                        true => generate.1.error(CODE_ENGINE_FAILED, "the worker has ended"),
+                        false => generate.1.error(CODE_BUSY, "too many requests wait for this replica"),
                     }
-                    Err(Refused { job: Job::Generate { reply, .. }, worker_gone: false }) => {
-                        reply.error(CODE_BUSY, "too many requests wait for this replica");
-                    }
-                    Ok(()) | Err(_) => {}
                 }
             }
         }

@@ -49,10 +49,7 @@ pub(super) struct Refused {
 /// What the worker can do; each has its own way back.
 pub(super) enum Job {
     /// An answer, step by step.
-    Generate {
-        request: v1::GenerateRequest,
-        reply: Reply,
-    },
+    Generate(Box<(v1::GenerateRequest, Reply)>),
     Score(v1::ScoreRequest, Back<v1::ScoreReply>),
     Embed(v1::EmbedRequest, Back<v1::EmbedReply>),
     Tokenize(String, Back<Vec<u32>>),
@@ -165,13 +162,16 @@ fn work(
 /// Begins an answer, or does at once what is not one.
 fn begin(model: &mut Model, Queued { job, deadline, counted }: Queued) {
     match job {
-        Job::Generate { reply, .. } if reply.cancel().load(Ordering::Relaxed) => reply.abandon(),
-        Job::Generate { reply, .. } if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-            reply.error(CODE_BUSY, "the deadline passed while the request waited for this replica");
-        }
-        Job::Generate { request, mut reply } => {
+        Job::Generate(generate) => {
+            let (request, mut reply) = *generate;
             reply.hold(Box::new(counted));
-            model.start(&request, reply);
+            if reply.cancel().load(Ordering::Relaxed) {
+                reply.abandon();
+            } else if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                reply.error(CODE_BUSY, "the deadline passed while the request waited for this replica");
+            } else {
+                model.start(&request, reply);
+            }
         }
         // Whoever has stopped waiting for a result needs none.
         Job::Score(request, back) => drop(back.send(model.score(&request))),

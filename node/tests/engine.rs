@@ -257,19 +257,11 @@ async fn what_does_not_load_is_refused_with_the_reason() {
     };
     check(written(b"GGUF but not really"), "not a model").await;
     check(written(&whole[..whole.len() - 64]), "not a model").await;
-    check(spec(Path::new("/nonexistent.gguf")), "not a model").await;
+    check(spec(Path::new("/nonexistent.gguf")), "cannot read /nonexistent.gguf").await;
     check(LoadSpec { adapters: vec![("x".to_owned(), model.clone())], ..spec(&model) }, "adapter").await;
     // 512 MiB of KV cache are refused, not taken.
     check(
-        LoadSpec {
-            context: 4096,
-            parallel: 16,
-            private_bytes_max: Some(64 << 20),
-            turn_folder: None,
-            lock: false,
-            gpu_layers: 0,
-            ..spec(&fixture.model(8, 512))
-        },
+        LoadSpec { context: 4096, parallel: 16, private_bytes_max: Some(64 << 20), ..spec(&fixture.model(8, 512)) },
         "no context",
     )
     .await;

@@ -175,7 +175,7 @@ async fn an_answer_follows_its_schema() {
         assert_eq!(json.as_object().unwrap().len(), 3);
         assert_eq!(got.end.unwrap().finish_reason, "stop");
     }
-    for bad in ["{", r#"{"type":"nonsense"}"#] {
+    for bad in ["{", "3", r#"{"type":"nonsense"}"#] {
         let got = answer(&running.engine, v1::GenerateRequest { json_schema: bad.to_owned(), ..ask("x") }).await;
         assert_eq!(got.error.unwrap().code, "bad_request", "{bad}");
     }

@@ -9,6 +9,7 @@
 mod bare;
 mod batch;
 mod log;
+mod mapping;
 mod sampler;
 
 use std::ffi::{CStr, CString, c_char};
@@ -24,6 +25,7 @@ use super::turn::Turns;
 use crate::core::limits::{ENGINE_BATCH_TOKENS_MAX, ENGINE_OUTPUTS_MAX};
 
 pub(super) use bare::run as run_bare;
+pub(super) use mapping::Mapping;
 pub(super) use sampler::{Sampler, Sampling};
 
 /// The size of the context and of the computation.

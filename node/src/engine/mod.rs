@@ -11,6 +11,7 @@ pub mod template;
 #[cfg(feature = "llama")]
 mod answer;
 mod bare_loop;
+#[cfg(feature = "llama")]
 mod batching;
 mod child;
 mod child_process;
@@ -18,15 +19,18 @@ mod child_process;
 mod constraint;
 #[cfg(feature = "llama")]
 mod llama;
+#[cfg(feature = "llama")]
 mod logprobs;
 mod memory;
 #[cfg_attr(not(feature = "llama"), path = "model_absent.rs")]
 mod model;
+#[cfg(feature = "llama")]
 mod prefetch;
 mod reply;
 mod supervise;
 #[cfg(feature = "llama")]
 mod text;
+#[cfg(feature = "llama")]
 mod turn;
 
 use std::path::PathBuf;
@@ -160,6 +164,7 @@ pub enum EngineError {
 }
 
 /// Why the child did not do what was asked of it.
+#[cfg_attr(not(feature = "llama"), allow(dead_code, reason = "without an engine nothing is asked"))]
 struct Failure {
     code: &'static str,
     message: String,

@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use fednode_proto::v1;
 
 use super::Failure;
-use super::prefetch::Progress;
 use super::reply::Reply;
 
 /// A model that is ready to answer: there is none in this build, so nothing below is ever called.
@@ -13,7 +12,7 @@ pub(super) struct Model(Infallible);
 
 impl Model {
     /// Always an error.
-    pub(super) fn open(_: &v1::LoadRequest, _: Progress<'_>) -> Result<(Model, v1::LoadReply), String> {
+    pub(super) fn open(_: &v1::LoadRequest, _: &mut dyn FnMut(u64, u64)) -> Result<(Model, v1::LoadReply), String> {
         Err("this fednode was built without its engine (cargo feature `llama`); use an external engine".to_owned())
     }
 

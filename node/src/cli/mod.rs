@@ -25,7 +25,6 @@ mod qr;
 mod roster;
 mod run;
 mod scrub;
-mod sse;
 mod table;
 mod transfers;
 mod transfers_watch;
@@ -131,19 +130,6 @@ enum Command {
     /// Tools for developers
     #[command(hide = true)]
     Dev(child::DevArgs),
-}
-
-/// See `fuzzing`.
-#[cfg(fuzzing)]
-pub(crate) fn fuzz_sse(bytes: &[u8]) {
-    let whole = sse::Lines::default().push(bytes);
-    let (first, second) = bytes.split_at(bytes.len() / 2);
-    let mut lines = sse::Lines::default();
-    let parts = lines.push(first).and_then(|mut begun| {
-        begun.extend(lines.push(second)?);
-        Ok(begun)
-    });
-    assert_eq!(whole, parts, "where an answer is cut must not matter");
 }
 
 #[cfg(test)]

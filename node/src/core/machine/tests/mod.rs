@@ -189,7 +189,7 @@ impl World {
                 self.log.push((node, format!("unload {slot}")));
                 queue.push_back((node, Input::Unloaded(slot)));
             }
-            Output::Dispatch(request, to) => self.dispatched.push((node, request, to)),
+            Output::Dispatch(request, to) => self.dispatched.push((node, request, to.node)),
             Output::Reject(request, refusal) => self.rejected.push((node, request, refusal.code)),
             Output::Know(..) | Output::AnswerPlan(_) | Output::Admit | Output::GetHave { .. } | Output::Final(_) => {}
             Output::Cancel { .. } | Output::Reconnect(_) => {}
@@ -256,7 +256,13 @@ impl World {
 
     fn ask(&mut self, node: NodeId, request: u64, name: &str) {
         let deadline = self.now.after(limits::REQUEST_WAIT);
-        self.tell(node, Input::Request(request, Ask { slot: slot(name), domain: None, local_only: false, deadline }));
+        self.tell(
+            node,
+            Input::Request(
+                request,
+                Ask { slot: slot(name), domain: None, local_only: false, unverified: true, deadline },
+            ),
+        );
     }
 
     fn resident(&self, node: NodeId) -> Vec<String> {

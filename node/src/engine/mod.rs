@@ -3,7 +3,7 @@
 //! What it is: the [`Engine`] seam that `driver` talks to, [`ChildEngine`] behind it (one child process per replica, so
 //! that a crash stays inside and unloading really returns the memory), and the child's own side (`run_child`, the
 //! hidden subcommand `fednode engine`). What it is not: it chooses no replica, verifies no file (the node did) and
-//! knows no network. Files: `supervise` and `child_process` are the node's side; `child`, `model` and `reply` the
+//! knows no network but the servers that its owner named (`external`). Files: `supervise` and `child_process` are the node's side; `child`, `model` and `reply` the
 //! child's; `llama` is the only `unsafe` of this crate; `template` and `text` are pure.
 
 pub mod template;
@@ -14,6 +14,7 @@ mod bare_loop;
 mod batching;
 mod child;
 mod child_process;
+mod external;
 #[cfg(feature = "llama")]
 mod constraint;
 #[cfg(feature = "llama")]
@@ -37,6 +38,7 @@ use tokio::sync::mpsc;
 
 pub use bare_loop::{BareLoop, bare_loop};
 pub use child::run_child;
+pub use external::{ExternalEngine, listed, may_ask, models_at};
 pub use supervise::ChildEngine;
 
 /// `GenerateError.code`: the queue is full, or the deadline passed in it.

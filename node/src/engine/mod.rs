@@ -14,9 +14,9 @@ mod bare_loop;
 mod batching;
 mod child;
 mod child_process;
-mod external;
 #[cfg(feature = "llama")]
 mod constraint;
+mod external;
 #[cfg(feature = "llama")]
 mod llama;
 mod logprobs;
@@ -155,6 +155,8 @@ pub enum EngineError {
     Load { path: PathBuf, reason: String },
     #[error("the engine did not do it: {0}")]
     Refused(String),
+    #[error("an external engine is not asked to {0}: chatting is all that such servers have in common")]
+    External(&'static str),
     #[error("the engine's own service failed: {0}")]
     Serve(String),
     #[error("cannot start a thread or runtime for the engine: {0}")]

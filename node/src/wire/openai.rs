@@ -44,6 +44,19 @@ fn failed(code: &'static str, message: impl Into<String>) -> Failed {
     Failed { code, message: message.into() }
 }
 
+/// What a request asks for that no stranger can be trusted with, or not every server understands. `None`: nothing.
+pub fn beyond(request: &v1::GenerateRequest) -> Option<&'static str> {
+    let about_tools = |message: &v1::Message| !message.tool_calls_json.is_empty() || !message.tool_call_id.is_empty();
+    let asked = [
+        (!request.prompt.is_empty(), "text to be continued without a chat template"),
+        (request.logprobs, "log probabilities"),
+        (!request.tools_json.is_empty() || request.messages.iter().any(about_tools), "calling tools"),
+        (!request.json_schema.is_empty(), "JSON of a schema"),
+        (!request.domain.is_empty(), "a domain"),
+    ];
+    asked.into_iter().find(|(asked, _)| *asked).map(|(_, what)| what)
+}
+
 /// The body of a chat request. Always streamed: a server notices only at its next write that nobody reads, and one that does
 /// not stream writes once (llama-server was seen to compute such an answer to its end).
 pub fn chat_request(request: &v1::GenerateRequest, model: &str) -> Vec<u8> {
@@ -62,6 +75,14 @@ pub fn chat_request(request: &v1::GenerateRequest, model: &str) -> Vec<u8> {
     });
     if !request.stop.is_empty() {
         body["stop"] = json!(request.stop);
+    }
+    let penalties = [("presence_penalty", request.presence_penalty), ("frequency_penalty", request.frequency_penalty)];
+    // Not all servers know these, and all must understand what asks for nothing.
+    for (name, value) in penalties.into_iter().chain([("min_p", request.min_p)]).filter(|(_, value)| *value != 0.0) {
+        body[name] = number(value);
+    }
+    if request.top_k != 0 {
+        body["top_k"] = json!(request.top_k);
     }
     body.to_string().into_bytes()
 }
@@ -335,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_request_says_all_that_was_asked_and_streams() {
-        let message = v1::Message { role: "user".into(), content: "hello".into() };
+        let message = v1::Message { role: "user".into(), content: "hello".into(), ..v1::Message::default() };
         let request = v1::GenerateRequest {
             slot: "UCM".into(),
             messages: vec![message],
@@ -353,5 +374,25 @@ mod tests {
             "stop": ["x"],
         });
         assert_eq!(body, expect);
+        let more = v1::GenerateRequest { top_k: 40, frequency_penalty: 0.5, ..request.clone() };
+        let body: Value = serde_json::from_slice(&chat_request(&more, "llama")).expect("JSON");
+        assert_eq!(
+            (&body["top_k"], &body["frequency_penalty"], &body["min_p"]),
+            (&json!(40), &json!(0.5), &Value::Null)
+        );
+    }
+
+    #[test]
+    fn what_a_stranger_cannot_be_asked_for_is_named() {
+        let plain = v1::GenerateRequest::default();
+        assert_eq!(beyond(&plain), None);
+        let asks = [
+            v1::GenerateRequest { prompt: "p".into(), ..plain.clone() },
+            v1::GenerateRequest { logprobs: true, ..plain.clone() },
+            v1::GenerateRequest { tools_json: "[]".into(), ..plain.clone() },
+            v1::GenerateRequest { json_schema: "{}".into(), ..plain.clone() },
+            v1::GenerateRequest { domain: "core".into(), ..plain },
+        ];
+        assert!(asks.iter().all(|request| beyond(request).is_some()));
     }
 }

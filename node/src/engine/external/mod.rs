@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::connect::may_ask;
 use self::connect::{CallError, Target};
-use super::{CODE_ENGINE_FAILED, Engine, Footprint, error_event, std_duration};
+use super::{CODE_BAD_REQUEST, CODE_ENGINE_FAILED, Engine, EngineError, Footprint, error_event, std_duration};
 use crate::core::external::{EngineKey, EngineUrl, UNVERIFIED};
 use crate::core::limits;
 use crate::wire::openai::{self, AnswerReader, Failed, Said};
@@ -106,6 +106,22 @@ impl Engine for ExternalEngine {
         events
     }
 
+    fn score(&self, _: v1::ScoreRequest) -> BoxFuture<'static, Result<v1::ScoreReply, EngineError>> {
+        futures::future::ready(Err(EngineError::External("score tokens"))).boxed()
+    }
+
+    fn embed(&self, _: v1::EmbedRequest) -> BoxFuture<'static, Result<v1::EmbedReply, EngineError>> {
+        futures::future::ready(Err(EngineError::External("embed texts"))).boxed()
+    }
+
+    fn tokenize(&self, _: String) -> BoxFuture<'static, Result<Vec<u32>, EngineError>> {
+        futures::future::ready(Err(EngineError::External("tell tokens"))).boxed()
+    }
+
+    fn pid(&self) -> Option<u32> {
+        None
+    }
+
     /// Its process is not ours: it ends for this node when it is stopped.
     fn exited(&self) -> BoxFuture<'static, String> {
         let stopped = self.stopped.clone();
@@ -169,6 +185,14 @@ impl Server {
         request: &v1::GenerateRequest,
         events: &mpsc::Sender<v1::GenerateEvent>,
     ) -> Result<(), Failed> {
+        if let Some(what) = openai::beyond(request) {
+            let message = format!(
+                "an external engine stands in for {} now, and cannot be asked for {what}; leave it out, or ask again when a \
+                 verified replica is ready",
+                request.slot
+            );
+            return Err(Failed { code: CODE_BAD_REQUEST, message });
+        }
         let body = Bytes::from(openai::chat_request(request, model));
         let call = self.target.call(Method::POST, "/v1/chat/completions", body, self.patience.connect);
         let called = timeout(self.patience.first, call).await.map_err(|_| broke("it does not begin to answer"))?;

@@ -112,7 +112,7 @@ fn engine(stage: &Stage) -> ExternalEngine {
 }
 
 fn request() -> v1::GenerateRequest {
-    let message = v1::Message { role: "user".into(), content: "hello".into() };
+    let message = v1::Message { role: "user".into(), content: "hello".into(), ..v1::Message::default() };
     v1::GenerateRequest { messages: vec![message], max_tokens: 4, top_p: 1.0, ..v1::GenerateRequest::default() }
 }
 

@@ -136,7 +136,7 @@ impl Starting {
             Writer::start().map_err(|error| RunError::Ended { what: "the writing thread", why: error.to_string() })?;
         let addresses = self.dial_known(&net, writer.clone()).await;
         let admission = Admission::new(me, registry.clone(), net.clone());
-        let node = self.node(&events, &store, &registry, &net, &admission, &peers, &externals)?;
+        let node = self.node(&events, &store, &registry, &net, &admission, (&peers, &externals))?;
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
         let facts = self.facts(api.url.clone(), &net, &roster, clock, (up.clone(), down));
@@ -207,8 +207,7 @@ impl Starting {
         registry: &Registry,
         net: &NetHandle,
         admission: &Admission,
-        peers: &Peers,
-        externals: &Externals,
+        (peers, externals): (&Peers, &Externals),
     ) -> Result<Node, RunError> {
         let me = self.identity.me;
         let keeper = |store| Keeper::open(self.dir.clone(), store, peers.clone(), me);

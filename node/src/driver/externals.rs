@@ -98,6 +98,8 @@ impl Externals {
         let Registration { url, model, key, .. } = registration.clone();
         let engine = Arc::new(ExternalEngine::new(url, key, model));
         let (all, watched, of) = (self.clone(), Arc::downgrade(&engine), slot.clone());
+        // Held until it is among the others, so that its first check finds it there.
+        let mut live = self.lock();
         let watch = tokio::spawn(async move {
             while let Some(engine) = watched.upgrade() {
                 let result = engine.check().await;
@@ -107,8 +109,7 @@ impl Externals {
             }
         });
         let (registration, health) = (registration.clone(), Health::default());
-        let live = Live { registration, engine, health, _watch: AbortOnDropHandle::new(watch) };
-        self.lock().insert(slot.clone(), live);
+        live.insert(slot.clone(), Live { registration, engine, health, _watch: AbortOnDropHandle::new(watch) });
     }
 
     /// Checks an engine now.

@@ -4,7 +4,7 @@ use futures::executor::block_on;
 
 use crate::core::artifact::Bitmap;
 use crate::core::limits;
-use crate::{cli, http, net, store};
+use crate::{http, net, store};
 
 /// A chat request's body, as anybody may send it to the API.
 pub fn chat_request(body: &[u8]) {
@@ -29,9 +29,4 @@ pub fn stored(bytes: &[u8]) {
             assert!(bitmap.len() == chunks && bitmap.count() <= chunks);
         }
     }
-}
-
-/// An answer of the API, as the command line reads it; cut in two at every place.
-pub fn sse(bytes: &[u8]) {
-    cli::fuzz_sse(bytes);
 }

@@ -57,7 +57,7 @@ impl World {
             Output::Finish(artifact) => self.finish(node, artifact),
             Output::Load(order) => self.load(node, *order),
             Output::Unload(slot) => self.unload(node, slot),
-            Output::Dispatch(request, to) => self.dispatch(node, request, self.by_id[&to]),
+            Output::Dispatch(request, to) => self.dispatch(node, request, self.by_id[&to.node]),
             Output::Reject(request, refusal) => self.give_up(node, request, Some(refusal)),
             Output::Final(request) => self.give_up(node, request, None),
         }

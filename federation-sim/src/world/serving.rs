@@ -80,6 +80,7 @@ impl World {
             slot: question.slot.clone(),
             domain: question.domain.clone(),
             local_only: matches!(origin, Origin::Peer { .. }),
+            unverified: false, // nobody in these worlds runs servers beside a node
             deadline: process.clock.local(now).after(limits::REQUEST_WAIT),
         };
         let open = OpenRequest { origin, question, asked: now, started: false, failure: None };

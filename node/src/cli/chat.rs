@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::admin;
 use super::exit::Failure;
 use super::run::Out;
-use super::sse::{Line, Lines};
+use crate::wire::sse::{Line, Lines};
 
 /// The node listens on this machine: what does not connect at once is not there.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -20,6 +20,9 @@ const CONNECT_WAIT: Duration = Duration::from_secs(5);
 const API_SOCKET: &str = "api.sock";
 /// The host is never looked up: the socket is where it leads.
 const URL: &str = "http://localhost/v1/chat/completions";
+
+/// A line longer than this is no answer of ours.
+const LINE_BYTES_MAX: usize = 8 << 20;
 
 /// `fednode chat`.
 #[derive(Args, Debug)]
@@ -151,7 +154,7 @@ impl Conversation {
         reply.artifact = header("x-fednode-artifact").unwrap_or_default();
         reply.precision = header("x-fednode-precision").unwrap_or_default();
         reply.epoch = header("x-fednode-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or_default();
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(LINE_BYTES_MAX);
         let mut bytes = response.bytes_stream();
         while let Some(part) = bytes.next().await {
             let part = part.map_err(|error| Failure::failed(format!("the answer broke off: {error}")))?;

@@ -7,6 +7,7 @@ mod bench;
 mod chat;
 mod child;
 mod doctor;
+mod engine;
 mod engine_tools;
 mod exit;
 mod gc;
@@ -25,7 +26,6 @@ mod qr;
 mod roster;
 mod run;
 mod scrub;
-mod sse;
 mod table;
 mod transfers;
 mod transfers_watch;
@@ -121,29 +121,11 @@ enum Command {
     Gc(gc::GcArgs),
     /// Show how the check of stored weights stands; with --now, check and repair at once
     Scrub(scrub::ScrubArgs),
-    /// The child process that runs one replica; started by the node
-    #[command(hide = true)]
-    Engine {
-        /// Socket to serve
-        #[arg(long)]
-        socket: PathBuf,
-    },
+    /// Let servers that you run already (llama-server, vLLM, Ollama) answer for slots; without a command, list them
+    Engine(engine::EngineArgs),
     /// Tools for developers
     #[command(hide = true)]
     Dev(child::DevArgs),
-}
-
-/// See `fuzzing`.
-#[cfg(fuzzing)]
-pub(crate) fn fuzz_sse(bytes: &[u8]) {
-    let whole = sse::Lines::default().push(bytes);
-    let (first, second) = bytes.split_at(bytes.len() / 2);
-    let mut lines = sse::Lines::default();
-    let parts = lines.push(first).and_then(|mut begun| {
-        begun.extend(lines.push(second)?);
-        Ok(begun)
-    });
-    assert_eq!(whole, parts, "where an answer is cut must not matter");
 }
 
 #[cfg(test)]
@@ -230,6 +212,12 @@ mod tests {
             "fednode up --wan --relay-server --upnp",
             "fednode up --no-mdns --peer den.local:7718 --peer /ip4/10.0.0.1/tcp/7718",
             "fednode engine --socket /run/socket",
+            "fednode engine",
+            "fednode engine list --json",
+            "fednode engine add http://127.0.0.1:8080 --as UCM --model llama --key-file k --unverified --json",
+            "fednode engine add http://8.8.8.8 --as UCM",
+            "fednode engine remove UCM",
+            "fednode engine remove http://127.0.0.1:8080",
             "fednode bench transfer --size 1GiB --sources 2 --runs 3 --dir /tmp --json",
         ];
         for line in lines {
@@ -277,6 +265,11 @@ mod tests {
             "fednode evict ../UCM",
             "fednode keys add",
             "fednode keys add ../x",
+            "fednode engine add http://127.0.0.1:8080",
+            "fednode engine add 127.0.0.1:8080 --as UCM",
+            "fednode engine add http://127.0.0.1:8080 --as ../UCM",
+            "fednode engine remove",
+            "fednode engine --socket s list",
             "fednode keys add laptop --expires never",
             "fednode up --api-host http://desk",
             "fednode up --api-tls-cert c.pem",

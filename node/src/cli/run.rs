@@ -8,10 +8,11 @@ use clap::Parser;
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 
+use super::engine::EngineArgs;
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, doctor, gc, invite, keys, members, owner, parse, pin, placing,
-    plan, publish, roster, scrub, transfers_watch, up, view,
+    Cli, Command, Global, admin, bench, chat, child, doctor, engine, gc, invite, keys, members, owner, parse, pin,
+    placing, plan, publish, roster, scrub, transfers_watch, up, view,
 };
 
 /// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.
@@ -105,7 +106,7 @@ fn log_to_stderr(global: &Global, node: bool) {
 
 fn carry_out(global: Global, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Engine { socket } => child::engine(socket),
+        Command::Engine(EngineArgs { socket: Some(socket), .. }) => child::engine(socket),
         Command::Dev(args) => child::dev(args),
         Command::Bench(args) if let Some(done) = bench::without_runtime(&args) => done,
         command => {
@@ -154,7 +155,8 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         }
         Command::Transfers(args) => transfers_watch::run(out, &data_dir(global)?, args).await,
         Command::Bench(args) => bench::run(out, args).await,
-        Command::Engine { .. } | Command::Dev(_) => unreachable!("carried out without a runtime"),
+        Command::Engine(args) => engine::run(out, &data_dir(global)?, args).await,
+        Command::Dev(_) => unreachable!("carried out without a runtime"),
     }
 }
 

@@ -123,7 +123,9 @@ fn memory(domain: &DomainView) -> String {
 }
 
 fn slot_row(slot: &SlotView) -> Vec<String> {
-    vec![slot.name.clone(), slot.state.clone(), or_dash(&slot.precision), whereabouts(slot)]
+    // What answers, not what is published.
+    let external = slot.externals.first().filter(|_| slot.state == "external").map(|there| there.precision.as_str());
+    vec![slot.name.clone(), slot.state.clone(), or_dash(external.unwrap_or(&slot.precision)), whereabouts(slot)]
 }
 
 /// Replicas first, else who stores it; then why there are not more.
@@ -139,12 +141,18 @@ fn whereabouts(slot: &SlotView) -> String {
             }
         })
         .collect();
+    let externals = slot.externals.iter().map(|there| match there.state.as_str() {
+        "ready" => format!("external engine on {} ({})", there.node, there.precision),
+        state => format!("external engine on {} ({}, {state})", there.node, there.precision),
+    });
+    let externals: Vec<String> = externals.collect();
     let place = match (slot.artifact.is_empty(), replicas.is_empty(), slot.holders.is_empty()) {
         (true, _, _) => "nothing published".to_owned(),
         (false, false, _) => replicas.join(", "),
         (false, true, false) => format!("stored on {}", slot.holders.join(", ")),
         (false, true, true) => "no member that can be reached holds it".to_owned(),
     };
+    let place = std::iter::once(place).chain(externals).collect::<Vec<_>>().join("; ");
     match slot.shortfall.as_str() {
         "" => place,
         shortfall => format!("{place}; short: {shortfall}"),

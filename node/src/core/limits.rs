@@ -1,10 +1,12 @@
 //! Every bound, by name, with the reason for its number. A bound that is not here does not exist.
 
+mod external;
 mod http;
 mod inventory;
 mod managing;
 mod placement;
 
+pub use external::*;
 pub use http::*;
 pub use inventory::*;
 pub use managing::*;

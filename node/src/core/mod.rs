@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod checkup;
 pub mod coordinator;
 pub mod demand;
+pub mod external;
 pub mod guard;
 pub mod keeping;
 pub mod limits;

@@ -18,6 +18,9 @@ pub struct State {
     pub members: Vec<MemberView>,
     /// Slots in roster order.
     pub slots: Vec<SlotView>,
+    /// Servers beside this node that stand in for slots.
+    #[serde(default)]
+    pub engines: Vec<EngineView>,
     /// What this node keeps on its disk whatever the plan says: slots and artifacts, as they were pinned.
     #[serde(default)]
     pub pins: Vec<String>,
@@ -167,6 +170,40 @@ pub struct ReplicaView {
     pub in_flight: u32,
 }
 
+/// A server that the owner of this node put in for a slot. Never a replica: see `core::external`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineView {
+    /// The slot.
+    pub slot: String,
+    /// Where it listens.
+    pub url: String,
+    /// What it calls its model.
+    pub model: String,
+    /// ready | away | refused (by the roster's floor).
+    pub state: String,
+    /// Why it is not ready, or why the last check failed; else empty.
+    pub reason: String,
+    /// `unverified`.
+    pub precision: String,
+    /// It is sent a key.
+    pub has_key: bool,
+}
+
+/// An external engine of a slot, anywhere in the federation.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ExternalView {
+    /// The name of the member beside which it runs.
+    pub node: String,
+    /// Its PeerId.
+    pub peer_id: String,
+    /// ready | away.
+    pub state: String,
+    /// `unverified`.
+    pub precision: String,
+    /// Requests in flight as advertised.
+    pub in_flight: u32,
+}
+
 /// One published adapter of a slot.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SlotDomainView {
@@ -191,9 +228,9 @@ pub struct SlotView {
     pub model: String,
     /// Version given at publication.
     pub version: String,
-    /// resident | loading | stored | missing.
+    /// resident | loading | stored | missing, or external: nothing is resident, and an external engine answers.
     pub state: String,
-    /// Such as `F16`.
+    /// Such as `F16`: of the published artifact.
     pub precision: String,
     /// Thousandths of a request per hour that were observed in the whole federation, decayed.
     #[serde(default)]
@@ -204,6 +241,9 @@ pub struct SlotView {
     pub bytes: u64,
     /// Loaded or loading copies.
     pub replicas: Vec<ReplicaView>,
+    /// External engines that stand in for it while no replica is ready.
+    #[serde(default)]
+    pub externals: Vec<ExternalView>,
     /// Names of members that hold the whole artifact on disk.
     pub holders: Vec<String>,
     /// Adapters.

@@ -13,6 +13,7 @@ use crate::store::api_keys::KeysError;
 use crate::store::api_tls::PemFileError;
 use crate::store::datadir::DataDirError;
 use crate::store::error::StoreError;
+use crate::store::externals::ExternalsError;
 use crate::store::identity::IdentityError;
 use crate::store::pins::PinsError;
 use crate::wire::WireError;
@@ -64,6 +65,9 @@ pub enum RunError {
     /// What is kept here whatever the plan says.
     #[error(transparent)]
     Pins(#[from] PinsError),
+    /// The servers that stand in for slots.
+    #[error(transparent)]
+    Externals(#[from] ExternalsError),
     /// Joining.
     #[error(transparent)]
     Join(#[from] JoinError),

@@ -19,6 +19,7 @@ use crate::core::view::{NodeView, State};
 use crate::driver::address_book::AddressBook;
 use crate::driver::clock::Clock;
 use crate::driver::error::RunError;
+use crate::driver::externals::Externals;
 use crate::driver::membership::Registry;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::Requests;
@@ -94,6 +95,7 @@ pub struct Driver {
     pub(super) weights: Weights,
     pub(super) replicas: Replicas,
     pub(super) requests: Requests,
+    pub(super) externals: Externals,
     pub(super) addresses: AddressBook,
     pub(super) writer: Writer,
     pub(super) events: Events,
@@ -200,7 +202,7 @@ impl Driver {
             }
             Event::View(answer) => {
                 let store = self.scrubber.as_ref().map(|scrubber| view::store(&self.machine, scrubber));
-                let state = view::state(&self.machine, &self.facts);
+                let state = view::state(&self.machine, &self.facts, &self.externals);
                 let node = NodeView { notice: self.shunned.notice().to_owned(), ..state.node };
                 let _ = answer.send(State { store, node, ..state });
             }

@@ -11,6 +11,7 @@ mod effects;
 mod enrol;
 mod error;
 mod event_loop;
+mod externals;
 mod fresh;
 mod gc;
 mod invitations;

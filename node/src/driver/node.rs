@@ -23,6 +23,7 @@ use crate::core::types::{Digest, NodeId};
 use crate::core::view::State;
 use crate::driver::clock::Clock;
 use crate::driver::event_loop::{Event, Events};
+use crate::driver::externals::Externals;
 use crate::driver::keeping::Keeper;
 use crate::driver::membership::Registry;
 use crate::driver::pins::PinKeeper;
@@ -57,6 +58,7 @@ pub struct Node {
     pub(super) admission: Admission,
     pub(super) peers: Peers,
     pub(super) pins: PinKeeper,
+    pub(super) externals: Externals,
     /// Held over a change of what is wished of a machine: it is read, changed and written whole.
     pub(super) wishing: Arc<tokio::sync::Mutex<()>>,
     /// `None` on a delegate, as the store.
@@ -128,12 +130,13 @@ impl Backend for Node {
             _ => return Err(ApiError::from_code("engine_failed", "the node is ending; ask another one")),
         };
         let node = wire::array32("node", &start.node).map(NodeId).unwrap_or_default();
-        let artifact = wire::array32("artifact", &start.artifact).map(Digest).unwrap_or_default();
+        // An external engine computes with nobody knows what.
+        let artifact = wire::array32("artifact", &start.artifact).map(|artifact| Digest(artifact).to_string());
         let epoch = self.read(|machine| machine.coordinator().map_or(0, |(_, epoch)| epoch)).await.unwrap_or(0);
         let start = StartInfo {
             node_name: self.registry.roster().name_of(&node),
             node_peer_id: wire::ids::peer_id_text(&node),
-            artifact_hex: artifact.to_string(),
+            artifact_hex: artifact.unwrap_or_default(),
             precision: start.precision,
             epoch,
             prompt_tokens: start.prompt_tokens,
@@ -301,6 +304,10 @@ impl AdminBackend for Node {
 
     async fn drain(&self, request: v1::DrainRequest) -> Result<Vec<u8>, Status> {
         super::wishes::drain(self, request).await
+    }
+
+    async fn external(&self, request: v1::ExternalRequest) -> Result<Vec<u8>, Status> {
+        super::externals::external(self, request).await
     }
 
     async fn gc(&self, request: v1::GcRequest) -> Result<Vec<u8>, Status> {

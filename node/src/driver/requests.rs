@@ -7,11 +7,13 @@ use fednode_proto::v1;
 use fednode_proto::v1::generate_event::Event as Kind;
 use tokio::sync::mpsc;
 
+use crate::core::external::{UNVERIFIED, Verification};
 use crate::core::limits;
 use crate::core::machine::Input;
-use crate::core::route::{Ask, Refusal, RequestId};
+use crate::core::route::{Ask, Place, Refusal, RequestId};
 use crate::core::types::{Duration, NodeId, SlotName, Time};
 use crate::driver::event_loop::{Event, Events};
+use crate::driver::externals::Externals;
 use crate::driver::replicas::Replicas;
 use crate::rpc::peers::Peers;
 
@@ -32,6 +34,7 @@ pub struct Requests {
     next: RequestId,
     waiters: BTreeMap<RequestId, Waiter>,
     replicas: Replicas,
+    externals: Externals,
     peers: Peers,
     events: Events,
 }
@@ -49,8 +52,8 @@ pub fn error_event(refusal: &Refusal) -> v1::GenerateEvent {
 
 impl Requests {
     /// None yet.
-    pub fn new(me: NodeId, replicas: Replicas, peers: Peers, events: Events) -> Requests {
-        Requests { me, next: 1, waiters: BTreeMap::new(), replicas, peers, events }
+    pub fn new(me: NodeId, replicas: Replicas, externals: Externals, peers: Peers, events: Events) -> Requests {
+        Requests { me, next: 1, waiters: BTreeMap::new(), replicas, externals, peers, events }
     }
 
     /// Takes a request and says what to tell the core; `None` if its slot's name cannot be one (answered already).
@@ -121,15 +124,19 @@ impl Requests {
         }
     }
 
-    /// Sends a request to `to`, which may be this node.
-    pub fn dispatch(&mut self, id: RequestId, to: NodeId) {
+    /// Sends a request to `to`, which may be at this node.
+    pub fn dispatch(&mut self, id: RequestId, to: Place) {
         let Some(waiter) = self.waiters.get_mut(&id) else { return };
         let relay = Relay { id, answer: waiter.answer.clone(), events: self.events.clone() };
-        let request = waiter.request.clone();
-        let task = if to == self.me {
-            tokio::spawn(relay.local(self.me, request, self.replicas.clone()))
+        // Whoever gets it may pass it to an external engine only if that is what was chosen.
+        let unverified = to.verification == Verification::Unverified;
+        let request = v1::GenerateRequest { unverified, ..waiter.request.clone() };
+        let task = if to.node != self.me {
+            tokio::spawn(relay.remote(to.node, request, self.peers.clone()))
+        } else if unverified {
+            tokio::spawn(relay.external(self.me, request, self.externals.clone()))
         } else {
-            tokio::spawn(relay.remote(to, request, self.peers.clone()))
+            tokio::spawn(relay.local(self.me, request, self.replicas.clone()))
         };
         waiter.relay = Some(task.abort_handle());
     }
@@ -146,7 +153,7 @@ fn ask_of(now: Time, request: &v1::GenerateRequest, local_only: bool) -> Result<
         0 => limits::REQUEST_WAIT,
         millis => Duration::from_millis(millis.min(limits::REQUEST_WAIT.as_millis())),
     };
-    Ok(Ask { slot, domain, local_only, deadline: now.after(wait) })
+    Ok(Ask { slot, domain, local_only, unverified: request.unverified, deadline: now.after(wait) })
 }
 
 /// Carries one attempt's events to whoever asked.
@@ -168,6 +175,23 @@ impl Relay {
         while let Some(event) = events.recv().await {
             let event = stamp(event, me, &replica.artifact.0, &replica.precision);
             if self.pass(&mut progress, event).await.is_break() {
+                return;
+            }
+        }
+        self.cut_off(&progress).await;
+    }
+
+    /// From a server beside this node, which computes with threads of its own.
+    async fn external(self, me: NodeId, request: v1::GenerateRequest, externals: Externals) {
+        let Some(engine) = SlotName::new(&request.slot).ok().and_then(|slot| externals.of(&slot)) else {
+            let message = format!("the external engine of {} has just been taken out", request.slot);
+            return self.fail(Refusal { code: "not_resident", message }, true).await;
+        };
+        let mut events = engine.generate(request);
+        let mut progress = Progress::default();
+        while let Some(event) = events.recv().await {
+            // Of no artifact: nobody knows what it computes with.
+            if self.pass(&mut progress, stamp(event, me, &[], UNVERIFIED)).await.is_break() {
                 return;
             }
         }

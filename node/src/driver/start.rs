@@ -21,6 +21,7 @@ use crate::driver::clock::Clock;
 use crate::driver::enrol::{self, Identity, Told};
 use crate::driver::error::RunError;
 use crate::driver::event_loop::{Driver, Events};
+use crate::driver::externals::Externals;
 use crate::driver::fresh::Fresh;
 use crate::driver::keeping::Keeper;
 use crate::driver::members::watch_certificates;
@@ -129,12 +130,13 @@ impl Starting {
         let weights = Weights::new(store.clone(), client, peers.clone(), down.clone(), events.clone());
         let threads = self.options.threads.unwrap_or(self.hardware.cores).max(1);
         let replicas = Replicas::new(self.dir.path().join("run"), threads, store.clone());
-        let requests = Requests::new(me, replicas.clone(), peers.clone(), events.clone());
+        let externals = Externals::open(self.dir.clone(), events.clone())?;
+        let requests = Requests::new(me, replicas.clone(), externals.clone(), peers.clone(), events.clone());
         let writer =
             Writer::start().map_err(|error| RunError::Ended { what: "the writing thread", why: error.to_string() })?;
         let addresses = self.dial_known(&net, writer.clone()).await;
         let admission = Admission::new(me, registry.clone(), net.clone());
-        let node = self.node(&events, &store, &registry, &net, &admission, &peers)?;
+        let node = self.node(&events, &store, &registry, &net, &admission, (&peers, &externals))?;
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
         let facts = self.facts(api.url.clone(), &net, &roster, clock, (up.clone(), down));
@@ -162,6 +164,7 @@ impl Starting {
             weights,
             replicas,
             requests,
+            externals,
             addresses,
             writer,
             admission,
@@ -204,7 +207,7 @@ impl Starting {
         registry: &Registry,
         net: &NetHandle,
         admission: &Admission,
-        peers: &Peers,
+        (peers, externals): (&Peers, &Externals),
     ) -> Result<Node, RunError> {
         let me = self.identity.me;
         let keeper = |store| Keeper::open(self.dir.clone(), store, peers.clone(), me);
@@ -218,6 +221,7 @@ impl Starting {
             admission: admission.clone(),
             peers: peers.clone(),
             pins: PinKeeper::open(self.dir.clone())?,
+            externals: externals.clone(),
             wishing: Arc::default(),
             keeper: store.clone().map(keeper),
             scrubber: store.clone().map(|store| Scrubber::new(store, self.options.scrub_days)),

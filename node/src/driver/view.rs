@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::core::catalog::{Catalog, Publication};
+use crate::core::external::UNVERIFIED;
 use crate::core::machine::Machine;
 use crate::core::membership::advert::{Advert, ReplicaState};
 use crate::core::membership::roster::MemberRoster;
@@ -13,10 +14,11 @@ use crate::core::roster::{RosterSlot, SlotPolicy};
 use crate::core::sizing::Tier;
 use crate::core::types::{Digest, NodeId, SlotName, Time};
 use crate::core::view::{
-    CoordinatorView, DamageView, DomainView, MemberView, NodeView, PlanSummary, ReplicaView, RequestsView,
-    SlotDomainView, SlotView, SourceView, State, StoreView, TrafficView, TransferView,
+    CoordinatorView, DamageView, DomainView, ExternalView, MemberView, NodeView, PlanSummary, ReplicaView,
+    RequestsView, SlotDomainView, SlotView, SourceView, State, StoreView, TrafficView, TransferView,
 };
 use crate::driver::clock::{Clock, unix_seconds};
+use crate::driver::externals::Externals;
 use crate::driver::scrub::Scrubber;
 use crate::driver::throttle::Throttle;
 use crate::wire::ids::peer_id_text;
@@ -61,7 +63,7 @@ impl Names for Facts {
 }
 
 /// The whole view.
-pub fn state(machine: &Machine, facts: &Facts) -> State {
+pub fn state(machine: &Machine, facts: &Facts, engines: &Externals) -> State {
     let config = machine.config();
     let mine = machine.own_advert();
     let adverts = adverts(machine, &mine);
@@ -77,6 +79,7 @@ pub fn state(machine: &Machine, facts: &Facts) -> State {
         plan: machine.plan().map(|plan| plan_summary(plan, &config.catalog, &adverts, facts)),
         members: members(machine, facts, &adverts),
         slots: slots(machine, facts, &adverts),
+        engines: engines.views(config.catalog.roster().is_none_or(|roster| roster.requires_f16())),
         pins: machine.pins().iter().map(ToString::to_string).collect(),
         store: None,
         transfers: transfers(machine, facts),
@@ -266,9 +269,11 @@ fn slot_view(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Adver
     let published = catalog.publication(&slot.name, None);
     let holders = holders(adverts, facts, published);
     let replicas = replicas(adverts, facts, &slot.name);
+    let externals = externals(adverts, facts, &slot.name);
     let has = |state: &str| replicas.iter().any(|replica| replica.state == state);
     let state = match published {
         _ if has("ready") => "resident",
+        _ if externals.iter().any(|there| there.state == "ready") => "external",
         Some(_) if has("loading") || has("fetching") => "loading",
         Some(_) if !holders.is_empty() => "stored",
         _ => "missing",
@@ -294,6 +299,7 @@ fn slot_view(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Adver
         domains: slot.domains.iter().map(domain).collect(),
         shortfall: shortfall.map(|short| short.why.clone()).unwrap_or_default(),
         replicas,
+        externals,
         holders,
     }
 }
@@ -315,6 +321,18 @@ fn replicas(adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts, slot: &SlotName)
         refusal: replica.refusal.map(|code| code.as_str().to_owned()).unwrap_or_default(),
         bytes: replica.bytes,
         in_flight: replica.in_flight,
+    });
+    views.collect()
+}
+
+fn externals(adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts, slot: &SlotName) -> Vec<ExternalView> {
+    let all = adverts.iter().flat_map(|(node, advert)| advert.externals.iter().map(move |there| (node, there)));
+    let views = all.filter(|(_, there)| &there.slot == slot).map(|(node, there)| ExternalView {
+        node: facts.name(node),
+        peer_id: peer_id_text(node),
+        state: if there.ready { "ready" } else { "away" }.to_owned(),
+        precision: UNVERIFIED.to_owned(),
+        in_flight: there.in_flight,
     });
     views.collect()
 }

@@ -128,7 +128,11 @@ impl Telling {
         let rest = self.gate.finish();
         if let Some(mut reply) = self.reply.take() {
             reply.text(rest);
-            reply.end(v1::GenerateEnd { finish_reason: finish_reason.to_owned(), completion_tokens: self.tokens });
+            reply.end(v1::GenerateEnd {
+                finish_reason: finish_reason.to_owned(),
+                completion_tokens: self.tokens,
+                prompt_tokens: 0,
+            });
         }
     }
 

@@ -3,7 +3,7 @@
 //! What it is: the [`Engine`] seam that `driver` talks to, [`ChildEngine`] behind it (one child process per replica, so
 //! that a crash stays inside and unloading really returns the memory), and the child's own side (`run_child`, the
 //! hidden subcommand `fednode engine`). What it is not: it chooses no replica, verifies no file (the node did) and
-//! knows no network. Files: `supervise` and `child_process` are the node's side; `child`, `model` and `reply` the
+//! knows no network but the servers that its owner named (`external`). Files: `supervise` and `child_process` are the node's side; `child`, `model` and `reply` the
 //! child's; `llama` is the only `unsafe` of this crate; `template` and `text` are pure.
 
 pub mod template;
@@ -17,6 +17,7 @@ mod child;
 mod child_process;
 #[cfg(feature = "llama")]
 mod constraint;
+mod external;
 #[cfg(feature = "llama")]
 mod llama;
 #[cfg(feature = "llama")]
@@ -41,6 +42,7 @@ use tokio::sync::mpsc;
 
 pub use bare_loop::{BareLoop, bare_loop};
 pub use child::run_child;
+pub use external::{ExternalEngine, listed, may_ask, models_at};
 pub use supervise::ChildEngine;
 
 /// `GenerateError.code`: the queue is full, or the deadline passed in it.
@@ -157,6 +159,8 @@ pub enum EngineError {
     Load { path: PathBuf, reason: String },
     #[error("the engine did not do it: {0}")]
     Refused(String),
+    #[error("an external engine is not asked to {0}: chatting is all that such servers have in common")]
+    External(&'static str),
     #[error("the engine's own service failed: {0}")]
     Serve(String),
     #[error("cannot start a thread or runtime for the engine: {0}")]

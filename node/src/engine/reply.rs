@@ -168,7 +168,7 @@ mod tests {
         for n in 0..ENGINE_EVENTS_MAX * 3 {
             reply.text(format!("{n},"));
         }
-        reply.end(v1::GenerateEnd { finish_reason: "stop".to_owned(), completion_tokens: 7 });
+        reply.end(v1::GenerateEnd { finish_reason: "stop".to_owned(), completion_tokens: 7, prompt_tokens: 0 });
 
         let events: Vec<_> = stream.map(|event| event.unwrap().event.unwrap()).collect().await;
         let text: String =

@@ -24,6 +24,8 @@ impl Answer {
         // A clock set before 1970 is no reason to refuse an answer.
         let created_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or(0);
         let artifact: String = start.artifact_hex.chars().take(12).collect();
+        // An external engine computes with nobody knows what.
+        let artifact = if artifact.is_empty() { start.precision.clone() } else { artifact };
         Answer {
             id: format!("chatcmpl-{:032x}", rand::random::<u128>()),
             created_unix_s,
@@ -32,6 +34,11 @@ impl Answer {
             prompt_tokens: start.prompt_tokens,
             usage_asked,
         }
+    }
+
+    /// Some engines say only at the end how long the prompt was.
+    pub(super) fn learn_prompt(&mut self, tokens: u32) {
+        self.prompt_tokens = self.prompt_tokens.max(tokens);
     }
 
     /// The whole answer of a request that does not stream.
@@ -110,7 +117,8 @@ pub(super) fn headers(start: &StartInfo) -> HeaderMap {
         ("x-fednode-precision", &start.precision),
         ("x-fednode-epoch", &epoch),
     ];
-    let valid = pairs.into_iter().filter_map(|(name, value)| {
+    let said = pairs.into_iter().filter(|(_, value)| !value.is_empty());
+    let valid = said.filter_map(|(name, value)| {
         HeaderValue::from_bytes(value.as_bytes()).ok().map(|value| (HeaderName::from_static(name), value))
     });
     valid.collect()

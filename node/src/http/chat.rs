@@ -11,6 +11,7 @@ use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use fednode_proto::v1;
 use fednode_proto::v1::generate_event::Event as Generated;
 use futures::stream::{Stream, StreamExt};
 use serde_json::Value;
@@ -27,6 +28,9 @@ use crate::core::view;
 /// A long prompt keeps a stream silent for a minute on a slow machine; comments keep proxies and clients from giving up.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// Sent by `engine/external`.
+const ASKED_AS_EXTERNAL: &str = "x-fednode-external";
+
 type Pending = Pin<Box<dyn Future<Output = Result<Generation, ApiError>> + Send>>;
 
 /// The handler.
@@ -35,8 +39,11 @@ pub(super) async fn completions<B: Backend>(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    // A node that has this one as its external engine must not be answered by one of ours: they could go round for ever.
+    let unverified = !request.headers().contains_key(ASKED_AS_EXTERNAL);
     let request = chat_request::parse(&body::read(request, edge.patience.body).await?)?;
     let ChatRequest { model, stream, include_usage, generate } = request;
+    let generate = v1::GenerateRequest { unverified, ..generate };
     caller.check_slot(&generate.slot)?;
     let backend = edge.backend.clone();
     let slot = generate.slot.clone();
@@ -56,7 +63,7 @@ pub(super) async fn completions<B: Backend>(
 
 /// How an answer ended.
 enum Ended {
-    Well { finish_reason: String, completion_tokens: u32 },
+    Well(v1::GenerateEnd),
     Badly(ApiError),
 }
 
@@ -66,7 +73,7 @@ enum Step {
     End(Ended),
 }
 
-async fn next(events: &mut mpsc::Receiver<fednode_proto::v1::GenerateEvent>) -> Step {
+async fn next(events: &mut mpsc::Receiver<v1::GenerateEvent>) -> Step {
     loop {
         let Some(event) = events.recv().await else {
             let message = "the answer broke off: its replica or the connection to it ended; send the request again";
@@ -76,8 +83,7 @@ async fn next(events: &mut mpsc::Receiver<fednode_proto::v1::GenerateEvent>) -> 
             Some(Generated::Text(text)) => return Step::Text(text),
             Some(Generated::Error(error)) => return Step::End(Ended::Badly(error.into())),
             Some(Generated::End(end)) => {
-                let (finish_reason, completion_tokens) = (end.finish_reason, end.completion_tokens);
-                return Step::End(Ended::Well { finish_reason, completion_tokens });
+                return Step::End(Ended::Well(end));
             }
             // The backend has read the start; an event of a later version says nothing to this one.
             Some(Generated::Start(_) | Generated::Logprobs(_)) | None => {}
@@ -91,9 +97,10 @@ async fn whole(model: &str, mut generation: Generation) -> Result<Response, ApiE
         match next(&mut generation.events).await {
             Step::Text(text) => all.push_str(&text),
             Step::End(Ended::Badly(error)) => return Err(error),
-            Step::End(Ended::Well { finish_reason, completion_tokens }) => {
-                let answer = Answer::new(model, &generation.start, false);
-                let json = Json(answer.whole(&all, &finish_reason, completion_tokens));
+            Step::End(Ended::Well(end)) => {
+                let mut answer = Answer::new(model, &generation.start, false);
+                answer.learn_prompt(end.prompt_tokens);
+                let json = Json(answer.whole(&all, &end.finish_reason, end.completion_tokens));
                 return Ok((answer::headers(&generation.start), json).into_response());
             }
         }
@@ -122,7 +129,7 @@ fn answer_events(
     mut generation: Generation,
 ) -> impl Stream<Item = Event> + Send + 'static {
     async_stream::stream! {
-        let answer = Answer::new(&model, &generation.start, include_usage);
+        let mut answer = Answer::new(&model, &generation.start, include_usage);
         yield data(&answer.first_chunk());
         let ended = loop {
             match next(&mut generation.events).await {
@@ -132,9 +139,10 @@ fn answer_events(
         };
         match ended {
             Ended::Badly(error) => yield data(&error.body()),
-            Ended::Well { finish_reason, completion_tokens } => {
-                yield data(&answer.last_chunk(&finish_reason));
-                if let Some(usage) = answer.usage_chunk(completion_tokens) {
+            Ended::Well(end) => {
+                answer.learn_prompt(end.prompt_tokens);
+                yield data(&answer.last_chunk(&end.finish_reason));
+                if let Some(usage) = answer.usage_chunk(end.completion_tokens) {
                     yield data(&usage);
                 }
                 yield Event::default().data("[DONE]");

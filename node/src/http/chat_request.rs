@@ -80,6 +80,7 @@ pub(super) fn parse(body: &[u8]) -> Result<ChatRequest, ApiError> {
         seed: seed(fields.take("seed"))?,
         stop: stop(fields.take("stop"))?,
         deadline_ms: limits::REQUEST_WAIT.as_millis(),
+        unverified: true,
         ..v1::GenerateRequest::default()
     };
     let stream = fields.boolean("stream")?;

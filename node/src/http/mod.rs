@@ -65,7 +65,7 @@ pub struct StartInfo {
     pub node_name: String,
     /// Its PeerId.
     pub node_peer_id: String,
-    /// The slot's artifact, 64 hex digits.
+    /// The slot's artifact, 64 hex digits; empty: an external engine answers, with nobody knows what.
     pub artifact_hex: String,
     /// Such as `F16`.
     pub precision: String,

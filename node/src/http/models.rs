@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 
 use super::access::Caller;
 use super::{ApiError, Backend, Edge};
+use crate::core::external::UNVERIFIED;
 use crate::core::view::{self, SlotView};
+
+/// The state of a slot for which only an external engine answers.
+const EXTERNAL: &str = "external";
 
 /// Every published slot that the caller may use, each followed by its published domains.
 pub(super) async fn list<B: Backend>(State(edge): State<Edge<B>>, Extension(caller): Extension<Caller>) -> Json<Value> {
@@ -27,8 +31,9 @@ pub(super) async fn one<B: Backend>(
 }
 
 fn models(state: &view::State, caller: &Caller) -> Vec<Value> {
-    let published = state.slots.iter().filter(|slot| !slot.artifact.is_empty() && caller.sees(&slot.name));
-    published.flat_map(of_slot).collect()
+    let there = |slot: &&SlotView| !slot.artifact.is_empty() || slot.state == EXTERNAL;
+    let answering = state.slots.iter().filter(there).filter(|slot| caller.sees(&slot.name));
+    answering.flat_map(of_slot).collect()
 }
 
 fn of_slot(slot: &SlotView) -> Vec<Value> {
@@ -45,7 +50,8 @@ fn of_slot(slot: &SlotView) -> Vec<Value> {
                 "owned_by": "fednode",
                 "status": {"value": slot.state},
                 "context_length": slot.context,
-                "precision": slot.precision,
+                // What answers now, not what is published.
+                "precision": if slot.state == EXTERNAL { UNVERIFIED } else { &slot.precision },
                 "artifact": artifact,
             })
         })

@@ -50,6 +50,8 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn evict(&self, slot: String) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Lets a machine hold no replicas, or again: what it holds, as JSON.
     fn drain(&self, request: v1::DrainRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Adds or takes out an external engine, or only lists them: the engines as JSON.
+    fn external(&self, request: v1::ExternalRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Explains, or carries out, a garbage collection: its report as JSON.
     fn gc(&self, request: v1::GcRequest) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Scrubs now; progress goes to `events`, and so does the report.
@@ -175,6 +177,10 @@ impl<B: AdminBackend> Admin for Service<B> {
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainReply>, Status> {
         Ok(Response::new(v1::DrainReply { json: self.backend.drain(request.into_inner()).await? }))
+    }
+
+    async fn external(&self, request: Request<v1::ExternalRequest>) -> Result<Response<v1::ExternalReply>, Status> {
+        Ok(Response::new(v1::ExternalReply { json: self.backend.external(request.into_inner()).await? }))
     }
 
     async fn gc(&self, request: Request<v1::GcRequest>) -> Result<Response<v1::GcReply>, Status> {

@@ -11,6 +11,7 @@ pub mod chunks;
 pub mod datadir;
 pub mod disk;
 pub mod error;
+pub mod externals;
 pub mod feed;
 mod framed;
 pub mod gguf;

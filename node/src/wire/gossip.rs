@@ -12,7 +12,7 @@ use crate::core::membership::advert::{
 use crate::core::types::{Digest, NodeId, SlotName};
 use crate::wire::catalog::slot_name;
 use crate::wire::members::{addresses, machine_name, role_from_proto, role_to_proto};
-use crate::wire::{WireError, array32, at_most, decode, field, ids, text};
+use crate::wire::{WireError, array32, at_most, decode, external, field, ids, text};
 
 /// Encodes a gossip message.
 pub fn encode(gossip: &Gossip) -> Vec<u8> {
@@ -74,6 +74,7 @@ fn advert_to_proto(advert: &Advert) -> v1::Advert {
         demand: advert.demand.iter().take(limits::DEMANDS_PER_ADVERT_MAX).map(demand_to_proto).collect(),
         plan_author: advert.plan_author.map(|author| author.0.to_vec()).unwrap_or_default(),
         wishes_digest: advert.wishes_digest.map(|digest| digest.0.to_vec()).unwrap_or_default(),
+        externals: external::to_proto(&advert.externals),
     }
 }
 
@@ -158,6 +159,7 @@ fn advert_from_proto(proto: &v1::Advert) -> Result<Advert, WireError> {
         demand: demand_from_proto(&proto.demand)?,
         plan_author: said(&proto.plan_author, |bytes| ids::node("plan author", bytes))?,
         wishes_digest: said(&proto.wishes_digest, |bytes| array32("wishes digest", bytes).map(Digest))?,
+        externals: external::from_proto(&proto.externals)?,
     })
 }
 
@@ -273,6 +275,7 @@ mod tests {
             demand: vec![Rate { slot: SlotName::new("UCM").expect("name"), milli_per_hour: 1500 }],
             plan_author: Some(node),
             wishes_digest: Some(Digest([4; 32])),
+            externals: Vec::new(),
         }
     }
 
@@ -312,6 +315,7 @@ mod tests {
         full.demand = (0..256).map(|index| Rate { slot: name(index), milli_per_hour }).collect();
         full.wanted = (0..256).map(name).collect();
         full.replicas = vec![replica; limits::REPLICAS_PER_ADVERT_MAX];
+        full.externals = (0..limits::EXTERNAL_ENGINES_MAX).map(|index| external::tests::replica(name(index))).collect();
         full.holdings = vec![Holding { artifact: Digest([1; 32]), complete: true, chunks: 4000 }; 500];
         assert!(encode(&Gossip::Advert(Box::new(full))).len() < limits::GOSSIP_BYTES_MAX);
     }

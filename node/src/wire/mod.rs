@@ -6,15 +6,18 @@ pub mod api_key;
 pub mod catalog;
 pub mod change;
 pub mod charter;
+mod external;
 pub mod gossip;
 pub mod ids;
 pub mod inventory;
 pub mod join;
 pub mod manifest;
 pub mod members;
+pub mod openai;
 pub mod owner_key;
 pub mod plan;
 pub mod sign;
+pub mod sse;
 
 use prost::Message;
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use fednode::core::artifact::{ArtifactFile, ArtifactKind, Chunk, Manifest, Shape};
 use fednode::core::catalog::{Entry, Publication, Wishes};
 use fednode::core::demand::Rate;
+use fednode::core::external::{ExternalReplica, Verification};
 use fednode::core::membership::advert::{Advert, DomainKind, Gossip, Holding, Lease, MemoryDomain};
 use fednode::core::membership::roster::{Member, MemberRoster, Role};
 use fednode::core::placement::plan::{Plan, PlannedReplica, PlannedStore, Strategy};
@@ -166,6 +167,12 @@ fn said() -> std::io::Result<()> {
         demand: vec![Rate { slot: slot(), milli_per_hour: 1500 }],
         plan_author: Some(node()),
         wishes_digest: Some(Digest::of(b"w")),
+        externals: vec![ExternalReplica {
+            slot: slot(),
+            ready: true,
+            in_flight: 1,
+            verification: Verification::Unverified,
+        }],
     };
     let lease = Lease { coordinator: node(), epoch: 1, plan_revision: 2, resigns: false };
     save("gossip", "advert", &gossip::encode(&Gossip::Advert(Box::new(advert))))?;
@@ -237,6 +244,12 @@ fn texts() -> std::io::Result<()> {
     });
     save("chat_request", "whole", chat.to_string().as_bytes())?;
     save("sse", "answer", b"data: {\"a\": 1}\n\n: waiting\n\ndata: [DONE]\n\n")?;
+    let answer = "data: {\"choices\":[{\"delta\":{\"content\":\"Hey\"},\"finish_reason\":null}]}\n\n\
+                  data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":3,\
+                  \"completion_tokens\":1}}\n\ndata: [DONE]\n\n";
+    save("external", "answer", answer.as_bytes())?;
+    save("external", "models", br#"{"object":"list","data":[{"id":"llama"}]}"#)?;
+    save("external", "error", br#"{"error":{"message":"the model is loading","code":503}}"#)?;
     save("stored", "empty", &[1; 9])?;
     // A stream with five bytes, credit for it, a ping, its end, and a stream that is reset.
     let frame = |kind: u8, flags: u8, stream: u8, length: u8| [0, kind, 0, flags, 0, 0, 0, stream, 0, 0, 0, length];

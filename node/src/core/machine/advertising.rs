@@ -1,9 +1,11 @@
 //! The machine's speaking half: what this node says of itself, and when it says it again.
 
+use crate::core::external::{ExternalHere, ExternalReplica};
 use crate::core::limits;
 use crate::core::machine::{Machine, Output};
 use crate::core::membership::advert::{Advert, Gossip, Holding};
-use crate::core::types::{Digest, Time};
+use crate::core::route::Place;
+use crate::core::types::{Digest, SlotName, Time};
 
 impl Machine {
     /// What this node would say of itself now.
@@ -36,7 +38,19 @@ impl Machine {
             demand: self.meter.rates(),
             plan_author: self.adopted.map(|(_, _, author)| author),
             wishes_digest: Some(self.config.catalog.wishes_digest()),
+            externals: self.own_externals(),
         }
+    }
+
+    /// What this node says of its external engines.
+    fn own_externals(&self) -> Vec<ExternalReplica> {
+        let status = |here: &ExternalHere| {
+            let at = Place { node: self.config.me, verification: here.verification };
+            let in_flight = self.router.in_flight_at(at).get(&here.slot).copied().unwrap_or(0);
+            let ready = self.external_answers(here);
+            ExternalReplica { slot: here.slot.clone(), ready, in_flight, verification: here.verification }
+        };
+        self.externals.iter().map(status).collect()
     }
 
     fn precision_of(&self, artifact: &Digest) -> String {
@@ -78,5 +92,11 @@ fn says_more(said: &Advert, next: &Advert) -> bool {
         || (said.plan_epoch, said.plan_revision, said.plan_author)
             != (next.plan_epoch, next.plan_revision, next.plan_author)
         || said.addresses != next.addresses
+        || answering(said) != answering(next)
         || said.domains.len() != next.domains.len()
+}
+
+/// Which external engines answer: news for whoever routes.
+fn answering(advert: &Advert) -> Vec<(&SlotName, bool)> {
+    advert.externals.iter().map(|there| (&there.slot, there.ready)).collect()
 }

@@ -3,11 +3,12 @@
 use crate::core::artifact::Bitmap;
 use crate::core::catalog::Record;
 use crate::core::coordinator::PlanRefusal;
+use crate::core::external::ExternalHere;
 use crate::core::membership::advert::{Gossip, MemoryDomain};
 use crate::core::membership::roster::MemberRoster;
 use crate::core::pins::Pins;
 use crate::core::placement::plan::{Plan, PlannedReplica};
-use crate::core::route::{Ask, Refusal, RequestId};
+use crate::core::route::{Ask, Place, Refusal, RequestId};
 use crate::core::transfer::ChunkOutcome;
 use crate::core::types::{Digest, NodeId, SlotName};
 
@@ -48,6 +49,8 @@ pub enum Input {
     Members(MemberRoster),
     /// What the owner of this machine wants kept here, durable.
     Pins(Pins),
+    /// All external engines of this node as they are now.
+    Externals(Vec<ExternalHere>),
     /// A verified catalog record.
     Record(Box<Record>),
     /// A plan over a stream.
@@ -197,8 +200,8 @@ pub enum Output {
     Load(Box<PlannedReplica>),
     /// End a replica's process.
     Unload(SlotName),
-    /// Send a request to a node (perhaps this one).
-    Dispatch(RequestId, NodeId),
+    /// Send a request to a node (perhaps this one): to its own replica, or to the external engine beside it.
+    Dispatch(RequestId, Place),
     /// End a request with an error. Follows either a new request or a failed attempt.
     Reject(RequestId, Refusal),
     /// The error that was reported for a request is final.

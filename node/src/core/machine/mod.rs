@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::catalog::Catalog;
 use crate::core::coordinator::{self, Coordinator};
 use crate::core::demand::{Figures, Meter};
+use crate::core::external::ExternalHere;
 use crate::core::limits;
 use crate::core::membership::advert::{Advert, Gossip};
 use crate::core::membership::roster::{MemberRoster, Role};
@@ -66,6 +67,8 @@ pub struct Machine {
     transfers: Transfers,
     router: Router,
     pins: Pins,
+    /// Servers beside this node that stand in for slots.
+    externals: Vec<ExternalHere>,
     /// What the plan wants on this disk.
     planned: BTreeSet<Digest>,
     on_disk: BTreeSet<Digest>,
@@ -107,6 +110,7 @@ impl Machine {
             transfers: Transfers::new(config.me),
             router: Router::default(),
             pins: Pins::default(),
+            externals: Vec::new(),
             planned: BTreeSet::new(),
             on_disk: BTreeSet::new(),
             partial: BTreeMap::new(),
@@ -223,6 +227,7 @@ impl Machine {
                 self.pins = pins;
                 self.want();
             }
+            Input::Externals(externals) => self.externals = externals,
             Input::Stored(artifact) => self.stored(now, artifact),
             Input::Dropped(artifact) => self.dropped(now, &artifact),
             Input::Damaged(artifact, sound) => self.found_damaged(now, artifact, sound),

@@ -1,11 +1,12 @@
 //! The machine's routing half: what is known about a slot when a request needs it.
 
+use crate::core::external::{ExternalHere, Verification, may_answer};
 use crate::core::machine::{Machine, Output};
 use crate::core::membership::advert::ReplicaState;
 use crate::core::membership::table::Presence;
 use crate::core::placement::plan::PlannedReplica;
-use crate::core::route::{Action, Ask, Candidate, Knowledge, Refusal};
-use crate::core::types::{Digest, SlotName, Time};
+use crate::core::route::{Action, Ask, Candidate, Knowledge, Place, Refusal};
+use crate::core::types::{Digest, NodeId, SlotName, Time};
 
 impl Machine {
     /// Sends waiting requests on their way.
@@ -19,7 +20,8 @@ impl Machine {
         for action in actions {
             outbox.push(match action {
                 Action::Dispatch { request, to } => {
-                    if let Some(slot) = self.router.slot_of(request).filter(|_| to == self.config.me) {
+                    let here = verified(self.config.me);
+                    if let Some(slot) = self.router.slot_of(request).filter(|_| to == here) {
                         self.residency.took(slot);
                     }
                     Output::Dispatch(request, to)
@@ -30,17 +32,26 @@ impl Machine {
     }
 
     fn knowledge(&self, now: Time, ask: &Ask) -> Knowledge {
-        if let Err(refusal) = self.published(ask) {
-            return Knowledge::Hopeless(refusal);
-        }
-        let mut candidates = self.candidates(ask);
+        let published = self.published(ask);
+        let mut candidates = if published.is_ok() { self.candidates(ask) } else { Vec::new() };
         // Whoever has fallen silent may be gone; a question sent there would wait until pings have found out.
-        let heard = |one: &Candidate| one.node == self.config.me || !self.table.is_quiet(now, &one.node);
+        let heard = |one: &Candidate| one.at.node == self.config.me || !self.table.is_quiet(now, &one.at.node);
         if candidates.iter().any(heard) {
             candidates.retain(heard);
         }
+        let mut outside = self.external_candidates(ask);
+        outside.retain(heard);
+        candidates.extend(outside);
         if !candidates.is_empty() {
             return Knowledge::Ready(candidates);
+        }
+        if let Err(refusal) = published {
+            let away = || format!("nothing is published in {0}, and its external engine does not answer", ask.slot);
+            return if self.has_external(&ask.slot) {
+                Knowledge::Failing(away())
+            } else {
+                Knowledge::Hopeless(refusal)
+            };
         }
         match self.hopeless(&ask.slot) {
             Some(refusal) => Knowledge::Hopeless(refusal),
@@ -77,7 +88,7 @@ impl Machine {
         };
         if mine.filter(attached).is_some() {
             let places = self.residency.places(&ask.slot);
-            candidates.push(Candidate { node: self.config.me, advertised: 0, places });
+            candidates.push(Candidate { at: verified(self.config.me), advertised: 0, places });
         }
         if ask.local_only {
             return candidates;
@@ -86,10 +97,44 @@ impl Machine {
             let attached = ask.domain.as_ref().is_none_or(|domain| replica.domains.contains(domain));
             let reachable = self.table.get(&node).is_some_and(|entry| entry.connected);
             if attached && reachable {
-                candidates.push(Candidate { node, advertised: replica.in_flight, places: u32::MAX });
+                candidates.push(Candidate { at: verified(node), advertised: replica.in_flight, places: u32::MAX });
             }
         }
         candidates
+    }
+
+    /// External engines that answer for the slot, here and beside members. They have no adapters.
+    fn external_candidates(&self, ask: &Ask) -> Vec<Candidate> {
+        let known = self.config.catalog.roster().is_some_and(|roster| roster.slot(&ask.slot).is_some());
+        if !known || ask.domain.is_some() {
+            return Vec::new();
+        }
+        let candidate = |node, verification, advertised| {
+            let at = Place { node, verification };
+            Candidate { at, advertised, places: u32::MAX }
+        };
+        let mine = self.externals.iter().filter(|here| here.slot == ask.slot && self.external_answers(here));
+        let mut candidates: Vec<_> = mine.map(|here| candidate(self.config.me, here.verification, 0)).collect();
+        let reachable = |node: &NodeId| self.table.get(node).is_some_and(|entry| entry.connected);
+        for advert in self.table.alive().filter(|advert| !ask.local_only && reachable(&advert.node)) {
+            let theirs = advert.externals.iter().filter(|there| there.slot == ask.slot && there.ready);
+            candidates.extend(theirs.map(|there| candidate(advert.node, there.verification, there.in_flight)));
+        }
+        candidates.retain(|candidate| ask.unverified || candidate.at.verification == Verification::Verified);
+        candidates
+    }
+
+    /// Has somebody put an external engine in for this slot, whether it answers or not?
+    fn has_external(&self, slot: &SlotName) -> bool {
+        let mine = self.externals.iter().map(|here| &here.slot);
+        let theirs = self.table.alive().flat_map(|advert| &advert.externals).map(|there| &there.slot);
+        mine.chain(theirs).any(|known| known == slot)
+    }
+
+    /// Does this external engine of ours answer, and may it under the roster of now?
+    pub(super) fn external_answers(&self, here: &ExternalHere) -> bool {
+        let floor_f16 = self.config.catalog.roster().is_none_or(|roster| roster.requires_f16());
+        here.ready && may_answer(floor_f16, here.verification, here.unverified)
     }
 
     /// Why waiting for `slot` cannot help, if that is known.
@@ -137,4 +182,8 @@ impl Machine {
         // A member that has not spoken yet may have it.
         adverts.any(|advert| advert.is_none_or(|a| a.holdings.iter().any(|held| &held.artifact == artifact)))
     }
+}
+
+fn verified(node: NodeId) -> Place {
+    Place { node, verification: Verification::Verified }
 }

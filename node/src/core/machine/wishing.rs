@@ -102,7 +102,8 @@ impl Machine {
 
     /// Could wishing for `slot` make it resident, as far as this node knows?
     pub fn may_want(&self, slot: &SlotName) -> Result<(), Refusal> {
-        let ask = Ask { slot: slot.clone(), domain: None, local_only: false, deadline: Time::default() };
+        let ask =
+            Ask { slot: slot.clone(), domain: None, local_only: false, unverified: false, deadline: Time::default() };
         self.published(&ask)?;
         self.hopeless(slot).map_or(Ok(()), Err)
     }

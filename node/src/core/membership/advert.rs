@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::core::demand::Rate;
+use crate::core::external::ExternalReplica;
 use crate::core::membership::roster::Role;
 use crate::core::placement::plan::Plan;
 use crate::core::types::{Digest, DomainName, NodeId, SlotName};
@@ -207,6 +208,8 @@ pub struct Advert {
     pub plan_author: Option<NodeId>,
     /// Digest of the wishes in its catalog; `None`: it knows of no such thing.
     pub wishes_digest: Option<Digest>,
+    /// External engines beside it. They are no replicas: only routing looks at them.
+    pub externals: Vec<ExternalReplica>,
 }
 
 impl Advert {

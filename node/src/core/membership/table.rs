@@ -224,6 +224,7 @@ pub(crate) mod tests {
             demand: Vec::new(),
             plan_author: None,
             wishes_digest: None,
+            externals: Vec::new(),
         }
     }
 

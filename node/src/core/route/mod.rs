@@ -2,12 +2,14 @@
 //!
 //! A request names a slot (and perhaps a domain). It goes to the least loaded ready replica, this node's own first; if the
 //! replica fails before its first token another one is tried; if no replica is ready the request waits, the slot counts as
-//! wanted, and the coordinator places it. Every request ends exactly once.
+//! wanted, and the coordinator places it. What nobody verified (`core::external`) answers only while no verified replica is
+//! ready, or after all of those failed this very request. Every request ends exactly once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::core::external::Verification;
 use crate::core::limits;
 use crate::core::types::{DomainName, NodeId, SlotName, Time};
 
@@ -23,6 +25,8 @@ pub struct Ask {
     pub domain: Option<DomainName>,
     /// It came from another member: serve it here or refuse it, never pass it on.
     pub local_only: bool,
+    /// What nobody verified may answer, if it must. A member that meant a verified replica here has others to ask.
+    pub unverified: bool,
     /// When waiting for a replica ends.
     pub deadline: Time,
 }
@@ -36,11 +40,20 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// Where a request may be answered: a node's own replica, or the external engine beside it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Place {
+    /// The node.
+    pub node: NodeId,
+    /// Which of the two.
+    pub verification: Verification,
+}
+
 /// A replica that could answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Candidate {
-    /// Its holder.
-    pub node: NodeId,
+    /// Its holder, and what is known of it.
+    pub at: Place,
     /// Requests in flight there, as advertised.
     pub advertised: u32,
     /// How many more it takes, beside those in flight.
@@ -68,7 +81,7 @@ pub enum Action {
         /// Which request.
         request: RequestId,
         /// Whither.
-        to: NodeId,
+        to: Place,
     },
     /// End the request with an error.
     Reject {
@@ -83,11 +96,11 @@ pub enum Action {
 struct Request {
     ask: Ask,
     since: Time,
-    at: Option<NodeId>,
+    at: Option<Place>,
     started: bool,
     attempts: u32,
-    /// Holders that failed this request, and until when they are left alone: one may be back by then.
-    rests: BTreeMap<NodeId, Time>,
+    /// Places that failed this request, and until when they are left alone: one may be back by then.
+    rests: BTreeMap<Place, Time>,
     last_failure: Option<Refusal>,
 }
 
@@ -136,16 +149,17 @@ impl Router {
     /// Sends waiting requests on their way, or ends those for which there is no hope or no time left.
     pub fn schedule(&mut self, now: Time, me: NodeId, knowledge: impl Fn(&Ask) -> Knowledge) -> Vec<Action> {
         let mut loads = self.loads();
-        let mut sent: BTreeMap<(NodeId, SlotName), u32> = BTreeMap::new();
+        let mut sent: BTreeMap<(Place, SlotName), u32> = BTreeMap::new();
         let mut actions = Vec::new();
         let waiting: Vec<RequestId> =
             self.requests.iter().filter(|(_, request)| request.at.is_none()).map(|(id, _)| *id).collect();
         for id in waiting {
             let Some(request) = self.requests.get_mut(&id) else { continue };
-            let taken = |node: NodeId| sent.get(&(node, request.ask.slot.clone())).copied().unwrap_or(0);
+            let taken = |at: Place| sent.get(&(at, request.ask.slot.clone())).copied().unwrap_or(0);
             let mut known = knowledge(&request.ask);
             if let Knowledge::Ready(candidates) = &mut known {
-                candidates.retain(|candidate| taken(candidate.node) < candidate.places);
+                prefer_verified(candidates, |at| request.rests.contains_key(&at));
+                candidates.retain(|candidate| taken(candidate.at) < candidate.places);
             }
             match decide(now, me, request, &loads, &known) {
                 Decision::Wait => {}
@@ -166,10 +180,10 @@ impl Router {
         actions
     }
 
-    fn loads(&self) -> BTreeMap<NodeId, u32> {
+    fn loads(&self) -> BTreeMap<Place, u32> {
         let mut loads = BTreeMap::new();
-        for node in self.requests.values().filter_map(|request| request.at) {
-            *loads.entry(node).or_default() += 1;
+        for at in self.requests.values().filter_map(|request| request.at) {
+            *loads.entry(at).or_default() += 1;
         }
         loads
     }
@@ -212,8 +226,13 @@ impl Router {
 
     /// Requests running on this node's own replicas, by slot.
     pub fn in_flight_here(&self, me: NodeId) -> BTreeMap<SlotName, u32> {
+        self.in_flight_at(Place { node: me, verification: Verification::Verified })
+    }
+
+    /// Requests running at a place, by slot.
+    pub fn in_flight_at(&self, at: Place) -> BTreeMap<SlotName, u32> {
         let mut counts = BTreeMap::new();
-        for request in self.requests.values().filter(|request| request.at == Some(me)) {
+        for request in self.requests.values().filter(|request| request.at == Some(at)) {
             *counts.entry(request.ask.slot.clone()).or_default() += 1;
         }
         counts
@@ -242,27 +261,36 @@ impl Router {
 
 enum Decision {
     Wait,
-    Send(NodeId),
+    Send(Place),
     Refuse(Refusal),
 }
 
-fn decide(now: Time, me: NodeId, request: &Request, loads: &BTreeMap<NodeId, u32>, known: &Knowledge) -> Decision {
+/// Leaves what nobody verified among `candidates` only if there is no verified one, or all of those have failed the request.
+fn prefer_verified(candidates: &mut Vec<Candidate>, failed: impl Fn(Place) -> bool) {
+    let verified = |candidate: &Candidate| candidate.at.verification == Verification::Verified;
+    if candidates.iter().any(|candidate| verified(candidate) && !failed(candidate.at)) {
+        candidates.retain(verified);
+    }
+}
+
+fn decide(now: Time, me: NodeId, request: &Request, loads: &BTreeMap<Place, u32>, known: &Knowledge) -> Decision {
     match known {
         Knowledge::Hopeless(refusal) => return Decision::Refuse(refusal.clone()),
         Knowledge::Ready(candidates) => {
             let load = |candidate: &Candidate| {
                 // Our own count is exact for this node, and newer than an advertisement for the others.
-                let ours = loads.get(&candidate.node).copied().unwrap_or(0);
-                if candidate.node == me { ours } else { ours.max(candidate.advertised) }
+                let ours = loads.get(&candidate.at).copied().unwrap_or(0);
+                if candidate.at.node == me { ours } else { ours.max(candidate.advertised) }
             };
             let usable = candidates.iter().filter(|candidate| {
-                request.rests.get(&candidate.node).is_none_or(|until| now >= *until)
+                request.rests.get(&candidate.at).is_none_or(|until| now >= *until)
                     && load(candidate) < limits::REQUESTS_PER_REPLICA_MAX
-                    && (!request.ask.local_only || candidate.node == me)
+                    && (!request.ask.local_only || candidate.at.node == me)
             });
-            let failed = |candidate: &Candidate| request.rests.contains_key(&candidate.node);
-            if let Some(best) = usable.min_by_key(|c| (failed(c), load(c), c.node != me, c.node)) {
-                return Decision::Send(best.node);
+            let failed = |candidate: &Candidate| request.rests.contains_key(&candidate.at);
+            let rank = |c: &&Candidate| (failed(c), c.at.verification, load(c), c.at.node != me, c.at.node);
+            if let Some(best) = usable.min_by_key(rank) {
+                return Decision::Send(best.at);
             }
         }
         Knowledge::Failing(why) if !request.ask.local_only && now >= request.since.after(limits::FAILED_PATIENCE) => {

@@ -8,11 +8,23 @@ const OTHER: NodeId = NodeId([2; 32]);
 
 fn ask(local_only: bool) -> Ask {
     let deadline = Time::default().after(Duration::from_secs(10));
-    Ask { slot: SlotName::new("UCM").expect("name"), domain: None, local_only, deadline }
+    Ask { slot: SlotName::new("UCM").expect("name"), domain: None, local_only, unverified: true, deadline }
+}
+
+fn verified(node: NodeId) -> Place {
+    Place { node, verification: Verification::Verified }
+}
+
+fn unverified(node: NodeId) -> Place {
+    Place { node, verification: Verification::Unverified }
+}
+
+fn candidate(at: Place) -> Candidate {
+    Candidate { at, advertised: 0, places: u32::MAX }
 }
 
 fn ready(nodes: &[NodeId]) -> Knowledge {
-    Knowledge::Ready(nodes.iter().map(|&node| Candidate { node, advertised: 0, places: u32::MAX }).collect())
+    Knowledge::Ready(nodes.iter().map(|&node| candidate(verified(node))).collect())
 }
 
 fn died() -> Refusal {
@@ -30,7 +42,8 @@ fn this_nodes_own_replica_comes_first_until_it_is_the_busier() {
     let mut router = router();
     router.ask(Time(0), 2, ask(false));
     let actions = router.schedule(Time(0), ME, |_| ready(&[OTHER, ME]));
-    let expect = [Action::Dispatch { request: 1, to: ME }, Action::Dispatch { request: 2, to: OTHER }];
+    let expect =
+        [Action::Dispatch { request: 1, to: verified(ME) }, Action::Dispatch { request: 2, to: verified(OTHER) }];
     assert_eq!(actions, expect);
 }
 
@@ -40,7 +53,7 @@ fn a_failure_before_the_first_token_goes_to_another_holder_and_after_it_is_final
     router.schedule(Time(0), ME, |_| ready(&[ME, OTHER]));
     assert!(router.failed(Time(0), 1, died(), true));
     let actions = router.schedule(Time(0), ME, |_| ready(&[ME, OTHER]));
-    assert_eq!(actions, [Action::Dispatch { request: 1, to: OTHER }]);
+    assert_eq!(actions, [Action::Dispatch { request: 1, to: verified(OTHER) }]);
     router.started(1);
     assert!(!router.failed(Time(0), 1, died(), true));
     assert_eq!((router.open(), router.counts.failed, router.counts.retried), (0, 1, 1));
@@ -66,7 +79,7 @@ fn the_only_holder_is_tried_again_once_it_is_back() {
     assert!(router.schedule(Time(0), ME, |_| ready(&[OTHER])).is_empty());
     let again = router.next_deadline(Time(0)).expect("it waits");
     let actions = router.schedule(again, ME, |_| ready(&[OTHER]));
-    assert_eq!(actions, [Action::Dispatch { request: 1, to: OTHER }]);
+    assert_eq!(actions, [Action::Dispatch { request: 1, to: verified(OTHER) }]);
 }
 
 #[test]
@@ -97,4 +110,44 @@ fn the_queue_is_bounded() {
         assert_eq!(router.ask(Time(0), request, ask(false)), None);
     }
     assert_eq!(router.ask(Time(0), u64::MAX, ask(false)).map(|refusal| refusal.code), Some("busy"));
+}
+
+/// Where the next requests go, one after the other, when `places` are ready.
+fn sent(router: &mut Router, now: Time, places: &[Place]) -> Vec<Place> {
+    let known = |_: &Ask| Knowledge::Ready(places.iter().map(|&at| candidate(at)).collect());
+    let to = |action| match action {
+        Action::Dispatch { to, .. } => to,
+        other => panic!("{other:?}"),
+    };
+    router.schedule(now, ME, known).into_iter().map(to).collect()
+}
+
+#[test]
+fn what_nobody_verified_answers_only_while_no_verified_replica_is_ready() {
+    let both = [unverified(ME), verified(OTHER)];
+    let mut router = router();
+    assert_eq!(sent(&mut router, Time(0), &both), [verified(OTHER)], "though the other is here");
+    for request in 2..=limits::REQUESTS_PER_REPLICA_MAX as u64 + 2 {
+        router.ask(Time(0), request, ask(false));
+    }
+    let all = sent(&mut router, Time(0), &both);
+    assert!(all.iter().all(|at| *at == verified(OTHER)), "a busy verified replica is waited for");
+    assert_eq!(all.len(), limits::REQUESTS_PER_REPLICA_MAX as usize - 1);
+    let alone = sent(&mut router, Time(0), &[unverified(OTHER), unverified(ME)]);
+    assert_eq!(alone, [unverified(ME), unverified(OTHER)]);
+    assert_eq!(router.in_flight_here(ME).len(), 0, "an external engine is no replica of this node");
+    assert_eq!(router.in_flight_at(unverified(ME)).values().sum::<u32>(), 1);
+}
+
+#[test]
+fn what_nobody_verified_takes_over_from_verified_replicas_that_failed_and_gives_back() {
+    let both = [unverified(ME), verified(ME)];
+    let mut router = router();
+    assert_eq!(sent(&mut router, Time(0), &both), [verified(ME)]);
+    assert!(router.failed(Time(0), 1, died(), true));
+    assert_eq!(sent(&mut router, Time(0), &both), [unverified(ME)], "another place of the same node");
+    assert!(router.failed(Time(0), 1, died(), true));
+    assert!(sent(&mut router, Time(0), &both).is_empty());
+    let again = router.next_deadline(Time(0)).expect("it waits");
+    assert_eq!(sent(&mut router, again, &both), [verified(ME)], "both failed once: the verified one first");
 }

@@ -50,7 +50,7 @@ impl Canned {
 }
 
 fn end() -> Generated {
-    Generated::End(v1::GenerateEnd { finish_reason: "stop".to_owned(), completion_tokens: 3 })
+    Generated::End(v1::GenerateEnd { finish_reason: "stop".to_owned(), completion_tokens: 3, ..Default::default() })
 }
 
 fn start() -> StartInfo {

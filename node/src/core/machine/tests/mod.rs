@@ -1,5 +1,6 @@
 //! The whole machine, a few nodes wired together by hand with a clock that jumps. The simulator goes far beyond this.
 
+mod externals;
 mod households;
 mod seats;
 mod wishes;
@@ -13,7 +14,7 @@ use crate::core::membership::advert::{DomainKind, MemoryDomain};
 use crate::core::membership::roster::Member;
 use crate::core::placement::plan::Strategy;
 use crate::core::roster::{RosterSlot, SlotPolicy, SlotRoster};
-use crate::core::route::Ask;
+use crate::core::route::{Ask, Place};
 use crate::core::transfer::ChunkOutcome;
 use crate::core::types::{Duration, FederationId};
 
@@ -72,6 +73,7 @@ pub(super) struct World {
     pub(super) nodes: BTreeMap<NodeId, Machine>,
     log: Vec<(NodeId, String)>,
     dispatched: Vec<(NodeId, u64, NodeId)>,
+    dispatched_at: Vec<(u64, Place)>,
     rejected: Vec<(NodeId, u64, &'static str)>,
     /// Pairs between which nothing passes.
     cut: BTreeSet<(NodeId, NodeId)>,
@@ -91,6 +93,7 @@ impl World {
             nodes: BTreeMap::new(),
             log: Vec::new(),
             dispatched: Vec::new(),
+            dispatched_at: Vec::new(),
             rejected: Vec::new(),
             cut: BTreeSet::new(),
             plans_lost: BTreeMap::new(),
@@ -189,7 +192,10 @@ impl World {
                 self.log.push((node, format!("unload {slot}")));
                 queue.push_back((node, Input::Unloaded(slot)));
             }
-            Output::Dispatch(request, to) => self.dispatched.push((node, request, to)),
+            Output::Dispatch(request, to) => {
+                self.dispatched.push((node, request, to.node));
+                self.dispatched_at.push((request, to));
+            }
             Output::Reject(request, refusal) => self.rejected.push((node, request, refusal.code)),
             Output::Know(..) | Output::AnswerPlan(_) | Output::Admit | Output::GetHave { .. } | Output::Final(_) => {}
             Output::Cancel { .. } | Output::Reconnect(_) => {}
@@ -256,7 +262,13 @@ impl World {
 
     fn ask(&mut self, node: NodeId, request: u64, name: &str) {
         let deadline = self.now.after(limits::REQUEST_WAIT);
-        self.tell(node, Input::Request(request, Ask { slot: slot(name), domain: None, local_only: false, deadline }));
+        self.tell(
+            node,
+            Input::Request(
+                request,
+                Ask { slot: slot(name), domain: None, local_only: false, unverified: true, deadline },
+            ),
+        );
     }
 
     fn resident(&self, node: NodeId) -> Vec<String> {

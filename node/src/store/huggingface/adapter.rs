@@ -41,6 +41,18 @@ struct Config {
     rank_pattern: Used,
     #[serde(default)]
     alpha_pattern: Used,
+    #[serde(default)]
+    alora_invocation_tokens: Used,
+    #[serde(default)]
+    layer_replication: Used,
+    #[serde(default)]
+    use_qalora: Used,
+    #[serde(default)]
+    use_bdlora: Used,
+    #[serde(default)]
+    arrow_config: Used,
+    #[serde(default)]
+    kasa_config: Used,
 }
 
 /// Plans the conversion of the adapter in `folder`, which goes on top of a model of the shape `base`.
@@ -86,7 +98,8 @@ fn check_supported(config: &Config) -> Result<(), HuggingFaceError> {
         return refused(format!("trained biases (bias {})", shown(bias)));
     }
     // These change the base as well: the adapter alone does not fit the base that is published.
-    let changes_base = |way: &&str| ["pissa", "olora", "loftq", "corda"].iter().any(|start| way.starts_with(start));
+    let ways = ["pissa", "olora", "loftq", "corda", "lora_ga"];
+    let changes_base = |way: &&str| ways.iter().any(|start| way.to_ascii_lowercase().starts_with(start));
     if let Some(way) = config.init_lora_weights.0.as_deref().filter(changes_base) {
         return refused(format!("an initialisation that changes the base (init_lora_weights {})", shown(way)));
     }
@@ -98,6 +111,12 @@ fn check_supported(config: &Config) -> Result<(), HuggingFaceError> {
         (config.modules_to_save, "whole trained layers (modules_to_save)"),
         (config.rank_pattern, "ranks that differ between layers (rank_pattern)"),
         (config.alpha_pattern, "alphas that differ between layers (alpha_pattern)"),
+        (config.alora_invocation_tokens, "activation from certain tokens on (alora_invocation_tokens)"),
+        (config.layer_replication, "layers used more than once (layer_replication)"),
+        (config.use_qalora, "pooled inputs (use_qalora)"),
+        (config.use_bdlora, "block-diagonal matrices (use_bdlora)"),
+        (config.arrow_config, "a choice among adapters (arrow_config)"),
+        (config.kasa_config, "a changed base (kasa_config)"),
     ] {
         if used.0 {
             return refused(what.to_owned());

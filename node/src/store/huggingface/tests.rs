@@ -332,6 +332,11 @@ fn adapters_carry_what_gguf_has_a_place_for_and_nothing_else() {
     check("trained biases", |config, _| config["bias"] = json!("all"));
     check("rank_pattern", |config, _| config["rank_pattern"] = json!({"q_proj": 4}));
     check("pissa", |config, _| config["init_lora_weights"] = json!("pissa_niter_4"));
+    check("OLoRA", |config, _| config["init_lora_weights"] = json!("OLoRA"));
+    check("lora_ga", |config, _| config["init_lora_weights"] = json!("lora_ga"));
+    check("alora_invocation_tokens", |config, _| config["alora_invocation_tokens"] = json!([7, 8]));
+    check("layer_replication", |config, _| config["layer_replication"] = json!([[0, 1], [0, 1]]));
+    check("use_bdlora", |config, _| config["use_bdlora"] = json!({"nblocks": 2}));
     check("the method IA3", |config, _| config["peft_type"] = json!("IA3"));
     check("r is missing", |config, _| config["r"] = json!(0));
     check("lora_alpha", |config, _| config["lora_alpha"] = json!(null));

@@ -2,8 +2,13 @@
 //! template from the model's own metadata. Pure. llama.cpp's template code is not used: it drops DeepSeek's system
 //! prompt (DESIGN 16). The template writes the beginning-of-sequence token itself, so tokenise without adding it.
 
+mod python;
+
+#[cfg(test)]
+mod oracle;
+
 use fednode_proto::v1;
-use minijinja::value::Kwargs;
+use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, Value, context};
 
 /// The template of one model, and the two tokens it may write.
@@ -46,16 +51,35 @@ impl<'a> From<&'a v1::Message> for ChatMessage<'a> {
         ChatMessage {
             role: &message.role,
             content: &message.content,
-            tool_calls: json(&message.tool_calls_json),
+            tool_calls: json(&message.tool_calls_json).map(with_arguments_as_objects),
             tool_call_id: &message.tool_call_id,
             name: &message.name,
         }
     }
 }
 
-/// JSON that the HTTP edge has parsed before.
+/// JSON that the HTTP edge has parsed before. Read into minijinja's own values, which keep keys in their order: templates
+/// write tools down as they were given.
 fn json(text: &str) -> Option<Value> {
-    serde_json::from_str::<serde_json::Value>(text).ok().map(Value::from_serialize)
+    serde_json::from_str(text).ok()
+}
+
+/// OpenAI's API has the arguments of a call as JSON in a string; templates are written for the object in it.
+fn with_arguments_as_objects(calls: Value) -> Value {
+    let changed = |of: &Value, key: &str, change: &dyn Fn(Value) -> Value| -> Value {
+        let keys =
+            of.try_iter().into_iter().flatten().map(|name| (name.clone(), of.get_item(&name).unwrap_or_default()));
+        let entry = |(name, value): (Value, Value)| {
+            if name.as_str() == Some(key) { (name, change(value)) } else { (name, value) }
+        };
+        if of.kind() == ValueKind::Map { keys.map(entry).collect() } else { of.clone() }
+    };
+    let object = |arguments: Value| arguments.as_str().and_then(json).unwrap_or(arguments);
+    let call = |call: Value| changed(&call, "function", &|function| changed(&function, "arguments", &object));
+    match calls.try_iter() {
+        Ok(all) => all.map(call).collect(),
+        Err(_) => calls,
+    }
 }
 
 /// Why no prompt could be made.
@@ -76,16 +100,23 @@ impl ChatTemplate {
     /// Renders the conversation, with the start of the answer appended (`add_generation_prompt`). `tools_json`: OpenAI's array of
     /// tools; empty: none.
     pub fn render(&self, messages: &[ChatMessage<'_>], tools_json: &str) -> Result<String, TemplateError> {
-        let source = self.source.as_deref().ok_or(TemplateError::Missing)?;
-        if messages.is_empty() {
+        if self.source.is_some() && messages.is_empty() {
             return Err(TemplateError::NoMessages);
         }
+        self.render_values(Value::from_serialize(messages), json(tools_json), true)
+    }
+
+    /// The same of values as templates see them, with the start of the answer or without.
+    fn render_values(&self, messages: Value, tools: Option<Value>, answer: bool) -> Result<String, TemplateError> {
+        let source = self.source.as_deref().ok_or(TemplateError::Missing)?;
+        // Both are nothing where there are none, which is not the same as undefined.
         let values = context! {
             messages => messages,
+            tools => tools,
+            documents => (),
             bos_token => self.bos_token.as_str(),
             eos_token => self.eos_token.as_str(),
-            add_generation_prompt => true,
-            tools => json(tools_json),
+            add_generation_prompt => answer,
         };
         environment().render_str(source, values).map_err(|error| match error.kind() {
             ErrorKind::InvalidOperation if error.detail().is_some_and(|d| d.starts_with(RAISED)) => {
@@ -99,57 +130,19 @@ impl ChatTemplate {
 /// Marks an error as raised by the template's author, to be told apart from the engine's own.
 const RAISED: &str = "raise_exception: ";
 
-/// The settings of Hugging Face's environment: both trims on, Python's string methods available, no HTML escaping.
+/// The settings of Hugging Face's environment: both trims on, Python's string methods and JSON available, no HTML escaping.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.add_filter("tojson", tojson);
+    environment.set_formatter(python::print);
+    environment.add_filter("tojson", python::tojson);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("{RAISED}{message}")))
     });
     environment
-}
-
-/// As Hugging Face has it: `json.dumps` without escapes of anything but ASCII's own, instead of the escapes for HTML that
-/// Jinja's has.
-fn tojson(value: &Value, options: Kwargs) -> Result<Value, minijinja::Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    options.assert_all_used()?;
-    let broken = |error: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string());
-    let mut out = Vec::new();
-    match indent {
-        Some(indent) => {
-            let spaces = vec![b' '; indent.min(16)];
-            let pretty = serde_json::ser::PrettyFormatter::with_indent(&spaces);
-            serde::Serialize::serialize(value, &mut serde_json::Serializer::with_formatter(&mut out, pretty))
-                .map_err(broken)?;
-        }
-        None => {
-            serde::Serialize::serialize(value, &mut serde_json::Serializer::with_formatter(&mut out, PythonFormatter))
-                .map_err(broken)?;
-        }
-    }
-    Ok(Value::from_safe_string(String::from_utf8_lossy(&out).into_owned()))
-}
-
-/// Python's separators: `, ` and `: `.
-struct PythonFormatter;
-
-impl serde_json::ser::Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
 }
 
 #[cfg(test)]

@@ -9,16 +9,18 @@ mod reference;
 
 use std::path::{Path, PathBuf};
 
-use engine::{Files, Scored, score};
+use engine::{Files, Scored, score, tokenize};
 use fednode_tests::{Federation, NodeProcess, NodeSpec};
-use reference::{Case, Sequence, cases, folder};
+use reference::{Case, Sequence, cases, document, folder, numbers_of};
 use serde_json::{Value, json};
 
 /// The largest difference of a log-probability that F16 weights, activations and cache may make: twice what was measured
-/// (0.035, with flash attention and without), for another processor sums in another order.
-const DIFFERENCE_MAX: f32 = 0.07;
-/// The same, of the mean over all tokens and positions of a case (0.0032).
-const MEAN_MAX: f64 = 0.0065;
+/// (0.042), for another processor sums in another order.
+const DIFFERENCE_MAX: f32 = 0.085;
+/// The same, of the mean over all tokens and positions of a case (0.0040).
+const MEAN_MAX: f64 = 0.008;
+/// Tokens of a greedy answer.
+const GREEDY: usize = 32;
 /// What is wrong differs at least by so many times what is allowed.
 const WRONG_FACTOR: f32 = 10.0;
 
@@ -36,10 +38,25 @@ fn logits_are_those_of_hugging_face() {
     let cases = cases();
     assert_eq!(cases.len(), 5, "the base, rope scaling, three adapters");
 
+    texts_are_cut_alike(&[("plain", &plain.model), ("scaled", &scaled.model)]);
     every_case_is_as_the_reference(&cases, &plain, &scaled);
     the_wrong_adapter_shows(&cases, &plain);
     a_forgotten_alpha_shows(&cases, &plain, node, federation.folder());
     forgotten_rope_scaling_shows(&cases, node, federation.folder());
+}
+
+fn texts_are_cut_alike(models: &[(&str, &Path)]) {
+    let document = document("tokens.json");
+    let texts = document["texts"].as_array().expect("texts");
+    for (name, model) in models {
+        let expected: Vec<Vec<u32>> = document[*name].as_array().expect("tokens").iter().map(numbers_of).collect();
+        let found = tokenize(model, &document["texts"]);
+        let pairs = expected.iter().zip(&found).zip(texts).filter(|((expected, found), _)| expected != found);
+        let different: Vec<_> = pairs.collect();
+        println!("{name}: {} of {} texts are cut otherwise", different.len(), texts.len());
+        assert_eq!((expected.len(), found.len()), (texts.len(), texts.len()), "{name}");
+        assert!(different.is_empty() && texts.len() > 300, "{name}: {different:?}");
+    }
 }
 
 fn every_case_is_as_the_reference(cases: &[Case], plain: &Files, scaled: &Files) {
@@ -50,7 +67,7 @@ fn every_case_is_as_the_reference(cases: &[Case], plain: &Files, scaled: &Files)
             .flat_map(|case| case.sequences.iter().map(move |sequence| (case, sequence)))
             .collect();
         let question: Vec<_> = asked.iter().map(|(case, sequence)| (case.domain.as_str(), *sequence)).collect();
-        let scored = score(files, &question);
+        let scored = score(files, &question, GREEDY);
         for case in cases.iter().filter(|case| case.model == name) {
             let pairs = asked.iter().zip(&scored).filter(|((of, _), _)| of.name == case.name);
             let mut found = Compared::default();
@@ -125,6 +142,7 @@ impl Compared {
             self.same += usize::from(same);
             self.lost += usize::from(!same && lead > DIFFERENCE_MAX);
         }
+        assert_eq!(expected.greedy.len(), GREEDY);
         let same = expected.greedy.iter().zip(&found.greedy).take_while(|(expected, found)| expected == found).count();
         self.greedy += expected.greedy.len();
         self.greedy_same += same;
@@ -167,11 +185,10 @@ fn winner(row: &[f32]) -> (usize, f32) {
 fn must_differ(case: &Case, files: &Files, domain: &str, what: &str) {
     let asked: Vec<_> = case.sequences.iter().map(|sequence| (domain, sequence)).collect();
     let mut found = Compared::default();
-    case.sequences.iter().zip(&score(files, &asked)).for_each(|(sequence, scored)| found.add(sequence, scored));
-    println!("{what}: {found}");
+    case.sequences.iter().zip(&score(files, &asked, 0)).for_each(|(sequence, scored)| found.add(sequence, scored));
+    println!("{what}: largest difference {:.3}, mean {:.4}", found.max, found.mean());
     assert!(found.max > WRONG_FACTOR * DIFFERENCE_MAX, "{what}: {found}");
     assert!(found.mean() > f64::from(WRONG_FACTOR) * MEAN_MAX, "{what}: {found}");
-    assert!(found.greedy_same < found.greedy, "{what}: {found}");
 }
 
 fn case_of<'a>(cases: &'a [Case], domain: &str) -> &'a Case {

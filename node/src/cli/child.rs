@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::engine_tools::{self, ScoreArgs};
+use super::engine_tools::{self, ScoreArgs, TokenizeArgs};
 use super::exit::Failure;
 use crate::store::make_model::{MakeModel, make_model};
 
@@ -21,6 +21,8 @@ enum Tool {
     MakeModel(MakeModel),
     /// Score tokens with an engine alone: JSON from standard input to JSON
     Score(ScoreArgs),
+    /// Tokenize texts with an engine alone: JSON from standard input to JSON
+    Tokenize(TokenizeArgs),
 }
 
 /// Serves one replica on `socket` until the node hangs up.
@@ -32,6 +34,7 @@ pub(super) fn engine(socket: PathBuf) -> Result<(), Failure> {
 pub(super) fn dev(args: DevArgs) -> Result<(), Failure> {
     match args.tool {
         Tool::Score(args) => engine_tools::score(&args),
+        Tool::Tokenize(args) => engine_tools::tokenize(&args),
         Tool::MakeModel(make) => {
             let made = make_model(&make).map_err(|error| Failure::failed(error.to_string()))?;
             println!("{}: {} bytes, {} parameters", made.path.display(), made.file_bytes, made.parameters);

@@ -1,4 +1,5 @@
-//! Developers' tools around one engine process, without a node: `fednode dev score`, and what the benches of engines share.
+//! Developers' tools around one engine process, without a node: `fednode dev score` and `fednode dev tokenize`, and what the
+//! benches of engines share.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -58,15 +59,48 @@ struct AskedSequence {
     wanted: Value,
 }
 
-/// Scores what standard input asks for, as JSON, and prints JSON.
-pub(super) fn score(args: &ScoreArgs) -> Result<(), Failure> {
+/// `fednode dev tokenize`.
+#[derive(Args, Debug)]
+pub(super) struct TokenizeArgs {
+    /// The GGUF file
+    #[arg(long, value_name = "GGUF")]
+    model: PathBuf,
+}
+
+/// Tokenizes the list of texts that stands in standard input as JSON, and prints a list for each.
+pub(super) fn tokenize(args: &TokenizeArgs) -> Result<(), Failure> {
+    let texts: Vec<String> = asked()?;
+    let spec = spec(&args.model, 64, 1, 1); // nothing is computed, so the context does not matter
+    let tokens = runtime()?.block_on(async {
+        let (engine, _) = start(&spec).await?;
+        let mut tokens = Vec::new();
+        for text in texts {
+            tokens.push(engine.tokenize(text).await.map_err(|error| Failure::failed(error.to_string()))?);
+        }
+        engine.stop().await;
+        Ok::<_, Failure>(json!(tokens))
+    })?;
+    println!("{tokens}");
+    Ok(())
+}
+
+/// What standard input asks for.
+fn asked<T: for<'de> Deserialize<'de>>() -> Result<T, Failure> {
     let mut text = String::new();
     let read = std::io::stdin().lock().take(INPUT_BYTES_MAX).read_to_string(&mut text);
     read.map_err(|error| Failure::failed(format!("cannot read standard input: {error}")))?;
-    let asked: Asked =
-        serde_json::from_str(&text).map_err(|error| Failure::failed(format!("standard input: {error}")))?;
+    serde_json::from_str(&text).map_err(|error| Failure::failed(format!("standard input: {error}")))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
+    runtime.map_err(|error| Failure::failed(format!("cannot start threads: {error}")))
+}
+
+/// Scores what standard input asks for, as JSON, and prints JSON.
+pub(super) fn score(args: &ScoreArgs) -> Result<(), Failure> {
+    let asked: Asked = asked()?;
+    let runtime = runtime()?;
     let mut spec = spec(&args.model, args.context, args.parallel, args.threads);
     spec.adapters.clone_from(&args.adapter);
     let scored = runtime.block_on(async {

@@ -1,7 +1,7 @@
-//! The engine of the release binary, asked without a node around it: `fednode dev score`.
+//! The engine of the release binary, asked without a node around it: `fednode dev score` and `fednode dev tokenize`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use fednode_tests::binary;
@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::reference::{Sequence, numbers_of};
 
-const CONTEXT: &str = "1024";
+/// Of one sequence: what the models were made for.
+const CONTEXT: &str = "512";
 
 /// A base and its adapters, as the files that a node has made of the folders it was given.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -27,15 +28,14 @@ pub struct Scored {
     pub greedy: Vec<u32>,
 }
 
-/// Scores sequences, each in its domain, all in one process and some of them side by side.
-pub fn score(files: &Files, asked: &[(&str, &Sequence)]) -> Vec<Scored> {
-    let greedy = asked.first().map_or(0, |(_, sequence)| sequence.greedy.len());
+/// Scores sequences, each in its domain, all in one process, and goes on with `greedy` tokens after each.
+pub fn score(files: &Files, asked: &[(&str, &Sequence)], greedy: usize) -> Vec<Scored> {
     let sequence =
         |(domain, sequence): &(&str, &Sequence)| json!({"domain": domain, "tokens": sequence.tokens, "wanted": "all"});
     let question = json!({"sequences": asked.iter().map(sequence).collect::<Vec<_>>(), "greedy": greedy});
     let mut command = Command::new(binary::fednode().expect("a binary"));
     command
-        .args(["dev", "score", "--context", CONTEXT, "--parallel", "3", "--threads", "1", "--model"])
+        .args(["dev", "score", "--context", CONTEXT, "--parallel", "2", "--threads", "1", "--model"])
         .arg(&files.model);
     for (domain, path) in &files.adapters {
         command.arg("--adapter").arg(format!("{domain}={}", path.display()));
@@ -53,17 +53,24 @@ pub fn score(files: &Files, asked: &[(&str, &Sequence)]) -> Vec<Scored> {
     scored
 }
 
+/// The tokens of each text.
+pub fn tokenize(model: &Path, texts: &Value) -> Vec<Vec<u32>> {
+    let mut command = Command::new(binary::fednode().expect("a binary"));
+    command.args(["dev", "tokenize", "--model"]).arg(model);
+    run(command, texts).as_array().expect("a list for each text").iter().map(numbers_of).collect()
+}
+
 fn row(value: &Value) -> Vec<f32> {
     let numbers = value.as_array().expect("a row of numbers").iter();
     numbers.map(|number| number.as_f64().expect("a number") as f32).collect()
 }
 
 fn run(mut command: Command, question: &Value) -> Value {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("fednode dev score");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("fednode");
     let mut input = child.stdin.take().expect("its input is piped");
     input.write_all(question.to_string().as_bytes()).expect("it reads its question");
     drop(input);
     let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "fednode dev score: {}", output.status);
+    assert!(output.status.success(), "{command:?}: {}", output.status);
     serde_json::from_slice(&output.stdout).expect("JSON")
 }

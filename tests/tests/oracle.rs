@@ -27,7 +27,8 @@ const WRONG_FACTOR: f32 = 10.0;
 #[test]
 fn logits_are_those_of_hugging_face() {
     let mut federation = Federation::new().expect("a federation");
-    let node = federation.create(NodeSpec::full("griffith")).expect("up");
+    federation.create(NodeSpec::full("griffith")).expect("up");
+    let node = federation.node("griffith");
     let plain = Files {
         model: publish(node, &folder("plain"), "ULM", None),
         adapters: ["core", "external", "personal"]

@@ -163,7 +163,7 @@ impl World {
             self.checkers.nonsense(self.now, node, "a slot loaded while its engine still lives");
         }
         self.stats.loads += 1;
-        let result = if fails { Err("the engine gave up".to_owned()) } else { Ok(order.bytes) };
+        let result = if fails { Err("the engine gave up".to_owned().into()) } else { Ok(order.bytes) };
         let wait = Duration(u64::try_from(nanos).unwrap_or(u64::MAX));
         self.done_after(node, wait, Input::Loaded(order.slot, result));
     }

@@ -151,6 +151,8 @@ pub fn trace_input(trace: &mut blake3::Hasher, now: Time, node: usize, input: &I
         Input::SyncFailed(peer) => (36, word(&peer.0)),
         Input::Want(slot) => (34, text(slot.as_str())),
         Input::PutAway(slot) => (35, text(slot.as_str())),
+        Input::Seen(slot, seen) => (37, text(slot.as_str()) ^ seen.peak_bytes),
+        Input::Pressure(stall) => (38, u64::from(stall.of_10_s)),
         Input::Damaged(artifact, sound) => (33, word(&artifact.0) ^ u64::from(*sound)),
     };
     trace.update(&now.0.to_le_bytes());

@@ -233,7 +233,7 @@ impl World {
             process.engines.remove(&slot);
             let jobs: Vec<RequestId> =
                 process.jobs.iter().filter(|job| job.slot == slot).map(|job| job.request).collect();
-            self.tell(node, Input::ReplicaDied(slot, "its engine was killed".to_owned()));
+            self.tell(node, Input::ReplicaDied(slot, "its engine was killed".to_owned().into()));
             for request in jobs {
                 self.drop_job(node, request);
                 let message = "killed".to_owned();

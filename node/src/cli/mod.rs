@@ -301,6 +301,7 @@ mod tests {
             scrub_days: 30,
             name: "desk".to_owned(),
             threads: None,
+            lock: false,
             priority: 0,
             limit_up: None,
             limit_down: None,

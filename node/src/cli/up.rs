@@ -71,6 +71,10 @@ struct NodeArgs {
     /// Compute threads of all managers together; all cores if not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     threads: Option<u32>,
+    /// Lock the weights of managers that are to stay resident in memory, so that no other program's need makes them slow; the
+    /// system must allow it (`ulimit -l`)
+    #[arg(long, env = "FEDNODE_LOCK", value_parser = clap::builder::FalseyValueParser::new())]
+    lock: bool,
     /// Wish for the coordinator's seat; higher first
     #[arg(long, default_value_t = 0)]
     priority: u32,
@@ -128,6 +132,8 @@ pub struct UpOptions {
     pub name: String,
     /// Compute threads of all replicas together.
     pub threads: Option<u32>,
+    /// Weights of what is to stay resident are locked in memory.
+    pub lock: bool,
     /// Wish for the coordinator's seat; higher first.
     pub priority: u32,
     /// Weights sent, bytes per second at most.
@@ -171,6 +177,7 @@ impl NodeArgs {
             scrub_days: self.scrub_days,
             name: self.name.unwrap_or_else(host_name),
             threads: self.threads,
+            lock: self.lock,
             priority: self.priority,
             limit_up: self.limit_up,
             limit_down: self.limit_down,

@@ -348,10 +348,6 @@ pub const ATTEMPTS_MAX: u32 = 4;
 /// After it failed a request before the first token a holder is left alone by that request for this long: about what a
 /// crashed engine needs to be back.
 pub const HOLDER_REST: Duration = Duration::from_secs(1);
-/// After a failed load the next try waits this long, times the failures so far, at most `LOAD_BACKOFF_STEPS_MAX`.
-pub const LOAD_BACKOFF: Duration = Duration::from_secs(1);
-/// The largest multiple of `LOAD_BACKOFF`.
-pub const LOAD_BACKOFF_STEPS_MAX: u64 = 30;
 /// A loaded replica is not evicted for another before this, nor before the time its load took has passed once more: a
 /// just-loaded manager serves those who waited for it, and loading never takes more than half of a domain's time.
 pub const DWELL_MIN: Duration = Duration::from_secs(1);

@@ -49,7 +49,8 @@ impl Driver {
             Output::Load(order) => {
                 tracing::info!(slot = %order.slot, memory_domain = order.memory_domain, bytes = order.bytes, "loading");
                 let floor_f16 = self.machine.config().catalog.roster().is_none_or(|roster| roster.requires_f16());
-                self.replicas.load(*order, floor_f16, self.events.clone());
+                let stays = self.machine.stays_resident(&order.slot);
+                self.replicas.load(*order, floor_f16, stays, self.events.clone());
             }
             Output::Unload(slot) => self.replicas.unload(slot, self.events.clone()),
             Output::Dispatch(request, to) => self.requests.dispatch(request, to),

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::core::limits;
 use crate::core::machine::Input;
 use crate::core::placement::plan::PlannedReplica;
+use crate::core::residency::private_bytes_allowed;
 use crate::core::types::{Digest, SlotName};
 use crate::driver::event_loop::{Event, Events};
-use crate::engine::{ChildEngine, Engine, LoadSpec};
+use crate::driver::footprints::{Watched, load_failed};
+use crate::driver::locking::may_lock;
+use crate::engine::{ChildEngine, Engine, Kills, LoadSpec};
 use crate::store::{Store, gguf};
 
 /// No child is held to less private memory than this, however small its model.
@@ -30,14 +34,16 @@ pub struct Replica {
 pub struct Replicas {
     run_dir: PathBuf,
     threads: u32,
+    /// Weights of what is to stay resident are locked in memory.
+    lock: bool,
     store: Option<Arc<Store>>,
     live: Arc<Mutex<BTreeMap<SlotName, Replica>>>,
 }
 
 impl Replicas {
     /// None yet. Sockets go into `run_dir`; each process may compute with `threads` threads, in turns.
-    pub fn new(run_dir: PathBuf, threads: u32, store: Option<Arc<Store>>) -> Replicas {
-        Replicas { run_dir, threads, store, live: Arc::default() }
+    pub fn new(run_dir: PathBuf, threads: u32, lock: bool, store: Option<Arc<Store>>) -> Replicas {
+        Replicas { run_dir, threads, lock, store, live: Arc::default() }
     }
 
     /// The replica of `slot`, if one is loaded.
@@ -45,22 +51,25 @@ impl Replicas {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).get(slot).cloned()
     }
 
-    /// Loads what the core ordered, in a task; the result comes back as an input.
-    pub fn load(&self, order: PlannedReplica, floor_f16: bool, events: Events) {
+    /// Loads what the core ordered, in a task; the result comes back as an input. `stays`: it is to stay resident, so that its
+    /// weights may be locked in memory.
+    pub fn load(&self, order: PlannedReplica, floor_f16: bool, stays: bool, events: Events) {
         let replicas = self.clone();
         tokio::spawn(async move {
             let slot = order.slot.clone();
-            match replicas.start(&order, floor_f16).await {
+            let kills = Kills::so_far();
+            match replicas.start(&order, floor_f16, stays && replicas.lock).await {
                 Ok((replica, resident_bytes)) => {
                     // Watched only once it can be found: an early death must not pass unseen.
                     replicas.insert(&slot, &replica);
-                    replicas.watch(&slot, &replica, events.clone());
+                    replicas.watch(&order, &replica, events.clone()).await;
                     tracing::info!(slot = %slot, resident_bytes, "replica loaded");
                     events.send(Event::Core(Input::Loaded(slot, Ok(resident_bytes)))).await;
                 }
                 Err(why) => {
-                    tracing::warn!(slot = %slot, why, "replica could not be loaded");
-                    events.send(Event::Core(Input::Loaded(slot, Err(why)))).await;
+                    let death = load_failed(why, kills);
+                    tracing::warn!(slot = %slot, why = death.why, "replica could not be loaded");
+                    events.send(Event::Core(Input::Loaded(slot, Err(death)))).await;
                 }
             }
         });
@@ -70,7 +79,7 @@ impl Replicas {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.clone(), replica.clone());
     }
 
-    async fn start(&self, order: &PlannedReplica, floor_f16: bool) -> Result<(Replica, u64), String> {
+    async fn start(&self, order: &PlannedReplica, floor_f16: bool, lock: bool) -> Result<(Replica, u64), String> {
         let store = self.store.clone().ok_or("this node stores nothing")?;
         let (base, adapters) = (order.artifact, order.adapters.clone());
         let found = tokio::task::spawn_blocking(move || {
@@ -95,7 +104,7 @@ impl Replicas {
             threads: self.threads,
             private_bytes_max,
             turn_folder: Some(self.run_dir.clone()),
-            lock: false,
+            lock: lock && lockable(order),
             gpu_layers: 0,
         };
         let started = ChildEngine::start(&own_program()?, &self.run_dir, &spec, |_| {}).await;
@@ -104,15 +113,25 @@ impl Replicas {
         Ok((replica, loaded.resident_bytes))
     }
 
-    /// Reports the end of a process, asked for or not.
-    fn watch(&self, slot: &SlotName, replica: &Replica, events: Events) {
-        let (slot, live, engine) = (slot.clone(), Arc::clone(&self.live), Arc::downgrade(&replica.engine));
-        let (pid, exited) = (replica.engine.pid(), replica.engine.exited());
+    /// Looks after a replica from now on, and reports its end unless that was asked for.
+    async fn watch(&self, order: &PlannedReplica, replica: &Replica, events: Events) {
+        let (live, engine) = (Arc::clone(&self.live), Arc::downgrade(&replica.engine));
+        let watched = Watched {
+            slot: order.slot.clone(),
+            engine,
+            private_bytes_max: private_bytes_allowed(order),
+            period: std::time::Duration::from_nanos(limits::FOOTPRINT_PERIOD.0),
+        };
+        // Before anybody hears that it is ready: the ledger counts with what was seen.
+        watched.look(&events).await;
+        let (pid, exited, gone) = (replica.engine.pid(), replica.engine.exited(), replica.engine.exited());
         tokio::spawn(async move {
-            let how = exited.await;
-            if forget(&live, &slot, &engine) {
-                tracing::warn!(slot = %slot, pid, how, "replica died");
-                events.send(Event::Core(Input::ReplicaDied(slot, format!("its engine was {how}")))).await;
+            let death = watched.follow(exited, &events).await;
+            if forget(&live, &watched.slot, &watched.engine) {
+                // Its memory is free only now.
+                gone.await;
+                tracing::warn!(slot = %watched.slot, pid, why = death.why, cause = ?death.cause, "replica died");
+                events.send(Event::Core(Input::ReplicaDied(watched.slot, death))).await;
             }
         });
     }
@@ -145,13 +164,22 @@ fn own_program() -> Result<PathBuf, String> {
     std::env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))
 }
 
+/// May its weights be locked in memory? If not, the owner is told what to do about it.
+fn lockable(order: &PlannedReplica) -> bool {
+    let allowed = may_lock(order.weights_bytes);
+    if let Err(remedy) = &allowed {
+        tracing::warn!(slot = %order.slot, "its weights are not locked in memory: {remedy}");
+    }
+    allowed.is_ok()
+}
+
 /// Removes the replica of this engine; false if it is gone already, because it was asked to end.
 fn forget(live: &Mutex<BTreeMap<SlotName, Replica>>, slot: &SlotName, engine: &Weak<dyn Engine>) -> bool {
     let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
     let same = |replica: &Replica| std::ptr::addr_eq(Arc::as_ptr(&replica.engine), engine.as_ptr());
     let died = live.get(slot).is_some_and(same);
     let dead = if died { live.remove(slot) } else { None };
-    // Unlocked first: with its last owner an engine ends, and that takes a while.
+    // Unlocked first: with its last owner an engine is killed, and that takes a while.
     drop(live);
     drop(dead);
     died

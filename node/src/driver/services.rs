@@ -8,13 +8,14 @@ use tokio::sync::watch;
 
 use crate::core::machine::Input;
 use crate::core::membership::roster::Role;
+use crate::core::residency::Pressure;
 use crate::driver::api::ApiListeners;
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::gc::watch_budget;
 use crate::driver::node::Node;
 use crate::driver::throttle::Throttle;
 use crate::driver::weights::StoreChunks;
-use crate::hardware::Hardware;
+use crate::hardware::{self, Hardware};
 use crate::http;
 use crate::net::join::{ServeJoinError, serve_join};
 use crate::net::weights::WeightsServer;
@@ -71,21 +72,35 @@ pub async fn serve_edges(node: Node, api: ApiListeners, admin: tokio::net::UnixL
     }
 }
 
+/// Tells the core what this machine has, and how short of memory its programs are.
 pub fn watch_hardware(mut hardware: Hardware, store: Option<Arc<Store>>, events: Events, role: Role) {
+    let mut pressure = Pressure::default();
     tokio::spawn(async move {
         loop {
             let disk = store.clone();
             // A disk far away answers when it pleases.
             let looked = tokio::task::spawn_blocking(move || {
                 hardware.refresh();
-                (disk.map_or(0, |disk| disk.disk_free()), hardware)
+                (disk.map_or(0, |disk| disk.disk_free()), hardware, hardware::pressure::read())
             });
-            let Ok((disk_free_bytes, next)) = looked.await else { return };
+            let Ok((disk_free_bytes, next, stall)) = looked.await else { return };
             hardware = next;
             let mut domains = hardware.domains.clone();
             domains.iter_mut().for_each(|domain| domain.hosts &= role == Role::Full && cfg!(feature = "llama"));
             let input = Input::Hardware { domains, disk_free_bytes, on_battery: hardware.on_battery };
             events.send(Event::Core(input)).await;
+            if let Some(stall) = stall {
+                if pressure.observe(stall) {
+                    let high = pressure.is_high();
+                    tracing::warn!(
+                        high,
+                        of_10_s = stall.of_10_s,
+                        of_60_s = stall.of_60_s,
+                        "pressure on this machine's memory"
+                    );
+                }
+                events.send(Event::Core(Input::Pressure(stall))).await;
+            }
             tokio::time::sleep(HARDWARE_PERIOD).await;
         }
     });

@@ -129,7 +129,7 @@ impl Starting {
         let client = WeightsClient::new(net.clone());
         let weights = Weights::new(store.clone(), client, peers.clone(), down.clone(), events.clone());
         let threads = self.options.threads.unwrap_or(self.hardware.cores).max(1);
-        let replicas = Replicas::new(self.dir.path().join("run"), threads, store.clone());
+        let replicas = Replicas::new(self.dir.path().join("run"), threads, self.options.lock, store.clone());
         let externals = Externals::open(self.dir.clone(), events.clone())?;
         let requests = Requests::new(me, replicas.clone(), externals.clone(), peers.clone(), events.clone());
         let writer =

@@ -4,7 +4,7 @@
 //! *thread* that started a child ends, so a thread of a pool would not do.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,16 @@ const LINE_BYTES_MAX: u64 = 4096;
 pub(super) struct ChildProcess {
     pid: u32,
     shared: Arc<Mutex<Shared>>,
-    how: watch::Receiver<Option<String>>,
+    end: watch::Receiver<Option<End>>,
+}
+
+/// How a child ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct End {
+    /// In words.
+    how: String,
+    /// Killed with a signal that cannot be caught, and not by this node.
+    killed_by_others: bool,
 }
 
 struct Shared {
@@ -31,6 +40,8 @@ struct Shared {
     stdin: Option<ChildStdin>,
     /// Once reaped, the process id may belong to someone else.
     reaped: bool,
+    /// This node has killed it.
+    killed: bool,
 }
 
 impl ChildProcess {
@@ -61,10 +72,10 @@ impl ChildProcess {
 
     /// Resolves with how the child ended.
     pub(super) fn exited(&self) -> impl Future<Output = String> + Send + use<> {
-        let mut how = self.how.clone();
+        let mut end = self.end.clone();
         async move {
-            match how.wait_for(Option::is_some).await {
-                Ok(how) => how.clone().unwrap_or_default(),
+            match end.wait_for(Option::is_some).await {
+                Ok(end) => end.as_ref().map(|end| end.how.clone()).unwrap_or_default(),
                 Err(_) => "the thread that waited for it broke".to_owned(),
             }
         }
@@ -72,7 +83,12 @@ impl ChildProcess {
 
     /// How the child ended, if it has.
     pub(super) fn has_ended(&self) -> bool {
-        self.how.borrow().is_some()
+        self.end.borrow().is_some()
+    }
+
+    /// Has somebody else killed it, the system itself perhaps?
+    pub(super) fn was_killed_by_others(&self) -> bool {
+        self.end.borrow().as_ref().is_some_and(|end| end.killed_by_others)
     }
 
     /// Asks the child to end.
@@ -82,8 +98,9 @@ impl ChildProcess {
 
     /// Ends the child at once. Never signals a process that is not ours.
     pub(super) fn kill(&self) {
-        let shared = self.lock();
+        let mut shared = self.lock();
         if let (false, Some(pid)) = (shared.reaped, pid_of(self.pid)) {
+            shared.killed = true;
             // It may have ended meanwhile; then it is a zombie of ours, and the signal does nothing.
             if let Err(error) = rustix::process::kill_process(pid, Signal::KILL) {
                 tracing::warn!(pid = self.pid, %error, "cannot kill the engine process");
@@ -142,11 +159,11 @@ fn live(
         }
     };
     let pid = child.id();
-    let shared = Arc::new(Mutex::new(Shared { stdin: child.stdin.take(), reaped: false }));
-    let (how_sender, how) = watch::channel(None);
+    let shared = Arc::new(Mutex::new(Shared { stdin: child.stdin.take(), reaped: false, killed: false }));
+    let (end_sender, end) = watch::channel(None);
     let words = child.stderr.take().map(|stderr| follow(pid, stderr));
     let stdout = child.stdout.take();
-    let process = ChildProcess { pid, shared: shared.clone(), how };
+    let process = ChildProcess { pid, shared: shared.clone(), end };
     if let Err(Ok(unwanted)) = started.send(Ok(process)) {
         unwanted.kill();
     }
@@ -157,7 +174,10 @@ fn live(
     }
     let status = reap(&mut child, &shared);
     let last_words = words.and_then(|thread| thread.join().ok()).unwrap_or_default();
-    how_sender.send_replace(Some(describe(status, &last_words)));
+    let signal = status.as_ref().ok().and_then(ExitStatusExt::signal);
+    let ours = shared.lock().unwrap_or_else(PoisonError::into_inner).killed;
+    let killed_by_others = signal == Some(Signal::KILL.as_raw()) && !ours;
+    end_sender.send_replace(Some(End { how: describe(status, &last_words), killed_by_others }));
 }
 
 fn spawn(exe: &Path, socket: &Path) -> std::io::Result<Child> {

@@ -17,6 +17,7 @@ fn parse(status: &str) -> Option<Footprint> {
         resident_bytes: bytes("VmRSS:")?,
         peak_bytes: bytes("VmHWM:")?,
         private_bytes: bytes("RssAnon:")?,
+        locked_bytes: bytes("VmLck:")?,
     })
 }
 
@@ -26,11 +27,15 @@ mod tests {
 
     #[test]
     fn reads_the_kernels_words() {
-        let status = "Name:\tfednode\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nRssAnon:\t 512 kB\nThreads:\t3\n";
-        assert_eq!(
-            parse(status),
-            Some(Footprint { resident_bytes: 1 << 20, peak_bytes: 2 << 20, private_bytes: 1 << 19 })
-        );
+        let status = "Name:\tfednode\nVmLck:\t     256 kB\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nRssAnon:\t     512 kB\n\
+                      Threads:\t3\n";
+        let footprint = Footprint {
+            resident_bytes: 1 << 20,
+            peak_bytes: 2 << 20,
+            private_bytes: 512 << 10,
+            locked_bytes: 256 << 10,
+        };
+        assert_eq!(parse(status), Some(footprint));
     }
 
     #[test]

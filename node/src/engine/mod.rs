@@ -3,8 +3,8 @@
 //! What it is: the [`Engine`] seam that `driver` talks to, [`ChildEngine`] behind it (one child process per replica, so
 //! that a crash stays inside and unloading really returns the memory), and the child's own side (`run_child`, the
 //! hidden subcommand `fednode engine`). What it is not: it chooses no replica, verifies no file (the node did) and
-//! knows no network but the servers that its owner named (`external`). Files: `supervise` and `child_process` are the node's side; `child`, `model` and `reply` the
-//! child's; `llama` is the only `unsafe` of this crate; `template` and `text` are pure.
+//! knows no network but the servers that its owner named (`external`). Files: `supervise`, `child_process` and `oom` are the
+//! node's side; `child`, `model` and `reply` the child's; `llama` is the only `unsafe` of this crate; `template` and `text` are pure.
 
 pub mod template;
 
@@ -25,6 +25,7 @@ mod logprobs;
 mod memory;
 #[cfg_attr(not(feature = "llama"), path = "model_absent.rs")]
 mod model;
+mod oom;
 #[cfg(feature = "llama")]
 mod prefetch;
 mod reply;
@@ -43,6 +44,7 @@ use tokio::sync::mpsc;
 pub use bare_loop::{BareLoop, bare_loop};
 pub use child::run_child;
 pub use external::{ExternalEngine, listed, may_ask, models_at};
+pub use oom::{Kills, Verdict};
 pub use supervise::ChildEngine;
 
 /// `GenerateError.code`: the queue is full, or the deadline passed in it.
@@ -71,6 +73,10 @@ pub trait Engine: Send + Sync {
     fn pid(&self) -> Option<u32>;
     /// Resolves when the engine has ended, with how.
     fn exited(&self) -> BoxFuture<'static, String>;
+    /// Did somebody else than this node kill it: the system itself, perhaps? Known once it has ended.
+    fn was_killed_by_others(&self) -> bool {
+        false
+    }
     /// Ends the engine and waits until it is gone.
     fn stop(&self) -> BoxFuture<'_, ()>;
     /// The memory it occupies now; `None` when it cannot be measured (not Linux, or already gone).
@@ -86,6 +92,8 @@ pub struct Footprint {
     pub peak_bytes: u64,
     /// Of what is resident, what no file holds too: KV cache, buffers, heap.
     pub private_bytes: u64,
+    /// Locked in memory.
+    pub locked_bytes: u64,
 }
 
 /// What a child is to load.

@@ -124,6 +124,10 @@ impl Engine for ChildEngine {
         ChildEngine::exited(self).boxed()
     }
 
+    fn was_killed_by_others(&self) -> bool {
+        self.process.was_killed_by_others()
+    }
+
     fn stop(&self) -> BoxFuture<'_, ()> {
         ChildEngine::stop(self).boxed()
     }

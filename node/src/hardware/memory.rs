@@ -77,9 +77,14 @@ fn parse_vm_stat(text: &str) -> Option<u64> {
 #[cfg(target_os = "linux")]
 pub fn read() -> Option<HostMemory> {
     let host = parse_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
+    let groups: Vec<Group> = group_folders().iter().filter_map(|folder| read_group(folder)).collect();
+    Some(within(host, &groups))
+}
+
+/// The folders of the control groups this process is in, from its own up, as far as this process sees them.
+pub(super) fn group_folders() -> Vec<PathBuf> {
     let paths = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let groups = parse_group_path(&paths).map(|path| read_groups(Path::new("/sys/fs/cgroup"), path));
-    Some(within(host, &groups.unwrap_or_default()))
+    parse_group_path(&paths).map(|path| folders(Path::new("/sys/fs/cgroup"), path)).unwrap_or_default()
 }
 
 /// Reads the memory of this machine; `None` where the system does not say.
@@ -100,16 +105,16 @@ pub fn read() -> Option<HostMemory> {
     None
 }
 
-/// The limits of a group and of all groups above it, as far as `root` shows them.
-#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-fn read_groups(root: &Path, path: &str) -> Vec<Group> {
+/// The folder of a group and of all groups above it, as far as `root` shows them.
+fn folders(root: &Path, path: &str) -> Vec<PathBuf> {
     // A path that climbs belongs to a namespace outside ours; only the root of what we see then counts.
     let relative = Path::new(path);
     let climbs = relative.components().any(|part| !matches!(part, std::path::Component::Normal(_)));
     let start = if climbs { PathBuf::new() } else { relative.to_owned() };
-    start.ancestors().filter_map(|group| read_group(&root.join(group))).collect()
+    start.ancestors().map(|group| root.join(group)).collect()
 }
 
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 fn read_group(folder: &Path) -> Option<Group> {
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
     let limit_bytes = parse_limit(&read("memory.max")?)?;
@@ -166,9 +171,11 @@ mod tests {
             std::fs::write(folder.join("memory.max"), limit).unwrap();
             std::fs::write(folder.join("memory.current"), "1024").unwrap();
         }
-        let expected = [Group { limit_bytes: 4096, used_bytes: 1024 }];
-        assert_eq!(read_groups(root.path(), "outer/inner"), expected);
-        assert_eq!(read_groups(root.path(), "../elsewhere"), []);
+        let read = |path: &str| -> Vec<Group> {
+            folders(root.path(), path).iter().filter_map(|folder| read_group(folder)).collect()
+        };
+        assert_eq!(read("outer/inner"), [Group { limit_bytes: 4096, used_bytes: 1024 }]);
+        assert_eq!(read("../elsewhere"), []);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod gpu;
 mod memory;
 mod power;
+pub mod pressure;
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};

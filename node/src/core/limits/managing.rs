@@ -31,6 +31,38 @@ pub const FOOTPRINTS_KEPT_MAX: usize = 1024;
 /// `fednode load` waits this long for its manager: 13 GB come over a slow Wi-Fi in half of it.
 pub const LOAD_WISH_LIFE: Duration = Duration::from_secs(3600);
 
+/// After a replica died, or could not be loaded, it is tried again so long after; twice as long after each time more in a row.
+pub const LOAD_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest of these pauses: who has repaired what was wrong sees it within a minute.
+pub const LOAD_BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// The same after the system killed a replica because memory ran out: what took the memory needs longer to go than a process
+/// to come back, and each try takes the machine to its edge again.
+pub const OUT_OF_MEMORY_BACKOFF: Duration = Duration::from_secs(30);
+/// The longest of these.
+pub const OUT_OF_MEMORY_BACKOFF_MAX: Duration = Duration::from_secs(600);
+/// A replica that ran so long before it died did not die of being loaded: its pauses begin with the first again.
+pub const REPLICA_LASTED: Duration = Duration::from_secs(10);
+/// A replica may take more memory of its own than it was promised, up to this part of all its bytes: estimates are good to one
+/// part in twenty, and a queue of long prompts takes some more for a moment.
+pub const PROMISE_SLACK_DIVISOR: u64 = 10;
+/// And at least so much: allocators of small processes keep more than they need.
+pub const PROMISE_SLACK_BYTES_MIN: u64 = 256 << 20;
+/// How often the memory of replicas is looked at: reading a file of the kernel takes microseconds, and 3 s of a process that
+/// takes a gigabyte a second are what the reserve has room for.
+pub const FOOTPRINT_PERIOD: Duration = Duration::from_secs(3);
+/// Programs waited for memory in this part of the last ten seconds and of the last minute, hundredths of a percent: a machine at
+/// work shows below one percent, one that swaps or reads its programs in again shows tens.
+pub const PRESSURE_BEGINS: u32 = 1_000;
+/// Pressure has ended when of the last ten seconds no more than this was waited for.
+pub const PRESSURE_ENDS: u32 = 100;
+/// Under pressure the next replica is let go so long after the one before: the kernel's average over ten seconds has seen what
+/// that brought.
+pub const PRESSURE_REST: Duration = Duration::from_secs(20);
+/// Under pressure a replica is let go that had nothing to do for this long.
+pub const PRESSURE_IDLE: Duration = Duration::from_secs(30);
+/// The kernel's file on pressure has two lines of some 60 bytes.
+pub const PRESSURE_FILE_BYTES_MAX: u64 = 1024;
+
 /// Machines about which the owner has said something (`pin --on`, `drain`): more than a person has.
 pub const WISHES_MAX: usize = 1024;
 /// Slots pinned on one machine.

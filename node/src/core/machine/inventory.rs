@@ -35,7 +35,7 @@ impl<N: Fn(NodeId) -> String> Known for Surroundings<N> {
 
     fn compute(&self, slot: &SlotName) -> Option<(u64, u32)> {
         let shape = self.shapes.get(slot)?;
-        Some((sizing::compute_bytes_per_token(shape), shape.context_max.max(1)))
+        Some((sizing::compute_bytes_per_token(), shape.context_max.max(1)))
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
             for entry in &inventory.roster.slots {
                 let shape = &machine.config.catalog.publication(&entry.name, None).expect("published").shape;
                 assert_eq!(entry.context_max, Some(shape.context_max));
-                assert_eq!(entry.compute_bytes_per_token, crate::core::sizing::compute_bytes_per_token(shape));
+                assert_eq!(entry.compute_bytes_per_token, crate::core::sizing::compute_bytes_per_token());
             }
         }
     }

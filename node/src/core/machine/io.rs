@@ -8,6 +8,7 @@ use crate::core::membership::advert::{Gossip, MemoryDomain};
 use crate::core::membership::roster::MemberRoster;
 use crate::core::pins::Pins;
 use crate::core::placement::plan::{Plan, PlannedReplica};
+use crate::core::residency::{Death, Seen, Stall};
 use crate::core::route::{Ask, Place, Refusal, RequestId};
 use crate::core::transfer::ChunkOutcome;
 use crate::core::types::{Digest, NodeId, SlotName};
@@ -113,7 +114,11 @@ pub enum Input {
     /// Verification of a whole artifact ended.
     Finished(Digest, Result<(), String>),
     /// A load ended: measured bytes, or why not.
-    Loaded(SlotName, Result<u64, String>),
+    Loaded(SlotName, Result<u64, Death>),
+    /// Somebody looked at the memory of a replica here.
+    Seen(SlotName, Seen),
+    /// The kernel's word on pressure on memory.
+    Pressure(Stall),
     /// Somebody wants this slot resident, without asking it anything yet.
     Want(SlotName),
     /// Somebody wants this slot out of this node's memory until it is asked for again.
@@ -121,7 +126,7 @@ pub enum Input {
     /// A replica's process ended as asked.
     Unloaded(SlotName),
     /// A replica's process ended by itself.
-    ReplicaDied(SlotName, String),
+    ReplicaDied(SlotName, Death),
     /// A new request.
     Request(RequestId, Ask),
     /// Its first token went out.

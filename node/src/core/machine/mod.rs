@@ -254,20 +254,18 @@ impl Machine {
                     self.stored(now, artifact);
                 }
             }
-            Input::Loaded(slot, result) => {
-                if let Err(why) = &result {
-                    self.residency.failed(now, &slot, why.clone());
-                } else {
-                    self.residency.loaded(now, &slot, result);
-                }
+            Input::Loaded(slot, Err(death)) | Input::ReplicaDied(slot, death) => {
+                self.residency.failed(now, &slot, death);
             }
+            Input::Loaded(slot, result) => self.residency.loaded(now, &slot, result),
+            Input::Seen(slot, seen) => self.residency.seen(&slot, seen),
+            Input::Pressure(stall) => self.residency.pressure(stall),
             Input::Want(slot) => drop(self.asked.insert(slot, now.after(limits::LOAD_WISH_LIFE))),
             Input::PutAway(slot) => {
                 let kept = self.is_kept(&slot);
                 let _refused = self.residency.put_away(now, &slot, kept);
             }
             Input::Unloaded(slot) => self.residency.unloaded(&slot),
-            Input::ReplicaDied(slot, why) => self.residency.failed(now, &slot, why),
             Input::RequestStarted(request) => self.router.started(request),
             Input::RequestEnded(request, well) => self.router.ended(request, well),
             _ => {}

@@ -11,9 +11,15 @@ impl Machine {
     /// Loads and evicts what is due.
     pub(super) fn reside(&mut self, now: Time, outbox: &mut Vec<Output>) {
         let (in_flight, wanted) = (self.router.in_flight_here(self.config.me), self.wanted());
-        let (pinned, coming) = (self.pinned_here(), self.coming());
-        let around =
-            Around { on_disk: &self.on_disk, in_flight: &in_flight, wanted: &wanted, pinned: &pinned, coming: &coming };
+        let (pinned, coming, kept) = (self.pinned_here(), self.coming(), self.kept_here());
+        let around = Around {
+            on_disk: &self.on_disk,
+            in_flight: &in_flight,
+            wanted: &wanted,
+            pinned: &pinned,
+            kept: &kept,
+            coming: &coming,
+        };
         for action in self.residency.reconcile(now, &around) {
             outbox.push(match action {
                 Action::Load(order) => Output::Load(Box::new(order)),
@@ -25,6 +31,12 @@ impl Machine {
     /// Slots that the owner wants resident on this very node.
     fn pinned_here(&self) -> BTreeSet<SlotName> {
         self.config.catalog.wishes(&self.config.me).map(|wishes| wishes.pinned.clone()).unwrap_or_default()
+    }
+
+    /// Slots that must stay resident here whatever anybody asks.
+    fn kept_here(&self) -> BTreeSet<SlotName> {
+        let Some(roster) = self.config.catalog.roster() else { return BTreeSet::new() };
+        roster.slots.iter().map(|slot| &slot.name).filter(|slot| self.is_kept(slot)).cloned().collect()
     }
 
     /// Slots that the plan has on other machines only, none of which answers yet.

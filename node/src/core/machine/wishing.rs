@@ -6,6 +6,7 @@ use crate::core::coordinator::{Standing, Surroundings};
 use crate::core::demand::{Observed, Rate};
 use crate::core::machine::{Machine, Output};
 use crate::core::membership::advert::Advert;
+use crate::core::placement::plan::{Plan, PlanRole};
 use crate::core::residency;
 use crate::core::roster::SlotPolicy;
 use crate::core::route::{Ask, Refusal};
@@ -78,6 +79,13 @@ impl Machine {
         let catalog = &self.config.catalog;
         let roster_says = catalog.roster().and_then(|roster| roster.slot(slot)).map(|slot| slot.policy);
         roster_says == Some(SlotPolicy::Pinned) || catalog.is_pinned_on(slot, &self.config.me)
+    }
+
+    /// Is the replica of `slot` here to stay: kept whatever anybody asks, or on a machine that swaps nothing?
+    pub fn stays_resident(&self, slot: &SlotName) -> bool {
+        let me = self.config.me;
+        let specialised = |plan: &&Plan| plan.roles.iter().any(|it| *it == (me, PlanRole::Specialised));
+        self.is_kept(slot) || self.plan().filter(specialised).is_some()
     }
 
     /// A drained machine gives up its seat as soon as somebody else can take it.

@@ -9,9 +9,9 @@ use crate::core::types::Digest;
 impl Residency {
     /// The hardware as measured now; `ours_bytes` and `free_bytes` are filled in by the ledger.
     pub fn capacity(&mut self, domains: Vec<MemoryDomain>) {
+        // What others took of the pages that our weights are mapped to is missing, and must be missed: free plus ours comes first.
         let room = |domain: &MemoryDomain| {
-            let others_leave = domain.free_bytes.saturating_sub(self.unseen(domain));
-            others_leave.saturating_add(self.used(&domain.name))
+            domain.free_bytes.saturating_add(self.used(&domain.name)).saturating_sub(self.unseen(domain))
         };
         self.room = domains.iter().map(|domain| (domain.name.clone(), room(domain))).collect();
         self.domains = domains;
@@ -37,16 +37,27 @@ impl Residency {
         self.bases(domain, |_| true).saturating_add(own)
     }
 
-    /// Of these, what the system still counts as free: all of a replica that is loading; and in host memory the mapped
-    /// weights of every replica, which the system could drop but our replicas need.
+    /// Of these, what the system still counts as free: all of a replica that is loading, and what a ready one has not taken yet
+    /// of its promise; and in host memory the mapped weights of every replica, which the system could drop but our replicas
+    /// need, unless they are locked.
     fn unseen(&self, domain: &MemoryDomain) -> u64 {
-        let loading = |held: &&Actual| held.state == State::Loading;
-        let coming = self.on(&domain.name).filter(loading);
         if domain.kind == DomainKind::Vram {
+            let coming = self.on(&domain.name).filter(|held| held.state == State::Loading);
             return coming.map(Actual::bytes).fold(0, u64::saturating_add);
         }
-        let own = coming.map(|held| held.bytes().saturating_sub(held.order.weights_bytes));
-        self.bases(&domain.name, |_| true).saturating_add(own.fold(0, u64::saturating_add))
+        let own = self.on(&domain.name).map(Actual::not_taken).fold(0, u64::saturating_add);
+        self.bases(&domain.name, |_| true).saturating_sub(self.locked(&domain.name)).saturating_add(own)
+    }
+
+    /// Weights of distinct bases that are locked in memory.
+    fn locked(&self, domain: &str) -> u64 {
+        let mut bases = BTreeMap::<Digest, u64>::new();
+        for held in self.on(domain) {
+            let locked = held.seen.map_or(0, |seen| seen.locked_bytes).min(held.order.weights_bytes);
+            let known = bases.entry(held.order.artifact).or_default();
+            *known = locked.max(*known);
+        }
+        bases.into_values().fold(0, u64::saturating_add)
     }
 
     pub(super) fn on<'a>(&'a self, domain: &'a str) -> impl Iterator<Item = &'a Actual> {
@@ -58,5 +69,22 @@ impl Residency {
         let held = self.on(domain).filter(|held| which(&held.order.artifact));
         let bases: BTreeMap<Digest, u64> = held.map(|held| (held.order.artifact, held.order.weights_bytes)).collect();
         bases.into_values().fold(0, u64::saturating_add)
+    }
+}
+
+impl Actual {
+    /// What the ledger counts: the estimate until a measurement exceeds it.
+    pub(super) fn bytes(&self) -> u64 {
+        self.order.bytes.max(self.measured_bytes)
+    }
+
+    /// Of its own memory, what it was promised and has not taken yet. Where nobody can look, a ready one has taken all.
+    fn not_taken(&self) -> u64 {
+        let own = self.bytes().saturating_sub(self.order.weights_bytes);
+        match (&self.state, self.seen) {
+            (State::Loading, _) => own,
+            (_, Some(seen)) => own.saturating_sub(seen.private_bytes),
+            (_, None) => 0,
+        }
     }
 }

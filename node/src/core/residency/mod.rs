@@ -6,7 +6,9 @@
 //! answers for it. While somebody waits for its memory it answers at most `OVERTAKES_MAX` new requests and then drains, dwell
 //! or not: so no stream of requests keeps a swap waiting. Weights come from disk: what is missing there is `transfer`'s to get.
 
+mod deaths;
 mod ledger;
+mod pressure;
 mod refusal;
 mod statuses;
 
@@ -17,7 +19,11 @@ use crate::core::membership::advert::MemoryDomain;
 use crate::core::placement::plan::PlannedReplica;
 use crate::core::types::{Digest, Duration, NodeId, SlotName, Time};
 
+pub use deaths::{Cause, Death, private_bytes_allowed};
+pub use pressure::{Pressure, Stall};
 pub use refusal::Refusal;
+
+use deaths::Failure;
 
 /// A replica in this node's memory, or on its way in or out.
 #[derive(Clone, Debug)]
@@ -27,8 +33,13 @@ struct Actual {
     since: Time,
     /// Not evicted for another before this has passed since it was ready.
     dwell: Duration,
-    /// Measured after this load or one before; the ledger uses the larger of this and the estimate.
+    /// Measured in this life or one before; the ledger uses the larger of this and the estimate.
     measured_bytes: u64,
+    /// Of its own memory what it had taken when it was last looked at, and of its mapped weights what is locked in memory.
+    /// `None` where nobody can look.
+    seen: Option<Seen>,
+    /// When it last had something to do.
+    used: Time,
     /// Those who waited for it are still on their way to it.
     first_turn: bool,
     /// Requests it took while it was to go and somebody waited for its memory.
@@ -43,12 +54,15 @@ enum State {
     Unloading,
 }
 
-/// A slot whose load failed.
-#[derive(Clone, Debug)]
-struct Failure {
-    again_at: Time,
-    times: u64,
-    why: String,
+/// What was seen of a running replica's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Seen {
+    /// The most that was ever resident, mapped weights included, bytes.
+    pub peak_bytes: u64,
+    /// Its own memory now, without what is mapped from files, bytes.
+    pub private_bytes: u64,
+    /// Locked in memory now, bytes: these the system does not count as free.
+    pub locked_bytes: u64,
 }
 
 /// What residency needs to know of the rest of the node, and of the federation.
@@ -62,6 +76,8 @@ pub struct Around<'a> {
     pub wanted: &'a BTreeSet<SlotName>,
     /// Slots that the owner wants resident on this node.
     pub pinned: &'a BTreeSet<SlotName>,
+    /// Slots that must be resident whatever anybody asks: those, and those that the roster pins.
+    pub kept: &'a BTreeSet<SlotName>,
     /// Slots that the plan has elsewhere, where none of their replicas answers yet.
     pub coming: &'a BTreeSet<SlotName>,
 }
@@ -95,6 +111,9 @@ pub struct Residency {
     contested: BTreeSet<String>,
     /// Footprints measured here: a replica that has run once is admitted against what it took.
     measured: BTreeMap<Footing, u64>,
+    pressure: Pressure,
+    /// When a replica was last let go because of pressure.
+    relieved: Option<Time>,
 }
 
 /// What a measured footprint depends on: artifact, context, parallel sequences, adapters.
@@ -112,6 +131,7 @@ impl Residency {
     /// Works towards the plan.
     pub fn reconcile(&mut self, now: Time, around: &Around<'_>) -> Vec<Action> {
         self.put_away.retain(|slot| !around.wanted.contains(slot));
+        self.relieve(now, around);
         let short = self.short_of_memory(now, around);
         let somebody_waits = short.iter().filter(|order| around.wanted.contains(&order.slot));
         self.contested = somebody_waits.map(|order| order.memory_domain.clone()).collect();
@@ -137,6 +157,7 @@ impl Residency {
     /// What could be loaded if others went.
     fn short_of_memory(&self, now: Time, around: &Around<'_>) -> Vec<PlannedReplica> {
         let stored = self.absent().filter(|order| around.stores(order) && self.rests(now, &order.slot).is_none());
+        let stored = stored.filter(|order| self.pressed(order).is_ok());
         stored.filter(|order| matches!(self.fits(order), Err(Refusal::Memory { .. }))).cloned().collect()
     }
 
@@ -200,7 +221,7 @@ impl Residency {
         let mut absent: Vec<PlannedReplica> = self.absent().cloned().collect();
         // What somebody waits for goes first.
         absent.sort_by_key(|order| !around.wanted.contains(&order.slot));
-        for order in absent {
+        for mut order in absent {
             if !around.stores(&order) || self.rests(now, &order.slot).is_some() {
                 continue;
             }
@@ -208,12 +229,16 @@ impl Residency {
                 self.waiting.insert(order.slot.clone(), refusal);
                 continue;
             }
+            // It is held to what it was admitted against.
+            order.bytes = order.bytes.max(self.measured(footing(&order)));
             let held = Actual {
                 order: order.clone(),
                 state: State::Loading,
                 since: now,
                 dwell: limits::DWELL_MIN,
-                measured_bytes: self.measured(footing(&order)),
+                measured_bytes: 0,
+                seen: None,
+                used: now,
                 first_turn: true,
                 overtakes: 0,
             };
@@ -223,16 +248,12 @@ impl Residency {
         actions
     }
 
-    /// A load of `slot` failed, and is not tried again yet.
-    fn rests(&self, now: Time, slot: &SlotName) -> Option<&Failure> {
-        self.failures.get(slot).filter(|failure| now < failure.again_at)
-    }
-
     /// May `order` be loaded now? The refusal is said with its arithmetic.
     fn admission(&self, order: &PlannedReplica) -> Result<(), Refusal> {
         if self.on(&order.memory_domain).any(|held| held.state == State::Loading) {
             return Err(Refusal::Busy("waits for another load on this memory domain"));
         }
+        self.pressed(order)?;
         self.fits(order)
     }
 
@@ -294,38 +315,38 @@ impl Residency {
     }
 
     /// A load ended.
-    pub fn loaded(&mut self, now: Time, slot: &SlotName, result: Result<u64, String>) {
+    pub fn loaded(&mut self, now: Time, slot: &SlotName, result: Result<u64, Death>) {
         let Some(held) = self.actual.get_mut(slot) else { return };
         match result {
             Ok(measured_bytes) => {
                 held.state = State::Ready;
                 held.dwell = limits::DWELL_MIN.max(now.since(held.since));
-                held.since = now;
-                held.measured_bytes = held.measured_bytes.max(measured_bytes);
-                let footing = footing(&held.order);
-                if self.measured.len() < limits::FOOTPRINTS_KEPT_MAX || self.measured.contains_key(&footing) {
-                    self.measured.insert(footing, held.measured_bytes);
-                }
-                self.failures.remove(slot);
+                (held.since, held.used) = (now, now);
+                self.took_memory(slot, measured_bytes);
             }
-            Err(why) => self.failed(now, slot, why),
+            Err(death) => self.failed(now, slot, death),
         }
+    }
+
+    /// Somebody looked at the memory of the replica of `slot` here.
+    pub fn seen(&mut self, slot: &SlotName, seen: Seen) {
+        if let Some(held) = self.actual.get_mut(slot) {
+            held.seen = Some(seen);
+            self.took_memory(slot, seen.peak_bytes);
+        }
+    }
+
+    fn took_memory(&mut self, slot: &SlotName, bytes: u64) {
+        let Some(held) = self.actual.get_mut(slot) else { return };
+        held.measured_bytes = held.measured_bytes.max(bytes);
+        let order = held.order.clone();
+        self.remember(&order, bytes);
     }
 
     /// A replica's process is gone, as asked.
     pub fn unloaded(&mut self, slot: &SlotName) {
         self.actual.remove(slot);
-    }
-
-    /// A replica's process died by itself, or its load failed: it is tried again after a growing pause.
-    pub fn failed(&mut self, now: Time, slot: &SlotName, why: String) {
-        self.actual.remove(slot);
-        if !self.desired.iter().any(|order| &order.slot == slot) {
-            return;
-        }
-        let times = self.failures.get(slot).map_or(1, |failure| failure.times + 1);
-        let again_at = now.after(limits::LOAD_BACKOFF.times(times.min(limits::LOAD_BACKOFF_STEPS_MAX)));
-        self.failures.insert(slot.clone(), Failure { again_at, times, why });
+        self.failures.remove(slot);
     }
 
     /// When [`Residency::reconcile`] may find more to do although nothing happened.
@@ -336,13 +357,6 @@ impl Residency {
         let leaving = self.actual.values().filter(|held| held.state == State::Ready && !self.wants(&held.order));
         let dwells = leaving.flat_map(|held| [held.since.after(held.dwell), held.since.after(limits::FIRST_TURN)]);
         retries.chain(dwells).filter(|at| *at > now).min()
-    }
-}
-
-impl Actual {
-    /// What the ledger counts: the estimate until a measurement exceeds it.
-    fn bytes(&self) -> u64 {
-        self.order.bytes.max(self.measured_bytes)
     }
 }
 
@@ -370,5 +384,9 @@ pub fn artifacts(order: &PlannedReplica) -> impl Iterator<Item = Digest> + '_ {
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod reality;
+#[cfg(test)]
+mod shortage;
 #[cfg(test)]
 mod tests;

@@ -107,7 +107,7 @@ impl Watched {
             }
             None => drop(self.memory.remove(slot)),
         }
-        self.residency.loaded(self.now, slot, bytes.ok_or_else(|| "no".to_owned()));
+        self.residency.loaded(self.now, slot, bytes.ok_or_else(|| "no".to_owned().into()));
     }
 
     fn unloaded(&mut self, slot: &SlotName) {
@@ -120,7 +120,7 @@ impl Watched {
     fn died(&mut self, slot: &SlotName) {
         if self.residency.ready(slot).is_some() {
             self.memory.remove(slot);
-            self.residency.failed(self.now, slot, "killed".into());
+            self.residency.failed(self.now, slot, "killed".to_owned().into());
         }
     }
 
@@ -149,8 +149,14 @@ impl Watched {
     fn reconcile(&mut self) {
         let on_disk = (0..SLOTS).map(|slot| order(slot, false).artifact).collect();
         let (in_flight, none) = (BTreeMap::new(), BTreeSet::new());
-        let around =
-            Around { on_disk: &on_disk, in_flight: &in_flight, wanted: &self.wanted, pinned: &none, coming: &none };
+        let around = Around {
+            on_disk: &on_disk,
+            in_flight: &in_flight,
+            wanted: &self.wanted,
+            pinned: &none,
+            kept: &none,
+            coming: &none,
+        };
         for action in self.residency.reconcile(self.now, &around) {
             match action {
                 Action::Load(order) => {

@@ -4,17 +4,17 @@ use super::*;
 use crate::core::membership::advert::{DomainKind, RefusalCode, ReplicaState};
 use crate::core::types::Duration;
 
-const ME: NodeId = NodeId([1; 32]);
+pub(super) const ME: NodeId = NodeId([1; 32]);
 
-fn at(seconds: u64) -> Time {
+pub(super) fn at(seconds: u64) -> Time {
     Time::default().after(Duration::from_secs(seconds))
 }
 
-fn name(slot: &str) -> SlotName {
+pub(super) fn name(slot: &str) -> SlotName {
     SlotName::new(slot).expect("name")
 }
 
-fn order(slot: &str, bytes: u64) -> PlannedReplica {
+pub(super) fn order(slot: &str, bytes: u64) -> PlannedReplica {
     PlannedReplica {
         slot: name(slot),
         node: ME,
@@ -28,7 +28,7 @@ fn order(slot: &str, bytes: u64) -> PlannedReplica {
     }
 }
 
-fn node(total_bytes: u64) -> Residency {
+pub(super) fn node(total_bytes: u64) -> Residency {
     let mut residency = Residency::default();
     residency.capacity(vec![MemoryDomain {
         name: "ram".into(),
@@ -43,18 +43,18 @@ fn node(total_bytes: u64) -> Residency {
 }
 
 /// A reconciliation while nobody waits for anything.
-fn step(
+pub(super) fn step(
     residency: &mut Residency,
     now: Time,
     on_disk: &BTreeSet<Digest>,
     in_flight: &BTreeMap<SlotName, u32>,
 ) -> Vec<Action> {
     let none = BTreeSet::new();
-    let around = Around { on_disk, in_flight, wanted: &none, pinned: &none, coming: &none };
+    let around = Around { on_disk, in_flight, wanted: &none, pinned: &none, kept: &none, coming: &none };
     residency.reconcile(now, &around)
 }
 
-fn disk(orders: &[&PlannedReplica]) -> BTreeSet<Digest> {
+pub(super) fn disk(orders: &[&PlannedReplica]) -> BTreeSet<Digest> {
     orders.iter().map(|order| order.artifact).collect()
 }
 
@@ -126,22 +126,6 @@ fn mapped_weights_are_not_free_whatever_the_system_says() {
 }
 
 #[test]
-fn a_crashing_engine_is_retried_with_a_growing_pause() {
-    let a = order("A", 10);
-    let mut residency = node(100);
-    residency.desire(ME, [a.clone()].into_iter());
-    let on_disk = disk(&[&a]);
-    let mut now = at(0);
-    for pause in 1..4 {
-        assert_eq!(step(&mut residency, now, &on_disk, &BTreeMap::new()).len(), 1);
-        residency.failed(now, &a.slot, "killed by signal 9".into());
-        assert!(step(&mut residency, now, &on_disk, &BTreeMap::new()).is_empty());
-        now = now.after(Duration::from_secs(pause));
-        assert_eq!(residency.next_deadline(Time(now.0 - 1)), Some(now));
-    }
-}
-
-#[test]
 fn nothing_is_loaded_before_its_weights_are_verified_on_disk() {
     let a = order("A", 10);
     let mut residency = node(100);
@@ -157,7 +141,7 @@ fn a_retry_that_is_due_and_must_wait_asks_for_no_timer_in_the_past() {
     let mut residency = node(100);
     residency.desire(ME, [a.clone(), b.clone()].into_iter());
     for slot in [&a.slot, &b.slot] {
-        residency.failed(at(0), slot, "killed".into());
+        residency.failed(at(0), slot, "killed".to_owned().into());
     }
     assert_eq!(residency.next_deadline(at(0)), Some(at(1)));
     assert_eq!(step(&mut residency, at(1), &disk(&[&a, &b]), &BTreeMap::new()), [Action::Load(a)]);
@@ -201,13 +185,13 @@ fn to_be_swapped() -> (Residency, PlannedReplica, PlannedReplica, BTreeSet<Diges
 }
 
 /// What a node says of its replica of `slot`, and what kind of refusal.
-fn said(residency: &Residency, slot: &SlotName) -> Option<(ReplicaState, Option<RefusalCode>)> {
+pub(super) fn said(residency: &Residency, slot: &SlotName) -> Option<(ReplicaState, Option<RefusalCode>)> {
     let statuses = residency.statuses(&BTreeMap::new(), |_| String::new());
     statuses.into_iter().find(|status| &status.slot == slot).map(|status| (status.state, status.refusal))
 }
 
 /// A reconciliation while `wanted` is waited for, `pinned` pinned here, and `coming` planned elsewhere.
-fn step_with(
+pub(super) fn step_with(
     residency: &mut Residency,
     now: Time,
     on_disk: &BTreeSet<Digest>,
@@ -216,7 +200,8 @@ fn step_with(
     let names = |slots: &[&str]| slots.iter().map(|slot| name(slot)).collect::<BTreeSet<_>>();
     let (wanted, pinned, coming) = (names(wanted), names(pinned), names(coming));
     let in_flight = BTreeMap::new();
-    let around = Around { on_disk, in_flight: &in_flight, wanted: &wanted, pinned: &pinned, coming: &coming };
+    let around =
+        Around { on_disk, in_flight: &in_flight, wanted: &wanted, pinned: &pinned, kept: &pinned, coming: &coming };
     residency.reconcile(now, &around)
 }
 

@@ -107,16 +107,16 @@ fn four_machines_of_32_gb_host_four_and_it_is_said_at_which_context_two_would_fi
     for remedy in &plan.remedies {
         let context = remedy.context.expect("there is a context");
         assert!(two(context) <= budget && two(context + 256) > budget, "{context}");
-        assert_eq!((context, remedy.bytes_short, remedy.beside.len()), (1792, two(4096) - budget, 1));
-        for part in ["30.6 GiB together with", "at context 4096", "28.2 GiB may be used", "at context 1792"] {
+        assert_eq!((context, remedy.bytes_short, remedy.beside.len()), (2560, two(4096) - budget, 1));
+        for part in ["29.5 GiB together with", "at context 4096", "28.2 GiB may be used", "at context 2560"] {
             assert!(remedy.why.contains(part), "{} should say {part}", remedy.why);
         }
     }
-    assert_eq!(plan.context_for_all, Some(1792));
-    let changes = [Change::Context { slot: None, tokens: 1792 }];
+    assert_eq!(plan.context_for_all, Some(2560));
+    let changes = [Change::Context { slot: None, tokens: 2560 }];
     let after = what_if(&inventory, &changes).expect("an answer");
     assert_eq!((resident(&after.plan).len(), after.plan.context_for_all), (7, None));
-    let changes = [Change::Context { slot: None, tokens: 2048 }];
+    let changes = [Change::Context { slot: None, tokens: 2816 }];
     assert!(resident(&what_if(&inventory, &changes).expect("an answer").plan).len() < 7);
 }
 
@@ -173,7 +173,7 @@ fn without_a_machine_the_remedy_is_a_machine() {
     inventory.nodes.clear();
     let plan = plan(&inventory);
     assert_eq!((plan.remedies.len(), plan.shortfalls.len()), (7, 1));
-    assert!(plan.remedies[0].why.contains("one with 15.3 GiB for them would do"), "{}", plan.remedies[0].why);
+    assert!(plan.remedies[0].why.contains("one with 14.7 GiB for them would do"), "{}", plan.remedies[0].why);
     inventory.nodes = example("four-32gb").nodes;
     inventory.nodes.iter_mut().for_each(|node| node.domains[0].free_bytes = Some(0));
     let plan = answer(&inventory).expect("a plan").document;

@@ -153,6 +153,7 @@ pub fn trace_input(trace: &mut blake3::Hasher, now: Time, node: usize, input: &I
         Input::PutAway(slot) => (35, text(slot.as_str())),
         Input::Seen(slot, seen) => (37, text(slot.as_str()) ^ seen.peak_bytes),
         Input::Pressure(stall) => (38, u64::from(stall.of_10_s)),
+        Input::Externals(externals) => (39, externals.len() as u64),
         Input::Damaged(artifact, sound) => (33, word(&artifact.0) ^ u64::from(*sound)),
     };
     trace.update(&now.0.to_le_bytes());

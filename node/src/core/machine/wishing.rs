@@ -84,7 +84,7 @@ impl Machine {
     /// Is the replica of `slot` here to stay: kept whatever anybody asks, or on a machine that swaps nothing?
     pub fn stays_resident(&self, slot: &SlotName) -> bool {
         let me = self.config.me;
-        let specialised = |plan: &&Plan| plan.roles.iter().any(|it| *it == (me, PlanRole::Specialised));
+        let specialised = |plan: &&Plan| plan.roles.contains(&(me, PlanRole::Specialised));
         self.is_kept(slot) || self.plan().filter(specialised).is_some()
     }
 

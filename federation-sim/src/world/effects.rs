@@ -56,6 +56,8 @@ impl World {
             Output::Cancel { artifact, chunk, from } => self.cancel_chunk(node, self.by_id[&from], artifact, chunk),
             Output::Finish(artifact) => self.finish(node, artifact),
             Output::Load(order) => self.load(node, *order),
+            // A load takes the disk's time here, whatever is cached.
+            Output::Stage(..) => {}
             Output::Unload(slot) => self.unload(node, slot),
             Output::Dispatch(request, to) => self.dispatch(node, request, self.by_id[&to.node]),
             Output::Reject(request, refusal) => self.give_up(node, request, Some(refusal)),

@@ -3,7 +3,7 @@
 use super::table::{COLUMNS, table, wrap};
 use super::{scrub, transfers};
 use crate::core::types::human_bytes;
-use crate::core::view::{DomainView, MemberView, PlanSummary, SlotView, State, StoreView};
+use crate::core::view::{DomainView, LoadView, MemberView, PlanSummary, SlotView, State, StoreView};
 
 /// Width of the words at the left of the first lines of `status`.
 const LABEL: usize = 13;
@@ -135,9 +135,13 @@ fn whereabouts(slot: &SlotView) -> String {
         .iter()
         .map(|replica| {
             let reason = if replica.reason.is_empty() { String::new() } else { format!(": {}", replica.reason) };
-            match replica.state.as_str() {
-                "ready" => replica.node.clone(),
-                state => format!("{} ({state}{reason})", replica.node),
+            match (replica.state.as_str(), replica.load) {
+                ("ready", _) => replica.node.clone(),
+                ("loading", Some(LoadView { read_bytes, total_bytes })) if total_bytes > 0 => {
+                    let done = format!("{} of {}", human_bytes(read_bytes), human_bytes(total_bytes));
+                    format!("{} (loading, {done})", replica.node)
+                }
+                (state, _) => format!("{} ({state}{reason})", replica.node),
             }
         })
         .collect();

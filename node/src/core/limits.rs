@@ -364,6 +364,8 @@ pub const ENGINE_PROMPT_TOKENS_SHARED: usize = 64;
 pub const TOP_LOGPROBS_MAX: u32 = 20;
 /// Log-probabilities asked for at each position of a scored text: the largest vocabularies have a quarter of a million tokens.
 pub const SCORED_EACH_MAX: u32 = 1 << 18;
+/// Less is not staged before a load: a disk reads it in a moment.
+pub const STAGED_BYTES_MIN: u64 = 64 << 20;
 /// Events of one answer under way between engine and node; text that finds no room is joined with the text after it.
 pub const ENGINE_EVENTS_MAX: usize = 64;
 /// A child tells at most so often how far its load is.

@@ -168,6 +168,18 @@ pub struct ReplicaView {
     pub bytes: u64,
     /// Requests in flight as advertised.
     pub in_flight: u32,
+    /// How far its load is, on the node that was asked.
+    #[serde(default)]
+    pub load: Option<LoadView>,
+}
+
+/// How far a load is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadView {
+    /// Bytes of the model's files in memory.
+    pub read_bytes: u64,
+    /// Of so many.
+    pub total_bytes: u64,
 }
 
 /// A server that the owner of this node put in for a slot. Never a replica: see `core::external`.

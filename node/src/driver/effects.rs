@@ -52,6 +52,7 @@ impl Driver {
                 let stays = self.machine.stays_resident(&order.slot);
                 self.replicas.load(*order, floor_f16, stays, self.events.clone());
             }
+            Output::Stage(artifact, bytes) => self.replicas.stage(artifact, bytes),
             Output::Unload(slot) => self.replicas.unload(slot, self.events.clone()),
             Output::Dispatch(request, to) => self.requests.dispatch(request, to),
             Output::Reject(request, refusal) => self.requests.reject(request, &refusal),

@@ -17,6 +17,7 @@ mod fresh;
 mod gc;
 mod invitations;
 mod keeping;
+mod loading;
 mod locking;
 mod members;
 mod membership;

@@ -25,6 +25,7 @@ use crate::driver::clock::Clock;
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::externals::Externals;
 use crate::driver::keeping::Keeper;
+use crate::driver::loading::Loading;
 use crate::driver::membership::Registry;
 use crate::driver::pins::PinKeeper;
 use crate::driver::planned::{self, Called, Planned};
@@ -101,8 +102,8 @@ impl Node {
     async fn names(&self) -> Facts {
         let unlimited = || Throttle::new(None);
         let (api, listen, names) = (String::new(), Vec::new(), Default::default());
-        let (clock, tier) = (Clock::new(), Tier::Delegate);
-        let mut facts = Facts { api, listen, tier, names, clock, up: unlimited(), down: unlimited() };
+        let (clock, tier, loading) = (Clock::new(), Tier::Delegate, Loading::new(NodeId::default()));
+        let mut facts = Facts { api, listen, tier, names, clock, up: unlimited(), down: unlimited(), loading };
         facts.members_changed(&self.registry.roster());
         facts
     }

@@ -75,6 +75,7 @@ mod tests {
     use super::*;
     use crate::core::sizing::Tier;
     use crate::driver::clock::Clock;
+    use crate::driver::loading::Loading;
     use crate::driver::throttle::Throttle;
 
     #[test]
@@ -89,6 +90,7 @@ mod tests {
             clock: Clock::new(),
             up: Throttle::new(None),
             down: Throttle::new(None),
+            loading: Loading::new(node(1)),
         });
         let found: Vec<String> = (1..=3).map(|id| called.node(node(id))).collect();
         assert_eq!(found, ["desk 01010101", "desk 02020202", "den"]);

@@ -11,6 +11,7 @@ use crate::core::residency::private_bytes_allowed;
 use crate::core::types::{Digest, SlotName};
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::footprints::{Watched, load_failed};
+use crate::driver::loading::Loading;
 use crate::driver::locking::may_lock;
 use crate::engine::{ChildEngine, Engine, Kills, LoadSpec};
 use crate::store::{Store, gguf};
@@ -37,13 +38,14 @@ pub struct Replicas {
     /// Weights of what is to stay resident are locked in memory.
     lock: bool,
     store: Option<Arc<Store>>,
+    loading: Loading,
     live: Arc<Mutex<BTreeMap<SlotName, Replica>>>,
 }
 
 impl Replicas {
     /// None yet. Sockets go into `run_dir`; each process may compute with `threads` threads, in turns.
-    pub fn new(run_dir: PathBuf, threads: u32, lock: bool, store: Option<Arc<Store>>) -> Replicas {
-        Replicas { run_dir, threads, lock, store, live: Arc::default() }
+    pub fn new(run_dir: PathBuf, threads: u32, lock: bool, store: Option<Arc<Store>>, loading: Loading) -> Replicas {
+        Replicas { run_dir, threads, lock, store, loading, live: Arc::default() }
     }
 
     /// The replica of `slot`, if one is loaded.
@@ -58,7 +60,10 @@ impl Replicas {
         tokio::spawn(async move {
             let slot = order.slot.clone();
             let kills = Kills::so_far();
-            match replicas.start(&order, floor_f16, stays && replicas.lock).await {
+            replicas.loading.stop_staging();
+            let started = replicas.start(&order, floor_f16, stays && replicas.lock).await;
+            replicas.loading.ended(&slot);
+            match started {
                 Ok((replica, resident_bytes)) => {
                     // Watched only once it can be found: an early death must not pass unseen.
                     replicas.insert(&slot, &replica);
@@ -71,6 +76,19 @@ impl Replicas {
                     tracing::warn!(slot = %slot, why = death.why, "replica could not be loaded");
                     events.send(Event::Core(Input::Loaded(slot, Err(death)))).await;
                 }
+            }
+        });
+    }
+
+    /// Reads some of what is loaded next into the page cache.
+    pub fn stage(&self, artifact: Digest, bytes: u64) {
+        let (Some(store), loading) = (self.store.clone(), self.loading.clone()) else { return };
+        tokio::task::spawn_blocking(move || {
+            let path = store.path_to_load(&artifact).map_err(|error| error.to_string());
+            match path.and_then(|path| loading.stage(&path, bytes).map_err(|error| error.to_string())) {
+                Ok(bytes) => tracing::debug!(%artifact, bytes, "staged"),
+                // The load says it again, and stops.
+                Err(why) => tracing::info!(%artifact, why, "could not be staged"),
             }
         });
     }
@@ -107,7 +125,8 @@ impl Replicas {
             lock: lock && lockable(order),
             gpu_layers: 0,
         };
-        let started = ChildEngine::start(&own_program()?, &self.run_dir, &spec, |_| {}).await;
+        let started =
+            ChildEngine::start(&own_program()?, &self.run_dir, &spec, |at| self.loading.is_at(&order.slot, at)).await;
         let (engine, loaded) = started.map_err(|error| error.to_string())?;
         let replica = Replica { engine: Arc::new(engine), artifact: order.artifact, precision };
         Ok((replica, loaded.resident_bytes))

@@ -24,6 +24,7 @@ use crate::driver::event_loop::{Driver, Events};
 use crate::driver::externals::Externals;
 use crate::driver::fresh::Fresh;
 use crate::driver::keeping::Keeper;
+use crate::driver::loading::Loading;
 use crate::driver::members::watch_certificates;
 use crate::driver::membership::Registry;
 use crate::driver::node::Node;
@@ -129,7 +130,9 @@ impl Starting {
         let client = WeightsClient::new(net.clone());
         let weights = Weights::new(store.clone(), client, peers.clone(), down.clone(), events.clone());
         let threads = self.options.threads.unwrap_or(self.hardware.cores).max(1);
-        let replicas = Replicas::new(self.dir.path().join("run"), threads, self.options.lock, store.clone());
+        let loading = Loading::new(me);
+        let run_dir = self.dir.path().join("run");
+        let replicas = Replicas::new(run_dir, threads, self.options.lock, store.clone(), loading.clone());
         let externals = Externals::open(self.dir.clone(), events.clone())?;
         let requests = Requests::new(me, replicas.clone(), externals.clone(), peers.clone(), events.clone());
         let writer =
@@ -139,7 +142,7 @@ impl Starting {
         let node = self.node(&events, &store, &registry, &net, &admission, (&peers, &externals))?;
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
-        let facts = self.facts(api.url.clone(), &net, &roster, clock, (up.clone(), down));
+        let facts = self.facts(api.url.clone(), &net, &roster, clock, (up.clone(), down), loading);
         let api = api.open(&self.dir)?;
         announce(&facts, role, &self.hardware);
 
@@ -247,10 +250,11 @@ impl Starting {
         roster: &MemberRoster,
         clock: Clock,
         (up, down): (Throttle, Throttle),
+        loading: Loading,
     ) -> Facts {
         let listen = net.listen_addresses();
         let tier = self.hardware.tier(self.options.disk_budget_bytes);
-        let mut facts = Facts { api, listen, tier, names: Default::default(), clock, up, down };
+        let mut facts = Facts { api, listen, tier, names: Default::default(), clock, up, down, loading };
         facts.members_changed(roster);
         facts
     }

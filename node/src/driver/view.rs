@@ -19,6 +19,7 @@ use crate::core::view::{
 };
 use crate::driver::clock::{Clock, unix_seconds};
 use crate::driver::externals::Externals;
+use crate::driver::loading::Loading;
 use crate::driver::scrub::Scrubber;
 use crate::driver::throttle::Throttle;
 use crate::wire::ids::peer_id_text;
@@ -40,6 +41,8 @@ pub struct Facts {
     pub up: Throttle,
     /// Weights that come.
     pub down: Throttle,
+    /// Loads under way.
+    pub loading: Loading,
 }
 
 impl Facts {
@@ -321,6 +324,7 @@ fn replicas(adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts, slot: &SlotName)
         refusal: replica.refusal.map(|code| code.as_str().to_owned()).unwrap_or_default(),
         bytes: replica.bytes,
         in_flight: replica.in_flight,
+        load: facts.loading.of(node, slot),
     });
     views.collect()
 }

@@ -203,6 +203,8 @@ pub enum Output {
     Finish(Digest),
     /// Load a replica.
     Load(Box<PlannedReplica>),
+    /// Read so many bytes of an artifact into the page cache, in its own time.
+    Stage(Digest, u64),
     /// End a replica's process.
     Unload(SlotName),
     /// Send a request to a node (perhaps this one): to its own replica, or to the external engine beside it.

@@ -23,6 +23,7 @@ impl Machine {
         for action in self.residency.reconcile(now, &around) {
             outbox.push(match action {
                 Action::Load(order) => Output::Load(Box::new(order)),
+                Action::Stage(artifact, bytes) => Output::Stage(artifact, bytes),
                 Action::Unload(slot) => Output::Unload(slot),
             });
         }

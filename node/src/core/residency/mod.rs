@@ -4,12 +4,14 @@
 //! One load at a time per memory domain; a replica that is no longer wanted drains before it goes. Before that it stays for a
 //! minimum dwell, until those who waited for it had their turn, and, where its memory is not needed, until another machine
 //! answers for it. While somebody waits for its memory it answers at most `OVERTAKES_MAX` new requests and then drains, dwell
-//! or not: so no stream of requests keeps a swap waiting. Weights come from disk: what is missing there is `transfer`'s to get.
+//! or not: so no stream of requests keeps a swap waiting. Weights come from disk; what is missing there `transfer` gets.
 
 mod deaths;
 mod ledger;
 mod pressure;
 mod refusal;
+mod sharing;
+mod staging;
 mod statuses;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,6 +89,8 @@ pub struct Around<'a> {
 pub enum Action {
     /// Load this; then tell [`Residency::loaded`].
     Load(PlannedReplica),
+    /// Read so many bytes of an artifact that is loaded next into the page cache. Nothing is told about it.
+    Stage(Digest, u64),
     /// End this slot's replica; then tell [`Residency::unloaded`].
     Unload(SlotName),
 }
@@ -112,6 +116,8 @@ pub struct Residency {
     /// Footprints measured here: a replica that has run once is admitted against what it took.
     measured: BTreeMap<Footing, u64>,
     pressure: Pressure,
+    /// The artifact that was staged last and is not loaded yet.
+    staged: Option<Digest>,
     /// When a replica was last let go because of pressure.
     relieved: Option<Time>,
 }
@@ -216,7 +222,7 @@ impl Residency {
     }
 
     fn load(&mut self, now: Time, around: &Around<'_>) -> Vec<Action> {
-        let mut actions = Vec::new();
+        let (mut actions, mut next) = (Vec::new(), None);
         self.waiting.clear();
         let mut absent: Vec<PlannedReplica> = self.absent().cloned().collect();
         // What somebody waits for goes first.
@@ -226,7 +232,9 @@ impl Residency {
                 continue;
             }
             if let Err(refusal) = self.admission(&order) {
+                let for_memory = matches!(refusal, Refusal::Memory { .. });
                 self.waiting.insert(order.slot.clone(), refusal);
+                next = next.or(for_memory.then_some(order));
                 continue;
             }
             // It is held to what it was admitted against.
@@ -243,8 +251,10 @@ impl Residency {
                 overtakes: 0,
             };
             self.actual.insert(order.slot.clone(), held);
+            self.staged.take_if(|staged| *staged == order.artifact);
             actions.push(Action::Load(order));
         }
+        actions.extend(next.and_then(|next| self.stage(&next)));
         actions
     }
 
@@ -272,25 +282,6 @@ impl Residency {
     /// What such a replica took when it ran here, bytes; 0 if none did.
     pub fn measured(&self, footing: Footing) -> u64 {
         self.measured.get(&footing).copied().unwrap_or(0)
-    }
-
-    /// A new request goes to the replica of `slot` here.
-    pub fn took(&mut self, slot: &SlotName) {
-        let counts = self.actual.get(slot).is_some_and(|held| self.must_share(held));
-        if let Some(held) = self.actual.get_mut(slot).filter(|_| counts) {
-            held.overtakes += 1;
-        }
-    }
-
-    /// Is it to go, with somebody waiting for its memory, and those who waited for it served?
-    fn must_share(&self, held: &Actual) -> bool {
-        self.is_contested(held) && !self.wants(&held.order) && !held.first_turn
-    }
-
-    /// How many more new requests the replica of `slot` here may take.
-    pub fn places(&self, slot: &SlotName) -> u32 {
-        let sharing = self.actual.get(slot).filter(|held| self.must_share(held));
-        sharing.map_or(u32::MAX, |held| limits::OVERTAKES_MAX.saturating_sub(held.overtakes))
     }
 
     /// A person wants the replica of `slot` out of this memory, until somebody asks for it again. `kept`: it must be resident

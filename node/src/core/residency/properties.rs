@@ -168,6 +168,8 @@ impl Watched {
                     let known = self.memory.insert(order.slot.clone(), (order.memory_domain, bytes, true));
                     assert!(known.is_none(), "{} was there already", order.slot);
                 }
+                // The page cache is nobody's.
+                Action::Stage(..) => {}
                 Action::Unload(slot) => assert!(self.memory.contains_key(&slot), "{slot} was not there"),
             }
         }

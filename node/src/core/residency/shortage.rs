@@ -24,7 +24,7 @@ fn load_all(residency: &mut Residency, now: Time, on_disk: &BTreeSet<Digest>) ->
             .into_iter()
             .filter_map(|action| match action {
                 Action::Load(order) => Some(order),
-                Action::Unload(_) => None,
+                Action::Stage(..) | Action::Unload(_) => None,
             })
             .collect();
         if due.is_empty() {

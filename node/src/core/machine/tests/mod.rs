@@ -188,6 +188,7 @@ impl World {
                     queue.push_back((node, Input::Loaded(order.slot, Ok(0))));
                 }
             }
+            Output::Stage(..) => {}
             Output::Unload(slot) => {
                 self.log.push((node, format!("unload {slot}")));
                 queue.push_back((node, Input::Unloaded(slot)));

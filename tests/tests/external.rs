@@ -125,7 +125,7 @@ fn a_verified_replica_is_preferred_and_comes_back(users: &Federation) {
     answer_that(users, "laptop", "an answer of the replica", |answer| precision(answer) == "F16");
     // home may have answered with its replica before laptop has heard of one.
     let both = until("both being known", PLAN_LIMIT, || {
-        let slot = slot(users, "laptop").swap_remove(0);
+        let slot = slot(users, "laptop")[0].clone();
         let states = (&slot["state"], &slot["externals"][0]["state"]);
         if states == (&json!("resident"), &json!("ready")) { Ok(()) } else { Err(slot.to_string()) }
     });

@@ -12,7 +12,7 @@ use crate::core::types::{SlotName, human_bytes};
 use crate::driver::event_loop::{Event, Events};
 use crate::engine::{Engine, Footprint, Kills, Verdict};
 
-/// A peak that grew by less is not worth an input.
+/// What changed by less is not worth an input.
 const NEWS_BYTES: u64 = 1 << 20;
 
 /// One replica that is looked after.
@@ -62,7 +62,7 @@ impl Watched {
         let why = format!(
             "its engine was stopped: beside its weights it took {took} of memory, and {allowed} is the most it may take"
         );
-        Death { why, cause: Cause::Exceeded, taken_bytes: now.peak_bytes }
+        Death { why, cause: Cause::Exceeded, taken_bytes: now.resident_bytes }
     }
 
     fn end(&self, how: String, kills: Kills, last: Seen) -> Death {
@@ -73,7 +73,7 @@ impl Watched {
             Verdict::Probably => (Cause::OutOfMemory, ": memory ran out, and the system probably killed it for that"),
             Verdict::No => (Cause::Broke, ""),
         };
-        Death { why: format!("its engine was {how}{because}"), cause, taken_bytes: last.peak_bytes }
+        Death { why: format!("its engine was {how}{because}"), cause, taken_bytes: last.resident_bytes }
     }
 }
 
@@ -86,15 +86,17 @@ pub fn load_failed(why: String, before: Kills) -> Death {
     why.into()
 }
 
+/// Not the peak that the system counts: while a model is loaded, its file is mapped twice for a moment, and the same pages count
+/// twice. What an engine once took for computing it keeps, so that looking now and then sees it.
 fn seen(footprint: Footprint) -> Seen {
-    let Footprint { peak_bytes, private_bytes, locked_bytes, .. } = footprint;
-    Seen { peak_bytes, private_bytes, locked_bytes }
+    let Footprint { resident_bytes, private_bytes, locked_bytes, .. } = footprint;
+    Seen { resident_bytes, private_bytes, locked_bytes }
 }
 
 /// Has what the ledger counts with changed by enough?
 fn news(last: &Seen, now: &Seen) -> bool {
     let far = |a: u64, b: u64| a.abs_diff(b) >= NEWS_BYTES;
-    far(last.peak_bytes, now.peak_bytes)
+    far(last.resident_bytes, now.resident_bytes)
         || far(last.private_bytes, now.private_bytes)
         || far(last.locked_bytes, now.locked_bytes)
 }

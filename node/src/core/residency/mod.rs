@@ -59,8 +59,8 @@ enum State {
 /// What was seen of a running replica's memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Seen {
-    /// The most that was ever resident, mapped weights included, bytes.
-    pub peak_bytes: u64,
+    /// Resident now, mapped weights included, bytes.
+    pub resident_bytes: u64,
     /// Its own memory now, without what is mapped from files, bytes.
     pub private_bytes: u64,
     /// Locked in memory now, bytes: these the system does not count as free.
@@ -323,7 +323,7 @@ impl Residency {
     pub fn seen(&mut self, slot: &SlotName, seen: Seen) {
         if let Some(held) = self.actual.get_mut(slot) {
             held.seen = Some(seen);
-            self.took_memory(slot, seen.peak_bytes);
+            self.took_memory(slot, seen.resident_bytes);
         }
     }
 

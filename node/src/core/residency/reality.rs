@@ -123,10 +123,10 @@ impl World {
     /// The node looks at its engines and its memory. The system calls mapped weights free, unless they are locked.
     fn look(&mut self) {
         for (slot, engine) in &mut self.engines {
-            let peak_bytes = engine.order.weights_bytes + engine.taken;
+            let resident_bytes = engine.order.weights_bytes + engine.taken;
             let locked_bytes = if engine.locked { engine.order.weights_bytes } else { 0 };
-            engine.told = engine.told.max(peak_bytes);
-            self.residency.seen(slot, Seen { peak_bytes, private_bytes: engine.taken, locked_bytes });
+            engine.told = engine.told.max(resident_bytes);
+            self.residency.seen(slot, Seen { resident_bytes, private_bytes: engine.taken, locked_bytes });
         }
         self.others_then = self.others;
         let [mut ram, mut gpu] = domains();
@@ -193,12 +193,12 @@ impl World {
             return;
         }
         (engine.ready, engine.locked) = (true, self.chance.below(3) == 0 && engine.order.weights_bytes < left);
-        let peak_bytes = engine.order.weights_bytes + engine.taken;
+        let resident_bytes = engine.order.weights_bytes + engine.taken;
         let locked_bytes = if engine.locked { engine.order.weights_bytes } else { 0 };
-        engine.told = engine.told.max(peak_bytes);
+        engine.told = engine.told.max(resident_bytes);
         // As the driver does it: it looks before it says that the load has ended.
-        self.residency.seen(slot, Seen { peak_bytes, private_bytes: engine.taken, locked_bytes });
-        self.residency.loaded(self.now, slot, Ok(peak_bytes));
+        self.residency.seen(slot, Seen { resident_bytes, private_bytes: engine.taken, locked_bytes });
+        self.residency.loaded(self.now, slot, Ok(resident_bytes));
     }
 
     fn unloaded(&mut self, slot: &SlotName) {

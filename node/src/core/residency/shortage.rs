@@ -94,7 +94,7 @@ fn what_a_replica_was_promised_and_has_not_taken_yet_is_not_free() {
     load_all(&mut residency, at(0), &on_disk);
     // Of its 30 bytes beside weights it has taken 10; another program has 15. The system sees 75 free, mapped weights among them.
     let look = |residency: &mut Residency, free_bytes, private_bytes, locked_bytes| {
-        residency.seen(&a.slot, Seen { peak_bytes: 40, private_bytes, locked_bytes });
+        residency.seen(&a.slot, Seen { resident_bytes: 40, private_bytes, locked_bytes });
         residency.capacity(vec![MemoryDomain { free_bytes, ..residency.domains[0].clone() }]);
         residency.ledger()[0].free_bytes
     };

@@ -50,7 +50,7 @@ impl Engine for Engineless {
 
 fn took(private_mib: u64) -> Footprint {
     let private_bytes = private_mib << 20;
-    Footprint { private_bytes, peak_bytes: private_bytes + (100 << 20), resident_bytes: 0, locked_bytes: 7 << 20 }
+    Footprint { private_bytes, resident_bytes: private_bytes + (100 << 20), peak_bytes: 0, locked_bytes: 7 << 20 }
 }
 
 fn watched(engine: &Arc<dyn Engine>) -> Watched {

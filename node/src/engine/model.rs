@@ -39,7 +39,8 @@ impl Model {
         let adapters: Vec<_> = request.adapters.iter().map(|a| (a.domain.clone(), PathBuf::from(&a.path))).collect();
         let path = Path::new(&request.path);
         let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", request.path);
-        let in_memory = prefetch::bring_in(&prefetch::files_of(path), progress).map_err(unreadable)?;
+        // Unmapped before llama.cpp maps them: mapped twice they would count twice in the peak that the ledger goes by.
+        drop(prefetch::bring_in(&prefetch::files_of(path), progress).map_err(unreadable)?);
         let shape = Shape {
             context: request.context,
             parallel: request.parallel.max(1),
@@ -49,7 +50,6 @@ impl Model {
         };
         let before = memory::of_process(std::process::id());
         let mut llama = Llama::open(path, &adapters, shape).map_err(|error| error.to_string())?;
-        drop(in_memory);
         if !request.turn_folder.is_empty() {
             let turns = Turns::open(Path::new(&request.turn_folder));
             llama.take_turns(turns.map_err(|error| format!("cannot take turns in {}: {error}", request.turn_folder))?);

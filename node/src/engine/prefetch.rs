@@ -2,7 +2,7 @@
 //!
 //! Page by page is slow, and reading into a buffer copies everything: instead the file is mapped and its pages are brought in,
 //! 64 MiB at a time, which takes 0.7 of the time of a plain read and leaves large folios, so that mapping it again takes
-//! milliseconds. The mapping is held until llama.cpp has its own. Where a system cannot do that the file is read.
+//! milliseconds. All of it stays mapped until the last page is there: what nobody has mapped a system drops first. Where a system cannot do that the file is read.
 
 use std::fs::File;
 use std::io;

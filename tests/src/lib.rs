@@ -28,6 +28,7 @@ pub mod model;
 mod node;
 mod ports;
 mod process;
+pub mod quantise;
 pub mod sparse;
 mod wait;
 

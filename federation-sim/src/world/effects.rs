@@ -23,6 +23,7 @@ impl World {
         match output {
             Output::Gossip(gossip) => self.gossip(node, &gossip),
             Output::Know(..) | Output::Admit => {} // addresses and membership are fixed in a run
+            Output::CheckFingerprint(_) | Output::Verify(_) => {} // nothing is published with a fingerprint
             Output::Sync(with) => {
                 if let (Some(peer), Some(mine)) = (self.by_id.get(&with).copied(), self.catalog_message(node)) {
                     self.call(node, peer, Ask::Sync(mine), Waiting::Sync);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use fednode::core::artifact::{Precision, Shape};
 use fednode::core::catalog::{Catalog, Entry, Publication, Record};
+use fednode::core::limits;
 use fednode::core::machine::{Config, Input, Machine};
 use fednode::core::membership::roster::{Member, MemberRoster, Role};
 use fednode::core::placement::plan::Strategy;
@@ -137,6 +138,7 @@ fn publication(run: &Run, slot: &SlotName, domain: Option<DomainName>, bytes: u6
         shape,
         name,
         version: "1".to_owned(),
+        fingerprint: None,
     }
 }
 
@@ -167,6 +169,7 @@ impl World {
             members: self.published.members.clone(),
             catalog: sim.disk.catalog.clone(),
             strategy,
+            check_period: limits::CHECK_PERIOD,
         };
         let clock = LocalClock::new(self.now, sim.spec.clock_drift_ppm);
         let life = sim.lives;

@@ -30,6 +30,7 @@ mod table;
 mod transfers;
 mod transfers_watch;
 pub mod up;
+mod verify;
 mod view;
 
 use std::path::PathBuf;
@@ -121,6 +122,8 @@ enum Command {
     Gc(gc::GcArgs),
     /// Show how the check of stored weights stands; with --now, check and repair at once
     Scrub(scrub::ScrubArgs),
+    /// Check on every machine that what lies there and answers there is what was published into a slot
+    Verify(verify::VerifyArgs),
     /// Let servers that you run already (llama-server, vLLM, Ollama) answer for slots; without a command, list them
     Engine(engine::EngineArgs),
     /// Tools for developers
@@ -208,6 +211,9 @@ mod tests {
             "fednode gc --yes --json",
             "fednode scrub",
             "fednode scrub --now ULM:core",
+            "fednode verify UCM --json",
+            "fednode up --check-seconds 5",
+            "fednode bench fingerprint --json",
             "fednode up --disk-budget 200GiB --scrub-days 0",
             "fednode up --wan --relay-server --upnp",
             "fednode up --no-mdns --peer den.local:7718 --peer /ip4/10.0.0.1/tcp/7718",
@@ -260,6 +266,8 @@ mod tests {
             "fednode plan --evaluate p --as-inventory",
             "fednode plan --schema --inventory i",
             "fednode unpin",
+            "fednode verify",
+            "fednode up --check-seconds 0",
             "fednode pin --on den",
             "fednode load",
             "fednode evict ../UCM",
@@ -299,6 +307,7 @@ mod tests {
             memory_bytes: None,
             disk_budget_bytes: None,
             scrub_days: 30,
+            check_period: crate::core::limits::CHECK_PERIOD,
             name: "desk".to_owned(),
             threads: None,
             lock: false,

@@ -63,6 +63,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: PublishArgs) -> Result<
                 bar.set_length(progress.total_bytes);
                 bar.set_position(progress.done_bytes);
             }
+            Some(Some(Event::Doing(doing))) => bar.set_message(doing),
             Some(Some(Event::Done(done))) => break done,
             Some(None) => {}
             None => {
@@ -75,7 +76,8 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: PublishArgs) -> Result<
     let document = json!({
         "slot": args.slot, "domain": domain, "version": args.version, "artifact": done.artifact, "bytes": done.bytes,
         "chunks": done.chunks, "files": done.files, "name": done.name, "precision": done.precision,
-        "placed_by": done.placed_by,
+        "placed_by": done.placed_by, "fingerprint": done.no_fingerprint.is_empty(),
+        "no_fingerprint": done.no_fingerprint,
     });
     out.either(&document, || explain(&args.slot, domain, &done));
     Ok(())
@@ -84,7 +86,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: PublishArgs) -> Result<
 /// On stderr, and only when that is a terminal.
 fn progress_bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    let template = "{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+    let template = "{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} {msg}";
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
@@ -103,7 +105,11 @@ fn explain(slot: &SlotName, domain: &str, done: &v1::PublishDone) -> String {
         "already stored" => "already stored: nothing was written",
         other => other,
     };
-    format!("{name} is artifact {artifact}: {size}{files}, {precision}, {chunks} chunks, {how}\n")
+    let without = match done.no_fingerprint.as_str() {
+        "" => String::new(),
+        why => format!("no fingerprint, so a substituted copy is found by its hashes alone: {why}\n"),
+    };
+    format!("{name} is artifact {artifact}: {size}{files}, {precision}, {chunks} chunks, {how}\n{without}")
 }
 
 #[cfg(test)]
@@ -121,6 +127,7 @@ mod tests {
                 placed_by: placed_by.to_owned(),
                 files,
                 name: "tuned".to_owned(),
+                no_fingerprint: String::new(),
             };
             let slot = SlotName::new("ULM").expect("a name");
             assert_eq!(explain(&slot, "core", &done), format!("ULM:core is artifact 01234567: {expected}\n"));

@@ -12,7 +12,7 @@ use super::engine::EngineArgs;
 use super::exit::Failure;
 use super::{
     Cli, Command, Global, admin, bench, chat, child, doctor, engine, gc, invite, keys, members, owner, parse, pin,
-    placing, plan, publish, roster, scrub, transfers_watch, up, view,
+    placing, plan, publish, roster, scrub, transfers_watch, up, verify, view,
 };
 
 /// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.
@@ -154,6 +154,7 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
             Ok(())
         }
         Command::Transfers(args) => transfers_watch::run(out, &data_dir(global)?, args).await,
+        Command::Verify(args) => verify::run(out, &data_dir(global)?, args).await,
         Command::Bench(args) => bench::run(out, args).await,
         Command::Engine(args) => engine::run(out, &data_dir(global)?, args).await,
         Command::Dev(_) => unreachable!("carried out without a runtime"),

@@ -86,7 +86,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: ScrubArgs) -> Result<()
 }
 
 /// On stderr, and only when that is a terminal.
-fn progress_bar() -> ProgressBar {
+pub(super) fn progress_bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
     match ProgressStyle::with_template("{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}") {
         Ok(style) => bar.with_style(style),

@@ -10,6 +10,7 @@ use super::exit::Failure;
 use super::{join, parse};
 use crate::core::limits;
 use crate::core::roster::SlotRoster;
+use crate::core::types::Duration;
 use crate::net::WanConfig;
 
 pub use super::api_args::{ApiOptions, TlsChoice};
@@ -65,6 +66,9 @@ struct NodeArgs {
     /// All stored weights are read and hashed again within so many days; 0: never
     #[arg(long, value_name = "N", env = "FEDNODE_SCRUB_DAYS", default_value_t = limits::SCRUB_DAYS, value_parser = clap::value_parser!(u32).range(..=3650))]
     scrub_days: u32,
+    /// While this node coordinates it compares the fingerprint of one replica this often, seconds
+    #[arg(long, hide = true, env = "FEDNODE_CHECK_SECONDS", default_value_t = limits::CHECK_PERIOD.as_millis() / 1000, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    check_seconds: u64,
     /// What people call this machine; the host name if not given
     #[arg(long, value_parser = parse::member_name)]
     name: Option<String>,
@@ -128,6 +132,8 @@ pub struct UpOptions {
     pub disk_budget_bytes: Option<u64>,
     /// Days for a full scrub; 0: never.
     pub scrub_days: u32,
+    /// Between two comparisons of fingerprints while this node coordinates.
+    pub check_period: Duration,
     /// The node's name.
     pub name: String,
     /// Compute threads of all replicas together.
@@ -175,6 +181,7 @@ impl NodeArgs {
             memory_bytes: self.memory,
             disk_budget_bytes: self.disk_budget,
             scrub_days: self.scrub_days,
+            check_period: Duration::from_secs(self.check_seconds),
             name: self.name.unwrap_or_else(host_name),
             threads: self.threads,
             lock: self.lock,

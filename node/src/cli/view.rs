@@ -66,13 +66,14 @@ pub(super) fn managers(state: &State) -> String {
         let published = !slot.artifact.is_empty();
         let named = slot.domains.iter().map(|domain| match domain.artifact.is_empty() {
             true => format!("{} (empty)", domain.name),
+            false if !domain.fingerprint => format!("{} (no fingerprint)", domain.name),
             false => domain.name.clone(),
         });
         let domains: Vec<String> = named.collect();
         vec![
             slot.name.clone(),
             slot.state.clone(),
-            or_dash(&slot.precision),
+            precision(slot),
             or_dash(short(&slot.artifact)),
             if published { human_bytes(slot.bytes) } else { "-".to_owned() },
             or_dash(&slot.version),
@@ -81,6 +82,14 @@ pub(super) fn managers(state: &State) -> String {
     };
     let rows: Vec<Vec<String>> = state.slots.iter().map(row).collect();
     table(&["SLOT", "STATE", "PRECISION", "ARTIFACT", "SIZE", "VERSION", "DOMAINS"], &rows)
+}
+
+/// Where nothing was recorded that a substituted copy could be told by, that is said.
+fn precision(slot: &SlotView) -> String {
+    match slot.artifact.is_empty() || slot.fingerprint {
+        true => or_dash(&slot.precision),
+        false => format!("{}\nno fingerprint", slot.precision),
+    }
 }
 
 fn push_labelled(out: &mut String, label: &str, text: &str) {

@@ -22,6 +22,7 @@ fn slot(name: &str, state: &str) -> SlotView {
         state: text(state),
         artifact: "9f8e7d6c".repeat(8),
         precision: text("F16"),
+        fingerprint: true,
         version: text("1.2"),
         bytes: 13_481_025_536,
         ..SlotView::default()
@@ -80,8 +81,8 @@ fn federation() -> State {
         holders: vec![text("desk")],
         shortfall: text("needs 15.3 GiB, 14.1 GiB free after reserve, short 1.2 GiB"),
         domains: vec![
-            SlotDomainView { name: text("core"), artifact: "ab".repeat(32) },
-            SlotDomainView { name: text("personal"), artifact: text("") },
+            SlotDomainView { name: text("core"), artifact: "ab".repeat(32), fingerprint: true },
+            SlotDomainView { name: text("personal"), artifact: text(""), fingerprint: false },
         ],
         ..slot("ULM", "stored")
     };

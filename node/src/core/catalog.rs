@@ -3,8 +3,10 @@
 //! signed by its author (checked in `wire`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::core::artifact::Shape;
+use crate::core::fingerprint::Fingerprint;
 use crate::core::limits;
 use crate::core::roster::SlotRoster;
 use crate::core::types::{Digest, DomainName, NodeId, SlotName};
@@ -28,6 +30,8 @@ pub struct Publication {
     pub name: String,
     /// The publisher's version.
     pub version: String,
+    /// What the unaltered artifact answers; `None`: its publisher could not read it, or was of before there were any.
+    pub fingerprint: Option<Arc<Fingerprint>>,
 }
 
 /// What the owner wishes of one machine, whoever coordinates and whether the machine is up or not. Written whole: of two
@@ -224,6 +228,15 @@ impl Catalog {
         })
     }
 
+    /// The fingerprint of what fills `slot` (`domain`: one of its adapters, on the base that fills the slot now), with the artifact
+    /// that it is of.
+    pub fn fingerprint(&self, slot: &SlotName, domain: Option<&DomainName>) -> Option<(Digest, Arc<Fingerprint>)> {
+        let base = self.publication(slot, None)?.artifact;
+        let publication = self.publication(slot, domain)?;
+        let fingerprint = publication.fingerprint.clone().filter(|fingerprint| fingerprint.base == base)?;
+        Some((publication.artifact, fingerprint))
+    }
+
     /// Adapters published for `slot`, in order of domain.
     pub fn adapters<'a>(&'a self, slot: &'a SlotName) -> impl Iterator<Item = &'a Publication> {
         self.publications().filter(move |publication| &publication.slot == slot && publication.domain.is_some())
@@ -244,6 +257,7 @@ mod tests {
             shape: Shape::default(),
             name: String::new(),
             version: String::new(),
+            fingerprint: None,
         };
         Record {
             sequence,

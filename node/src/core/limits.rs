@@ -5,12 +5,14 @@ mod http;
 mod inventory;
 mod managing;
 mod placement;
+mod trusting;
 
 pub use external::*;
 pub use http::*;
 pub use inventory::*;
 pub use managing::*;
 pub use placement::*;
+pub use trusting::*;
 
 use super::guard::Rate;
 use super::types::Duration;

@@ -4,10 +4,12 @@
 pub mod api_keys;
 pub mod artifact;
 pub mod catalog;
+pub mod checks;
 pub mod checkup;
 pub mod coordinator;
 pub mod demand;
 pub mod external;
+pub mod fingerprint;
 pub mod guard;
 pub mod keeping;
 pub mod limits;

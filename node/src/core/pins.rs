@@ -110,6 +110,7 @@ mod tests {
                 shape: Shape::default(),
                 name: String::new(),
                 version: String::new(),
+                fingerprint: None,
             });
             catalog.merge(Record { sequence: 1, author: NodeId::default(), entry, signed: vec![*artifact] });
         }

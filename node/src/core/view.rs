@@ -157,9 +157,9 @@ pub struct ReplicaView {
     pub peer_id: String,
     /// The memory domain.
     pub memory_domain: String,
-    /// fetching | loading | ready | draining | failed.
+    /// fetching | loading | ready | distrusted (it is up, and nobody asks it) | draining | failed.
     pub state: String,
-    /// Why it failed or was refused, or empty.
+    /// Why it failed, was refused or is distrusted, or empty.
     pub reason: String,
     /// memory | pinned | dwell | stale | busy, if its holder refuses what its plan says; else empty.
     #[serde(default)]
@@ -223,6 +223,9 @@ pub struct SlotDomainView {
     pub name: String,
     /// Its artifact, hex; empty while nothing is published.
     pub artifact: String,
+    /// What it answers, on the base that fills the slot now, was recorded when it was published.
+    #[serde(default)]
+    pub fingerprint: bool,
 }
 
 /// One slot.
@@ -244,6 +247,9 @@ pub struct SlotView {
     pub state: String,
     /// Such as `F16`: of the published artifact.
     pub precision: String,
+    /// What it answers was recorded when it was published.
+    #[serde(default)]
+    pub fingerprint: bool,
     /// Thousandths of a request per hour that were observed in the whole federation, decayed.
     #[serde(default)]
     pub observed_milli_per_hour: u64,

@@ -7,9 +7,11 @@ use fednode_proto::v1;
 use prost::Message;
 use tokio::runtime::Handle;
 
+use crate::core::checks::Suspect;
 use crate::core::machine::{Input, Output};
 use crate::core::types::NodeId;
 use crate::driver::event_loop::{Driver, Event, Events};
+use crate::driver::fingerprint;
 use crate::driver::sync;
 use crate::driver::writer::Writer;
 use crate::store::datadir::DataDir;
@@ -50,14 +52,51 @@ impl Driver {
                 tracing::info!(slot = %order.slot, memory_domain = order.memory_domain, bytes = order.bytes, "loading");
                 let floor_f16 = self.machine.config().catalog.roster().is_none_or(|roster| roster.requires_f16());
                 let stays = self.machine.stays_resident(&order.slot);
-                self.replicas.load(*order, floor_f16, stays, self.events.clone());
+                let known = fingerprint::known(&self.machine.config().catalog, &order);
+                self.replicas.load(*order, floor_f16, stays, known, self.events.clone());
             }
             Output::Stage(artifact, bytes) => self.replicas.stage(artifact, bytes),
             Output::Unload(slot) => self.replicas.unload(slot, self.events.clone()),
+            Output::CheckFingerprint(suspect) => self.check_fingerprint(suspect),
+            Output::Verify(artifact) => {
+                tracing::warn!(artifact = %artifact.short(), "the coordinator does not trust this node's copy; it is read and hashed again");
+                if let Some(store) = &self.store {
+                    store.suspect(artifact, None);
+                }
+            }
             Output::Dispatch(request, to) => self.requests.dispatch(request, to),
             Output::Reject(request, refusal) => self.requests.reject(request, &refusal),
             Output::Final(request) => self.requests.give_up(request),
         }
+    }
+
+    fn check_fingerprint(&self, suspect: Suspect) {
+        let known = self.machine.config().catalog.fingerprint(&suspect.slot, suspect.domain.as_ref());
+        let (peers, replicas, events) = (self.peers.clone(), self.replicas.clone(), self.events.clone());
+        let here = suspect.node == self.machine.config().me;
+        tokio::spawn(async move {
+            let judged = match known.filter(|(artifact, _)| *artifact == suspect.artifact) {
+                Some((_, known)) => {
+                    let request = fingerprint::request(&known, &suspect.slot, suspect.domain.as_ref());
+                    let reply = match here {
+                        true => replicas.score(request).await,
+                        false => peers.score(suspect.node, request).await.map_err(|error| error.to_string()),
+                    };
+                    reply.and_then(|reply| fingerprint::judge(&known, &reply).map_err(|error| error.to_string()))
+                }
+                None => Err("something else was published meanwhile".to_owned()),
+            };
+            match &judged {
+                Ok(judged) if judged.matches() => {
+                    tracing::info!(node = %suspect.node, slot = %suspect.slot, %judged, "fingerprint checked")
+                }
+                Ok(judged) => {
+                    tracing::error!(node = %suspect.node, slot = %suspect.slot, %judged, "fingerprint checked")
+                }
+                Err(why) => tracing::info!(node = %suspect.node, slot = %suspect.slot, why, "fingerprint not checked"),
+            }
+            events.send(Event::Core(Input::FingerprintChecked(suspect, judged))).await;
+        });
     }
 
     fn know(&mut self, node: NodeId, mut addresses: Vec<String>) {

@@ -29,6 +29,7 @@ use crate::driver::loading::Loading;
 use crate::driver::membership::Registry;
 use crate::driver::pins::PinKeeper;
 use crate::driver::planned::{self, Called, Planned};
+use crate::driver::replicas::Replicas;
 use crate::driver::requests::answer_channel;
 use crate::driver::scrub::Scrubber;
 use crate::driver::sync::{self, Admission};
@@ -65,6 +66,9 @@ pub struct Node {
     /// `None` on a delegate, as the store.
     pub(super) keeper: Option<Keeper>,
     pub(super) scrubber: Option<Scrubber>,
+    pub(super) replicas: Replicas,
+    /// Held while what lies here is verified: once at a time, whoever asks.
+    pub(super) verifying: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Node {
@@ -186,6 +190,14 @@ impl PeerBackend for Node {
         if let Some(store) = &self.store {
             store.suspect(artifact, Some(chunk));
         }
+    }
+
+    async fn score(&self, request: v1::ScoreRequest) -> Result<v1::ScoreReply, Status> {
+        self.replicas.score(request).await.map_err(Status::failed_precondition)
+    }
+
+    async fn verify(&self, request: v1::VerifyRequest, events: mpsc::Sender<Result<v1::VerifyEvent, Status>>) {
+        super::verify::verify(self, request, events).await;
     }
 
     async fn generate(&self, request: v1::GenerateRequest) -> mpsc::Receiver<v1::GenerateEvent> {
@@ -317,6 +329,14 @@ impl AdminBackend for Node {
 
     async fn scrub(&self, request: v1::ScrubRequest, events: mpsc::Sender<Result<v1::ScrubEvent, Status>>) {
         super::scrub_now::scrub(self, request, events).await;
+    }
+
+    async fn verify_slot(
+        &self,
+        request: v1::VerifySlotRequest,
+        events: mpsc::Sender<Result<v1::VerifySlotEvent, Status>>,
+    ) {
+        super::verify::verify_slot(self, request, events).await;
     }
 
     async fn doctor(&self) -> Result<Vec<u8>, Status> {

@@ -11,16 +11,19 @@ use tonic::Status;
 
 use crate::core::artifact::{ArtifactKind, Shape};
 use crate::core::catalog::{Entry, Publication};
+use crate::core::fingerprint::Fingerprint;
 use crate::core::machine::Input;
 use crate::core::roster::SlotRoster;
-use crate::core::types::{DomainName, SlotName};
+use crate::core::types::{Digest, DomainName, SlotName};
 use crate::driver::event_loop::Event;
 use crate::driver::gc;
 use crate::driver::node::Node;
+use crate::driver::reading::{self, Published};
 use crate::store::Store;
 use crate::store::import::{ImportOptions, Imported};
 use crate::store::source::Source;
 use crate::wire;
+use crate::wire::manifest::VerifiedManifest;
 
 type Sender = mpsc::Sender<Result<v1::PublishEvent, Status>>;
 
@@ -50,13 +53,14 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
     let base_slot = slot.clone();
     let base = node.read(move |machine| {
         let publication = machine.config().catalog.publication(&base_slot, None);
-        publication.map(|base| Base { name: base.name.clone(), shape: base.shape.clone() })
+        publication.map(|base| Base { artifact: base.artifact, name: base.name.clone(), shape: base.shape.clone() })
     });
     let base = base.await.flatten();
     if wants_adapter && base.is_none() {
         return Err(refused(format!("slot {slot} holds no model yet; publish the adapter's base into it first")));
     }
     let base = base.filter(|_| wants_adapter);
+    let adapted = base.clone();
     let path = PathBuf::from(&request.path);
     let open =
         |path: PathBuf, base: Option<Base>| blocking(move || open_checked(path, wants_adapter, floor, base.as_ref()));
@@ -78,6 +82,7 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
 
     let verified = &imported.manifest;
     let manifest = &verified.manifest;
+    let fingerprint = fingerprint(node, verified, adapted.as_ref(), events).await;
     let publication = Publication {
         slot,
         domain,
@@ -87,6 +92,7 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
         shape: manifest.shape.clone(),
         name: name.clone(),
         version,
+        fingerprint: fingerprint.as_ref().ok().cloned(),
     };
     node.events.send(Event::Core(Input::Stored(verified.artifact))).await;
     node.write_catalog(Entry::Publication(publication)).await;
@@ -99,7 +105,35 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
         placed_by: imported.placed_by.as_str().to_owned(),
         files: manifest.files.len() as u32, // at most FILES_PER_ARTIFACT_MAX
         name,
+        no_fingerprint: fingerprint.err().unwrap_or_default(),
     })
+}
+
+/// What it answers, unaltered, or why that is not known.
+async fn fingerprint(
+    node: &Node,
+    verified: &VerifiedManifest,
+    base: Option<&Base>,
+    events: &Sender,
+) -> Result<Arc<Fingerprint>, String> {
+    let doing = v1::PublishEvent { event: Some(Kind::Doing("reading its fingerprint".to_owned())) };
+    // Progress that nobody reads fast enough is left out.
+    let _ = events.try_send(Ok(doing));
+    let artifact = verified.artifact;
+    let published = match base {
+        Some(base) => Published {
+            artifact,
+            base: base.artifact,
+            shape: base.shape.clone(),
+            adapter_bytes: verified.manifest.bytes(),
+        },
+        None => Published { artifact, base: artifact, shape: verified.manifest.shape.clone(), adapter_bytes: 0 },
+    };
+    let read = reading::read(node, &published).await;
+    if let Err(why) = &read {
+        tracing::warn!(artifact = %artifact.short(), why, "published without a fingerprint");
+    }
+    read
 }
 
 /// The slot and domain, if this roster has them.
@@ -126,6 +160,7 @@ fn target(roster: &SlotRoster, request: &v1::PublishRequest) -> Result<(SlotName
 /// The model in the slot, for an adapter that goes on top of it.
 #[derive(Clone)]
 struct Base {
+    artifact: Digest,
     name: String,
     shape: Shape,
 }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use fednode_proto::v1;
+
 use crate::core::limits;
 use crate::core::machine::Input;
 use crate::core::placement::plan::PlannedReplica;
-use crate::core::residency::private_bytes_allowed;
+use crate::core::residency::{artifacts, private_bytes_allowed};
 use crate::core::types::{Digest, SlotName};
 use crate::driver::event_loop::{Event, Events};
+use crate::driver::fingerprint::{self, Known};
 use crate::driver::footprints::{Watched, load_failed};
 use crate::driver::loading::Loading;
 use crate::driver::locking::may_lock;
@@ -18,6 +21,9 @@ use crate::store::{Store, gguf};
 
 /// No child is held to less private memory than this, however small its model.
 const PRIVATE_BYTES_MIN: u64 = 512 << 20;
+
+/// The domain of an adapter whose fingerprint is read.
+pub const READER_DOMAIN: &str = "read";
 
 /// A replica that answers.
 #[derive(Clone)]
@@ -53,15 +59,15 @@ impl Replicas {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).get(slot).cloned()
     }
 
-    /// Loads what the core ordered, in a task; the result comes back as an input. `stays`: it is to stay resident, so that its
-    /// weights may be locked in memory.
-    pub fn load(&self, order: PlannedReplica, floor_f16: bool, stays: bool, events: Events) {
+    /// Loads what the core ordered, in a task, and compares it with the fingerprints that are `known`; the result comes back as an
+    /// input. `stays`: it is to stay resident, so that its weights may be locked in memory.
+    pub fn load(&self, order: PlannedReplica, floor_f16: bool, stays: bool, known: Vec<Known>, events: Events) {
         let replicas = self.clone();
         tokio::spawn(async move {
             let slot = order.slot.clone();
             let kills = Kills::so_far();
             replicas.loading.stop_staging();
-            let started = replicas.start(&order, floor_f16, stays && replicas.lock).await;
+            let started = replicas.start(&order, floor_f16, stays && replicas.lock, &known).await;
             replicas.loading.ended(&slot);
             match started {
                 Ok((replica, resident_bytes)) => {
@@ -97,9 +103,15 @@ impl Replicas {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.clone(), replica.clone());
     }
 
-    async fn start(&self, order: &PlannedReplica, floor_f16: bool, lock: bool) -> Result<(Replica, u64), String> {
+    async fn start(
+        &self,
+        order: &PlannedReplica,
+        floor_f16: bool,
+        lock: bool,
+        known: &[Known],
+    ) -> Result<(Replica, u64), String> {
         let store = self.store.clone().ok_or("this node stores nothing")?;
-        let (base, adapters) = (order.artifact, order.adapters.clone());
+        let (base, adapters, of) = (order.artifact, order.adapters.clone(), order.clone());
         let found = tokio::task::spawn_blocking(move || {
             let path_of = |artifact: &Digest| store.path_to_load(artifact).map_err(|error| error.to_string());
             let path = path_of(&base)?;
@@ -108,19 +120,17 @@ impl Replicas {
                 .map(|adapter| path_of(&adapter.artifact).map(|path| (adapter.domain.to_string(), path)));
             let adapters = adapters.collect::<Result<Vec<_>, String>>()?;
             let files: Vec<PathBuf> = adapters.iter().map(|(_, path)| path.clone()).chain([path.clone()]).collect();
-            Ok::<_, String>((path, adapters, check_precision(&files, floor_f16)?))
+            let precision = check_precision(&files, floor_f16).inspect_err(|_| suspect_all(&store, &of))?;
+            Ok::<_, String>((path, adapters, precision))
         });
         let (path, adapters, precision) = found.await.map_err(|error| error.to_string())??;
-        // Beyond its promise a child is stopped, not the machine; mapped weights do not count, and a third more than the
-        // promise is allowed for what the estimate may have missed.
-        let private_bytes_max = Some(order.bytes.saturating_add(order.bytes / 3).max(PRIVATE_BYTES_MIN));
         let spec = LoadSpec {
             path,
             adapters,
             context: order.context,
             parallel: order.parallel,
             threads: self.threads,
-            private_bytes_max,
+            private_bytes_max: Some(private_bytes_max(order.bytes)),
             turn_folder: Some(self.run_dir.clone()),
             lock: lock && lockable(order),
             gpu_layers: 0,
@@ -128,8 +138,64 @@ impl Replicas {
         let started =
             ChildEngine::start(&own_program()?, &self.run_dir, &spec, |at| self.loading.is_at(&order.slot, at)).await;
         let (engine, loaded) = started.map_err(|error| error.to_string())?;
+        if let Err(why) = self.compare(&engine, &order.slot, known).await {
+            engine.stop().await;
+            return Err(why);
+        }
         let replica = Replica { engine: Arc::new(engine), artifact: order.artifact, precision };
         Ok((replica, loaded.resident_bytes))
+    }
+
+    /// Is it what was published? If not, the weights are hashed again: the file may not be the one that was verified.
+    async fn compare(&self, engine: &ChildEngine, slot: &SlotName, known: &[Known]) -> Result<(), String> {
+        for known in known {
+            let what = known.domain.as_ref().map_or_else(String::new, |domain| format!("as {slot}:{domain} "));
+            let why = match fingerprint::compare(engine, slot, known).await {
+                Ok(judged) if judged.matches() => {
+                    let (distance, threshold) = (judged.distance.text(), judged.threshold.text());
+                    tracing::info!(slot = %slot, domain = ?known.domain, distance, threshold, "the fingerprint matches");
+                    continue;
+                }
+                Ok(judged) => judged.to_string(),
+                Err(error) => format!("its fingerprint cannot be compared: {error}"),
+            };
+            if let Some(store) = &self.store {
+                store.suspect(known.artifact, None);
+            }
+            return Err(format!("{what}{why}; its file is read and hashed again"));
+        }
+        Ok(())
+    }
+
+    /// How likely the replica of a slot finds given tokens.
+    pub async fn score(&self, request: v1::ScoreRequest) -> Result<v1::ScoreReply, String> {
+        let slot = SlotName::new(&request.slot).map_err(|error| error.to_string())?;
+        let replica = self.of(&slot).ok_or_else(|| format!("{slot} is not resident here"))?;
+        replica.engine.score(request).await.map_err(|error| error.to_string())
+    }
+
+    /// An engine that only reads a fingerprint: outside the plan and its ledger, with little context, and gone in seconds.
+    pub async fn reader(&self, base: Digest, adapter: Option<Digest>, bytes: u64) -> Result<ChildEngine, String> {
+        let store = self.store.clone().ok_or("this node stores nothing")?;
+        let found = tokio::task::spawn_blocking(move || {
+            let path_of = |artifact: &Digest| store.path_to_load(artifact).map_err(|error| error.to_string());
+            let adapters = adapter.iter().map(|adapter| Ok((READER_DOMAIN.to_owned(), path_of(adapter)?)));
+            Ok::<_, String>((path_of(&base)?, adapters.collect::<Result<Vec<_>, String>>()?))
+        });
+        let (path, adapters) = found.await.map_err(|error| error.to_string())??;
+        let spec = LoadSpec {
+            path,
+            adapters,
+            context: limits::FINGERPRINT_CONTEXT,
+            parallel: 1,
+            threads: self.threads,
+            private_bytes_max: Some(private_bytes_max(bytes)),
+            turn_folder: Some(self.run_dir.clone()),
+            lock: false,
+            gpu_layers: 0,
+        };
+        let started = ChildEngine::start(&own_program()?, &self.run_dir, &spec, |_| {}).await;
+        Ok(started.map_err(|error| error.to_string())?.0)
     }
 
     /// Looks after a replica from now on, and reports its end unless that was asked for.
@@ -171,6 +237,23 @@ impl Replicas {
     pub async fn stop(&self) {
         let live = std::mem::take(&mut *self.live.lock().unwrap_or_else(PoisonError::into_inner));
         futures::future::join_all(live.values().map(|replica| replica.engine.stop())).await;
+    }
+}
+
+/// Beyond its promise a child is stopped, not the machine; mapped weights do not count, and a third more than the promise is
+/// allowed for what the estimate may have missed.
+fn private_bytes_max(bytes: u64) -> u64 {
+    bytes.saturating_add(bytes / 3).max(PRIVATE_BYTES_MIN)
+}
+
+/// What is below the roster's floor now was not when it was published: these files are not those. One whose manifest says the
+/// same was published under another floor, and reading it again would show nothing.
+fn suspect_all(store: &Store, order: &PlannedReplica) {
+    for artifact in artifacts(order) {
+        let published = store.manifest(&artifact);
+        if published.is_some_and(|published| published.manifest.shape.precision.meets_f16_floor()) {
+            store.suspect(artifact, None);
+        }
     }
 }
 

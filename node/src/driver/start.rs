@@ -139,7 +139,7 @@ impl Starting {
             Writer::start().map_err(|error| RunError::Ended { what: "the writing thread", why: error.to_string() })?;
         let addresses = self.dial_known(&net, writer.clone()).await;
         let admission = Admission::new(me, registry.clone(), net.clone());
-        let node = self.node(&events, &store, &registry, &net, &admission, (&peers, &externals))?;
+        let node = self.node(&events, &store, &registry, &net, &admission, (&peers, &externals, &replicas))?;
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
         let facts = self.facts(api.url.clone(), &net, &roster, clock, (up.clone(), down), loading);
@@ -210,7 +210,7 @@ impl Starting {
         registry: &Registry,
         net: &NetHandle,
         admission: &Admission,
-        (peers, externals): (&Peers, &Externals),
+        (peers, externals, replicas): (&Peers, &Externals, &Replicas),
     ) -> Result<Node, RunError> {
         let me = self.identity.me;
         let keeper = |store| Keeper::open(self.dir.clone(), store, peers.clone(), me);
@@ -227,6 +227,8 @@ impl Starting {
             externals: externals.clone(),
             wishing: Arc::default(),
             keeper: store.clone().map(keeper),
+            replicas: replicas.clone(),
+            verifying: Arc::default(),
             scrubber: store.clone().map(|store| Scrubber::new(store, self.options.scrub_days)),
         })
     }
@@ -292,6 +294,7 @@ impl Starting {
             members: roster,
             catalog: known,
             strategy: Strategy::Mixed,
+            check_period: self.options.check_period,
         })
     }
 }

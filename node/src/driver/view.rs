@@ -1,9 +1,10 @@
 //! The machine's tables as the one view that people and scripts read.
 
+mod places;
+
 use std::collections::BTreeMap;
 
 use crate::core::catalog::{Catalog, Publication};
-use crate::core::external::UNVERIFIED;
 use crate::core::machine::Machine;
 use crate::core::membership::advert::{Advert, ReplicaState};
 use crate::core::membership::roster::MemberRoster;
@@ -14,8 +15,8 @@ use crate::core::roster::{RosterSlot, SlotPolicy};
 use crate::core::sizing::Tier;
 use crate::core::types::{Digest, NodeId, SlotName, Time};
 use crate::core::view::{
-    CoordinatorView, DamageView, DomainView, ExternalView, MemberView, NodeView, PlanSummary, ReplicaView,
-    RequestsView, SlotDomainView, SlotView, SourceView, State, StoreView, TrafficView, TransferView,
+    CoordinatorView, DamageView, DomainView, MemberView, NodeView, PlanSummary, RequestsView, SlotDomainView, SlotView,
+    SourceView, State, StoreView, TrafficView, TransferView,
 };
 use crate::driver::clock::{Clock, unix_seconds};
 use crate::driver::externals::Externals;
@@ -185,6 +186,9 @@ fn plan_summary(plan: &Plan, catalog: &Catalog, adverts: &BTreeMap<NodeId, &Adve
             pending.push(format!("{} is not yet stored on {node}", label(catalog, &stored.artifact)));
         }
     }
+    for held in &plan.distrusted {
+        pending.push(format!("{} on {} is not trusted: {}", held.slot, facts.name(&held.node), held.why));
+    }
     PlanSummary {
         epoch: plan.epoch,
         revision: plan.revision,
@@ -271,8 +275,8 @@ fn slot_view(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Adver
     let catalog = &machine.config().catalog;
     let published = catalog.publication(&slot.name, None);
     let holders = holders(adverts, facts, published);
-    let replicas = replicas(adverts, facts, &slot.name);
-    let externals = externals(adverts, facts, &slot.name);
+    let replicas = places::replicas(machine.plan(), adverts, facts, &slot.name);
+    let externals = places::externals(adverts, facts, &slot.name);
     let has = |state: &str| replicas.iter().any(|replica| replica.state == state);
     let state = match published {
         _ if has("ready") => "resident",
@@ -284,6 +288,7 @@ fn slot_view(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Adver
     let domain = |name: &SlotName| SlotDomainView {
         name: name.to_string(),
         artifact: catalog.publication(&slot.name, Some(name)).map(|p| p.artifact.to_string()).unwrap_or_default(),
+        fingerprint: catalog.fingerprint(&slot.name, Some(name)).is_some(),
     };
     let shortfall = machine.plan().and_then(|plan| plan.shortfalls.iter().find(|short| short.slot == slot.name));
     let context = published.map_or(slot.context, |p| slot.context.min(p.shape.context_max.max(1)));
@@ -296,6 +301,7 @@ fn slot_view(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Adver
         version: published.map(|p| p.version.clone()).unwrap_or_default(),
         state: state.to_owned(),
         precision: published.map(|p| p.shape.precision.name().to_owned()).unwrap_or_default(),
+        fingerprint: catalog.fingerprint(&slot.name, None).is_some(),
         observed_milli_per_hour: machine.demand_milli_per_hour(&slot.name),
         context,
         bytes: published.map_or(0, |p| p.artifact_bytes),
@@ -311,34 +317,6 @@ fn holders(adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts, published: Option
     let Some(published) = published else { return Vec::new() };
     let holding = adverts.iter().filter(|(_, advert)| advert.stores(&published.artifact));
     holding.map(|(node, _)| facts.name(node)).collect()
-}
-
-fn replicas(adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts, slot: &SlotName) -> Vec<ReplicaView> {
-    let all = adverts.iter().flat_map(|(node, advert)| advert.replicas.iter().map(move |replica| (node, replica)));
-    let views = all.filter(|(_, replica)| &replica.slot == slot).map(|(node, replica)| ReplicaView {
-        node: facts.name(node),
-        peer_id: peer_id_text(node),
-        memory_domain: replica.memory_domain.clone(),
-        state: replica.state.as_str().to_owned(),
-        reason: replica.reason.clone(),
-        refusal: replica.refusal.map(|code| code.as_str().to_owned()).unwrap_or_default(),
-        bytes: replica.bytes,
-        in_flight: replica.in_flight,
-        load: facts.loading.of(node, slot),
-    });
-    views.collect()
-}
-
-fn externals(adverts: &BTreeMap<NodeId, &Advert>, facts: &Facts, slot: &SlotName) -> Vec<ExternalView> {
-    let all = adverts.iter().flat_map(|(node, advert)| advert.externals.iter().map(move |there| (node, there)));
-    let views = all.filter(|(_, there)| &there.slot == slot).map(|(node, there)| ExternalView {
-        node: facts.name(node),
-        peer_id: peer_id_text(node),
-        state: if there.ready { "ready" } else { "away" }.to_owned(),
-        precision: UNVERIFIED.to_owned(),
-        in_flight: there.in_flight,
-    });
-    views.collect()
 }
 
 fn transfers(machine: &Machine, facts: &Facts) -> Vec<TransferView> {

@@ -60,6 +60,12 @@ pub trait AdminBackend: Send + Sync + 'static {
         request: v1::ScrubRequest,
         events: mpsc::Sender<Result<v1::ScrubEvent, Status>>,
     ) -> impl Future<Output = ()> + Send;
+    /// Has every holder of a slot verify what it has; progress goes to `events`, and so does the report.
+    fn verify_slot(
+        &self,
+        request: v1::VerifySlotRequest,
+        events: mpsc::Sender<Result<v1::VerifySlotEvent, Status>>,
+    ) -> impl Future<Output = ()> + Send;
     /// What the node knows of its network, as JSON.
     fn doctor(&self) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
     /// Ends the node.
@@ -194,6 +200,18 @@ impl<B: AdminBackend> Admin for Service<B> {
         let backend = Arc::clone(&self.backend);
         // A task of its own: what was found is repaired also if nobody waits for the report.
         tokio::spawn(async move { backend.scrub(request.into_inner(), events).await });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    type VerifySlotStream = ReceiverStream<Result<v1::VerifySlotEvent, Status>>;
+
+    async fn verify_slot(
+        &self,
+        request: Request<v1::VerifySlotRequest>,
+    ) -> Result<Response<Self::VerifySlotStream>, Status> {
+        let (events, stream) = mpsc::channel(64);
+        let backend = Arc::clone(&self.backend);
+        tokio::spawn(async move { backend.verify_slot(request.into_inner(), events).await });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 

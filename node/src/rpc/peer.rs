@@ -42,6 +42,14 @@ pub trait PeerBackend: Send + Sync + 'static {
     fn damage_reported(&self, from: NodeId, artifact: Digest, chunk: u32);
     /// `from` wants to know the time here, and whether it can be reached from here.
     fn examine(&self, from: NodeId) -> impl Future<Output = v1::ExamineReply> + Send;
+    /// How likely a replica of this node finds given tokens.
+    fn score(&self, request: v1::ScoreRequest) -> impl Future<Output = Result<v1::ScoreReply, Status>> + Send;
+    /// Reads and hashes what lies here of a slot, and compares what answers here; progress goes to `events`, and so does the end.
+    fn verify(
+        &self,
+        request: v1::VerifyRequest,
+        events: mpsc::Sender<Result<v1::VerifyEvent, Status>>,
+    ) -> impl Future<Output = ()> + Send;
     /// Answers with a replica of this node, or refuses; never passes the request on.
     fn generate(&self, request: v1::GenerateRequest) -> impl Future<Output = mpsc::Receiver<v1::GenerateEvent>> + Send;
 }
@@ -143,6 +151,16 @@ fn digest(bytes: &[u8]) -> Result<Digest, Status> {
     wire::array32("artifact", bytes).map(Digest).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
+/// Members score fingerprints and nothing larger.
+fn is_modest(request: &v1::ScoreRequest) -> bool {
+    let each = |text: &v1::ScoreSequence| {
+        text.tokens.len() <= limits::FINGERPRINT_TOKENS_MAX
+            && text.wanted_each <= limits::FINGERPRINT_EACH
+            && text.wanted.len() <= text.tokens.len() * limits::FINGERPRINT_EACH as usize
+    };
+    request.sequences.len() <= limits::FINGERPRINT_SEQUENCES_MAX && request.sequences.iter().all(each)
+}
+
 #[tonic::async_trait]
 impl<B: PeerBackend> Peer for Service<B> {
     async fn sync(&self, request: Request<v1::SyncRequest>) -> Result<Response<v1::SyncReply>, Status> {
@@ -199,6 +217,25 @@ impl<B: PeerBackend> Peer for Service<B> {
         Ok(Response::new(self.backend.examine(from).await))
     }
 
+    async fn score(&self, request: Request<v1::ScoreRequest>) -> Result<Response<v1::ScoreReply>, Status> {
+        self.caller(&request)?;
+        let message = request.into_inner();
+        if !is_modest(&message) {
+            return Err(Status::invalid_argument("more tokens than a fingerprint has"));
+        }
+        Ok(Response::new(self.backend.score(message).await?))
+    }
+
+    type VerifyStream = Pin<Box<dyn Stream<Item = Result<v1::VerifyEvent, Status>> + Send>>;
+
+    async fn verify(&self, request: Request<v1::VerifyRequest>) -> Result<Response<Self::VerifyStream>, Status> {
+        self.caller(&request)?;
+        let (events, stream) = mpsc::channel(64);
+        let backend = Arc::clone(&self.backend);
+        tokio::spawn(async move { backend.verify(request.into_inner(), events).await });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
     type GenerateStream = Pin<Box<dyn Stream<Item = Result<v1::GenerateEvent, Status>> + Send>>;
 
     async fn generate(&self, request: Request<v1::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
@@ -215,6 +252,23 @@ impl<B: PeerBackend> Peer for Service<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn members_score_fingerprints_and_nothing_larger() {
+        let text = |tokens: usize, wanted: usize, wanted_each: u32| v1::ScoreSequence {
+            tokens: vec![1; tokens],
+            wanted: vec![1; wanted],
+            wanted_each,
+        };
+        let check = |sequences: Vec<v1::ScoreSequence>, expect: bool| {
+            assert_eq!(is_modest(&v1::ScoreRequest { sequences, ..Default::default() }), expect);
+        };
+        check(vec![text(11, 200, 20); 4], true);
+        check(vec![text(11, 200, 20); limits::FINGERPRINT_SEQUENCES_MAX + 1], false);
+        check(vec![text(limits::FINGERPRINT_TOKENS_MAX + 1, 0, 20)], false);
+        check(vec![text(11, 0, 32_000)], false);
+        check(vec![text(2, 41, 20)], false);
+    }
 
     #[test]
     fn a_member_that_calls_too_often_is_refused_and_no_other() {

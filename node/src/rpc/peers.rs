@@ -135,6 +135,19 @@ impl Peers {
         Ok(in_time(self.client(node).examine(timed(v1::ExamineRequest {}))).await?.into_inner())
     }
 
+    /// How likely the replica of `node` finds given tokens. It may have to answer others first.
+    pub async fn score(&self, node: NodeId, request: v1::ScoreRequest) -> Result<v1::ScoreReply, PeerError> {
+        let wait = Duration::from_millis(limits::CHECK_WAIT.as_millis());
+        let late = |_| Status::deadline_exceeded("the member did not answer in time");
+        let mut client = self.client(node);
+        Ok(tokio::time::timeout(wait, client.score(request)).await.map_err(late)??.into_inner())
+    }
+
+    /// Has `node` read and hash what it has of a slot, and compare what answers.
+    pub async fn verify(&self, node: NodeId, slot: String) -> Result<Streaming<v1::VerifyEvent>, PeerError> {
+        Ok(self.client(node).verify(v1::VerifyRequest { slot }).await?.into_inner())
+    }
+
     /// Has `node` answer `request` with its own replica.
     pub async fn generate(
         &self,

@@ -1,5 +1,7 @@
 //! Signed catalog records.
 
+use std::sync::Arc;
+
 use fednode_proto::v1;
 use libp2p_identity::ed25519;
 use prost::Message;
@@ -10,7 +12,7 @@ use crate::core::roster::{RosterSlot, SlotPolicy, SlotRoster};
 use crate::core::types::{Digest, SlotName};
 use crate::wire::manifest::{shape_from_proto, shape_to_proto};
 use crate::wire::sign::{self, Context};
-use crate::wire::{WireError, array32, at_most, decode, field, ids, text};
+use crate::wire::{WireError, array32, at_most, decode, field, fingerprint, ids, text};
 
 /// Writes and signs a record.
 pub fn seal(entry: Entry, sequence: u64, author: &ed25519::Keypair) -> Record {
@@ -83,6 +85,7 @@ fn publication_to_proto(publication: &Publication, sequence: u64) -> v1::Publica
         shape: Some(shape_to_proto(&publication.shape)),
         name: publication.name.clone(),
         version: publication.version.clone(),
+        fingerprint: publication.fingerprint.as_deref().map(fingerprint::to_proto),
     }
 }
 
@@ -104,6 +107,7 @@ fn publication_from_proto(proto: &v1::Publication) -> Result<Publication, WireEr
         shape: shape_from_proto(shape)?,
         name: text("publication name", &proto.name, 128)?,
         version: version(&proto.version)?,
+        fingerprint: proto.fingerprint.as_ref().map(fingerprint::from_proto).transpose()?.map(Arc::new),
     })
 }
 

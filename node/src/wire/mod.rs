@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod change;
 pub mod charter;
 mod external;
+pub mod fingerprint;
 pub mod gossip;
 pub mod ids;
 pub mod inventory;

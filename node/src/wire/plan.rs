@@ -4,7 +4,7 @@ use fednode_proto::v1;
 
 use crate::core::limits;
 use crate::core::placement::plan::{
-    Plan, PlanRole, PlannedAdapter, PlannedReplica, PlannedStore, Refusal, Shortfall, Strategy,
+    Distrust, Plan, PlanRole, PlannedAdapter, PlannedReplica, PlannedStore, Refusal, Shortfall, Strategy,
 };
 use crate::core::types::Digest;
 use crate::wire::catalog::slot_name;
@@ -26,6 +26,7 @@ pub fn to_proto(plan: &Plan) -> v1::Plan {
         roles: plan.roles.iter().map(role_to_proto).collect(),
         shortfalls: plan.shortfalls.iter().map(shortfall_to_proto).collect(),
         refused: plan.refused.iter().map(refusal_to_proto).collect(),
+        distrusted: plan.distrusted.iter().map(distrust_to_proto).collect(),
     }
 }
 
@@ -36,6 +37,7 @@ pub fn from_proto(proto: &v1::Plan) -> Result<Plan, WireError> {
     at_most("plan roles", &proto.roles, limits::MEMBERS_MAX)?;
     at_most("plan shortfalls", &proto.shortfalls, ITEMS_MAX)?;
     at_most("plan refused", &proto.refused, ITEMS_MAX)?;
+    at_most("plan distrusted", &proto.distrusted, limits::DISTRUSTS_MAX)?;
     let mut replicas = proto.replicas.iter().map(replica_from_proto).collect::<Result<Vec<_>, _>>()?;
     replicas.sort();
     let mut stored = proto.stored.iter().map(stored_from_proto).collect::<Result<Vec<_>, _>>()?;
@@ -51,6 +53,7 @@ pub fn from_proto(proto: &v1::Plan) -> Result<Plan, WireError> {
         roles: proto.roles.iter().map(role_from_proto).collect::<Result<_, _>>()?,
         shortfalls: proto.shortfalls.iter().map(shortfall_from_proto).collect::<Result<_, _>>()?,
         refused: proto.refused.iter().map(refusal_from_proto).collect::<Result<_, _>>()?,
+        distrusted: proto.distrusted.iter().map(distrust_from_proto).collect::<Result<_, _>>()?,
     })
 }
 
@@ -125,6 +128,24 @@ fn shortfall_from_proto(proto: &v1::Shortfall) -> Result<Shortfall, WireError> {
         slot: slot_name("slot", &proto.slot)?,
         bytes_short: proto.bytes_short,
         why: text("shortfall", &proto.why, 512)?,
+    })
+}
+
+fn distrust_to_proto(distrust: &Distrust) -> v1::Distrust {
+    v1::Distrust {
+        node: distrust.node.0.to_vec(),
+        slot: distrust.slot.to_string(),
+        artifact: distrust.artifact.0.to_vec(),
+        why: distrust.why.clone(),
+    }
+}
+
+fn distrust_from_proto(proto: &v1::Distrust) -> Result<Distrust, WireError> {
+    Ok(Distrust {
+        node: ids::node("distrusted node", &proto.node)?,
+        slot: slot_name("slot", &proto.slot)?,
+        artifact: Digest(array32("artifact", &proto.artifact)?),
+        why: text("distrust", &proto.why, 512)?,
     })
 }
 

@@ -4,14 +4,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use fednode::core::artifact::{ArtifactFile, ArtifactKind, Chunk, Manifest, Shape};
 use fednode::core::catalog::{Entry, Publication, Wishes};
 use fednode::core::demand::Rate;
 use fednode::core::external::{ExternalReplica, Verification};
+use fednode::core::fingerprint::{Fingerprint, MicroNats, Sequence};
 use fednode::core::membership::advert::{Advert, DomainKind, Gossip, Holding, Lease, MemoryDomain};
 use fednode::core::membership::roster::{Member, MemberRoster, Role};
-use fednode::core::placement::plan::{Plan, PlannedReplica, PlannedStore, Strategy};
+use fednode::core::placement::plan::{Distrust, Plan, PlannedReplica, PlannedStore, Strategy};
 use fednode::core::roster::SlotRoster;
 use fednode::core::types::{Digest, SlotName};
 use fednode::wire::announcement::{Announcement, AnnouncementKeys};
@@ -90,6 +92,13 @@ fn records() -> std::io::Result<()> {
     let body = |signed: &[u8]| v1::SignedManifest::decode(signed).map(|envelope| envelope.body).unwrap_or_default();
     save("manifest", "model", &body(&sealed.signed))?;
 
+    let text = Sequence { tokens: vec![1; 17], likeliest: vec![2; 32], logprobs: vec![MicroNats(-3_000_000); 32] };
+    let fingerprint = Fingerprint {
+        base: sealed.artifact,
+        each: 2,
+        sequences: vec![text.clone(), text],
+        threshold: MicroNats(1_000),
+    };
     let publication = Publication {
         slot: slot(),
         domain: None,
@@ -99,6 +108,7 @@ fn records() -> std::io::Result<()> {
         shape,
         name,
         version,
+        fingerprint: Some(Arc::new(fingerprint)),
     };
     let roster: SlotRoster = toml::from_str(ROSTER).expect("the reference roster");
     let wishes = Wishes { node: node(), pinned: BTreeSet::from([slot()]), drained: true };
@@ -194,6 +204,7 @@ fn planned() -> std::io::Result<()> {
         bytes: 2,
         weights_bytes: 1,
     };
+    let distrust = Distrust { node: node(), slot: slot(), artifact: Digest::of(b"a"), why: "far".into() };
     let sealed = Plan {
         author: node(),
         epoch: 1,
@@ -205,6 +216,7 @@ fn planned() -> std::io::Result<()> {
         roles: Vec::new(),
         shortfalls: Vec::new(),
         refused: Vec::new(),
+        distrusted: vec![distrust],
     };
     save("plan", "one", &plan::to_proto(&sealed).encode_to_vec())
 }

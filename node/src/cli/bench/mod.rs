@@ -3,6 +3,7 @@
 //! payload, because absolute figures move with the machine, the kernel and the hour; the ratio of the two is what counts.
 
 mod engine;
+mod fingerprint;
 mod limit;
 mod load;
 mod measure;
@@ -35,6 +36,8 @@ enum Bench {
     Load(load::LoadArgs),
     /// Measure the engine beside a bare loop over the same library
     Engine(engine::EngineArgs),
+    /// Measure how far honest ways of running a model are apart, beside its quantised copy
+    Fingerprint(fingerprint::FingerprintArgs),
     /// The bare loop; started by `bench engine`
     #[command(hide = true)]
     BareLoop(engine::BareArgs),
@@ -77,6 +80,7 @@ pub(super) async fn run(out: Out, args: BenchArgs) -> Result<(), Failure> {
         Bench::Transfer(args) => args,
         Bench::Load(args) => return load::run(out, &args).await,
         Bench::Engine(args) => return engine::run(out, &args).await,
+        Bench::Fingerprint(args) => return fingerprint::run(out, &args).await,
         Bench::BareLoop(_) | Bench::LimitSend { .. } | Bench::LimitReceive { .. } => {
             unreachable!("carried out without a runtime")
         }
@@ -100,7 +104,7 @@ pub(super) async fn run(out: Out, args: BenchArgs) -> Result<(), Failure> {
 /// The sides of the practical limit are plain processes with one thread; `None`: not one of them.
 pub(super) fn without_runtime(args: &BenchArgs) -> Option<Result<(), Failure>> {
     let done = match &args.bench {
-        Bench::Transfer(_) | Bench::Load(_) | Bench::Engine(_) => return None,
+        Bench::Transfer(_) | Bench::Load(_) | Bench::Engine(_) | Bench::Fingerprint(_) => return None,
         Bench::BareLoop(args) => return Some(engine::bare(args)),
         Bench::LimitSend { file } => limit::send(file),
         Bench::LimitReceive { from, file } => limit::receive(*from, file),

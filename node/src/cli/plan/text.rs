@@ -56,6 +56,8 @@ fn explained(out: &mut String, plan: &PlanDocument, columns: usize) {
 /// What falls short and what would help.
 fn lacking(out: &mut String, plan: &PlanDocument, columns: usize) {
     section(out, "Short:", plan.shortfalls.iter().map(shortfall), columns);
+    let distrusted = plan.distrusted.iter().map(|held| format!("{} on {}: {}", held.slot, held.node, held.why));
+    section(out, "Not trusted, so that nobody asks it:", distrusted, columns);
     let all = plan.context_for_all.map(|context| format!("at context {context} every manager would be resident"));
     section(out, "Not resident, and what would help:", remedies(plan).into_iter().chain(all), columns);
 }

@@ -41,6 +41,7 @@ fn plan(author: NodeId, epoch: u64, revision: u64) -> Plan {
         roles: Vec::new(),
         shortfalls: Vec::new(),
         refused: Vec::new(),
+        distrusted: Vec::new(),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::core::artifact::Bitmap;
 use crate::core::catalog::Record;
+use crate::core::checks::Suspect;
 use crate::core::coordinator::PlanRefusal;
 use crate::core::external::ExternalHere;
+use crate::core::fingerprint::Judgement;
 use crate::core::membership::advert::{Gossip, MemoryDomain};
 use crate::core::membership::roster::MemberRoster;
 use crate::core::pins::Pins;
@@ -127,6 +129,8 @@ pub enum Input {
     Unloaded(SlotName),
     /// A replica's process ended by itself.
     ReplicaDied(SlotName, Death),
+    /// [`Output::CheckFingerprint`] ended, or came to nothing.
+    FingerprintChecked(Suspect, Result<Judgement, String>),
     /// A new request.
     Request(RequestId, Ask),
     /// Its first token went out.
@@ -207,6 +211,10 @@ pub enum Output {
     Stage(Digest, u64),
     /// End a replica's process.
     Unload(SlotName),
+    /// Compare the fingerprint of a replica, perhaps one of this node.
+    CheckFingerprint(Suspect),
+    /// The coordinator does not trust a replica here: read and hash this artifact again.
+    Verify(Digest),
     /// Send a request to a node (perhaps this one): to its own replica, or to the external engine beside it.
     Dispatch(RequestId, Place),
     /// End a request with an error. Follows either a new request or a failed attempt.

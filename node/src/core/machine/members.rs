@@ -129,6 +129,7 @@ mod tests {
             members,
             catalog: Catalog::default(),
             strategy: Strategy::Mixed,
+            check_period: limits::CHECK_PERIOD,
         };
         Machine::new(seconds(0), config)
     }

@@ -12,12 +12,14 @@ mod residing;
 mod routing;
 #[cfg(test)]
 mod tests;
+mod trusting;
 mod weights;
 mod wishing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::catalog::Catalog;
+use crate::core::checks::Checks;
 use crate::core::coordinator::{self, Coordinator};
 use crate::core::demand::{Figures, Meter};
 use crate::core::external::ExternalHere;
@@ -30,7 +32,7 @@ use crate::core::placement::plan::{Plan, Strategy};
 use crate::core::residency::Residency;
 use crate::core::route::Router;
 use crate::core::transfer::Transfers;
-use crate::core::types::{Digest, NodeId, SlotName, Time};
+use crate::core::types::{Digest, Duration, NodeId, SlotName, Time};
 
 pub use io::{Input, Output};
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub catalog: Catalog,
     /// How residency is weighed.
     pub strategy: Strategy,
+    /// While this node sits it compares one replica's fingerprint this often.
+    pub check_period: Duration,
 }
 
 /// One node's decisions.
@@ -94,6 +98,10 @@ pub struct Machine {
     figures: Figures,
     /// Slots that somebody wants loaded without asking them anything yet, and until when.
     asked: BTreeMap<SlotName, Time>,
+    /// Whom this node examines while it sits.
+    checks: Checks,
+    /// What the plan holds against this node's own replicas, and was acted on.
+    accused: BTreeSet<(SlotName, Digest)>,
     /// The process is about to end.
     leaving: bool,
     epoch_durable: u64,
@@ -130,6 +138,8 @@ impl Machine {
             meter: Meter::default(),
             figures: Figures::default(),
             asked: BTreeMap::new(),
+            checks: Checks::new(config.check_period, trusting::seed(&config)),
+            accused: BTreeSet::new(),
             leaving: false,
             epoch_durable: config.epoch_highest,
             adopted: None,
@@ -157,6 +167,7 @@ impl Machine {
             self.residency.next_deadline(now),
             self.transfers.next_deadline(now),
             self.router.next_deadline(now),
+            self.checks.next_deadline(now),
             self.asked.values().min().copied(),
         ]
         .into_iter()
@@ -206,6 +217,7 @@ impl Machine {
                     outbox.push(Output::Reject(request, refusal));
                 }
             }
+            Input::FingerprintChecked(suspect, judged) => self.fingerprint_checked(now, &suspect, &judged),
             Input::RequestFailed { request, refusal, retryable } => {
                 if !self.router.failed(now, request, refusal, retryable) {
                     outbox.push(Output::Final(request));
@@ -322,8 +334,9 @@ impl Machine {
             match action {
                 coordinator::Action::PersistEpoch(epoch) => outbox.push(Output::PersistEpoch(epoch)),
                 coordinator::Action::Announce(lease) => outbox.push(Output::Gossip(Gossip::Lease(lease))),
-                coordinator::Action::Seated => self.plan_dirty(now),
+                coordinator::Action::Seated => self.begin_checks(now),
                 coordinator::Action::Unseated => {
+                    self.checks.end();
                     self.plan_sent.clear();
                     self.figures = Figures::default();
                 }
@@ -346,7 +359,8 @@ impl Machine {
         self.meter.decay(now);
         self.note_wants(now);
         self.plan_if_due(now, outbox);
-        self.adopt();
+        self.adopt(outbox);
+        self.check_if_due(now, outbox);
         self.reside(now, outbox);
         self.transfer(now, outbox);
         self.route(now, outbox);
@@ -354,7 +368,7 @@ impl Machine {
     }
 
     /// Follows the newest accepted plan once its epoch is durable.
-    fn adopt(&mut self) {
+    fn adopt(&mut self, outbox: &mut Vec<Output>) {
         let Some(plan) = self.coordinator.plan() else { return };
         let name = (plan.epoch, plan.revision, plan.author);
         if plan.epoch > self.epoch_durable || self.adopted == Some(name) {
@@ -362,12 +376,15 @@ impl Machine {
         }
         self.adopted = Some(name);
         let me = self.config.me;
+        let held = plan.distrusted.iter().filter(|held| held.node == me);
+        let held = held.map(|held| (held.slot.clone(), held.artifact)).collect();
         if !plan.roles.iter().any(|(node, _)| *node == me) {
             return; // made without this node, on the other side of a partition: it says nothing of what is resident here
         }
         self.residency.desire(me, plan.replicas_of(me).cloned());
         self.planned = plan.stored_on(me).chain(self.residency.artifacts_wanted()).collect();
         self.want();
+        self.take_accusations(held, outbox);
     }
 }
 

@@ -64,8 +64,9 @@ impl Machine {
             self.plan_dirty_since = None;
             self.follow_demand();
             let problem = self.problem();
-            let plan = placement::solve(&problem);
+            let mut plan = placement::solve(&problem);
             let checked = placement::check(&problem, &plan);
+            plan.distrusted = self.distrusted();
             debug_assert!(checked.is_ok(), "the solver made a plan that violates its own rules: {checked:?}");
             if checked.is_ok()
                 && self
@@ -242,5 +243,6 @@ fn differs(known: &Plan, next: &Plan, seated: Option<u64>, me: NodeId) -> bool {
         || known.replicas != next.replicas
         || known.stored != next.stored
         || known.roles != next.roles
+        || known.distrusted != next.distrusted
         || short(known) != short(next)
 }

@@ -86,7 +86,7 @@ impl Machine {
         let attached = |replica: &&PlannedReplica| {
             ask.domain.as_ref().is_none_or(|domain| replica.adapters.iter().any(|a| &a.domain == domain))
         };
-        if mine.filter(attached).is_some() {
+        if mine.filter(attached).is_some() && !self.is_distrusted(&self.config.me, &ask.slot) {
             let places = self.residency.places(&ask.slot);
             candidates.push(Candidate { at: verified(self.config.me), advertised: 0, places });
         }
@@ -96,7 +96,7 @@ impl Machine {
         for (node, replica) in self.table.ready(&ask.slot) {
             let attached = ask.domain.as_ref().is_none_or(|domain| replica.domains.contains(domain));
             let reachable = self.table.get(&node).is_some_and(|entry| entry.connected);
-            if attached && reachable {
+            if attached && reachable && !self.is_distrusted(&node, &ask.slot) {
                 candidates.push(Candidate { at: verified(node), advertised: replica.in_flight, places: u32::MAX });
             }
         }
@@ -158,7 +158,7 @@ impl Machine {
         Some(Refusal { code: "no_room", message: format!("{slot} fits nowhere now: {}", shortfall.why) })
     }
 
-    /// Why every replica that is planned for `slot` could not be loaded, if that is so.
+    /// Why every replica that is planned for `slot` could not be loaded, or is not trusted, if that is so.
     pub(super) fn failing(&self, slot: &SlotName) -> Option<String> {
         let mine = self.own_replicas();
         let planned: Vec<_> = self.plan()?.replicas.iter().filter(|replica| &replica.slot == slot).collect();
@@ -166,7 +166,8 @@ impl Machine {
             let theirs = self.table.get(&planned.node).and_then(|entry| entry.advert.as_ref());
             let said = if planned.node == self.config.me { Some(&mine) } else { theirs.map(|advert| &advert.replicas) };
             let held = said?.iter().find(|held| &held.slot == slot)?;
-            (held.state == ReplicaState::Failed).then(|| held.reason.clone())
+            let distrust = self.plan()?.distrust(&planned.node, slot).map(|distrust| distrust.why.clone());
+            distrust.or_else(|| (held.state == ReplicaState::Failed).then(|| held.reason.clone()))
         };
         let reasons: Vec<String> = planned.iter().filter_map(why).collect();
         if reasons.is_empty() || reasons.len() < planned.len() { None } else { reasons.into_iter().next() }

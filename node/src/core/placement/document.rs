@@ -68,6 +68,19 @@ pub struct RefusedDocument {
     pub bytes_short: u64,
 }
 
+/// A replica that nobody asks, because it does not answer as its artifact's fingerprint says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DistrustDocument {
+    /// Slot.
+    pub slot: String,
+    /// Machine's name.
+    pub node: String,
+    /// The artifact that it does not seem to be.
+    pub artifact: String,
+    /// One sentence with both numbers.
+    pub why: String,
+}
+
 /// One memory domain under the plan.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct MemoryDocument {
@@ -137,6 +150,8 @@ pub struct PlanDocument {
     pub moves: Vec<MoveDocument>,
     /// Candidates that were not chosen.
     pub refused: Vec<RefusedDocument>,
+    /// Replicas that nobody asks.
+    pub distrusted: Vec<DistrustDocument>,
     /// Each memory domain, sorted by machine and domain.
     pub memory: Vec<MemoryDocument>,
     /// For each slot that is resident nowhere and might be: what would help.
@@ -184,6 +199,12 @@ impl PlanDocument {
             why: refusal.why.clone(),
             bytes_short: refusal.bytes_short,
         });
+        let distrusted = plan.distrusted.iter().map(|held| DistrustDocument {
+            slot: held.slot.to_string(),
+            node: names.node(held.node),
+            artifact: names.artifact(held.artifact),
+            why: held.why.clone(),
+        });
         PlanDocument {
             digest: plan.inputs_digest.to_string(),
             score,
@@ -194,6 +215,7 @@ impl PlanDocument {
             roles: plan.roles.iter().map(|(node, role)| (names.node(*node), role.as_str().to_owned())).collect(),
             shortfalls: shortfalls.collect(),
             refused: refused.collect(),
+            distrusted: distrusted.collect(),
             ..PlanDocument::default()
         }
     }

@@ -26,6 +26,7 @@ impl Solver<'_> {
             roles: self.roles(layout),
             shortfalls: self.shortfalls(layout),
             refused: self.refused(layout),
+            distrusted: Vec::new(),
             replicas,
         }
     }

@@ -70,6 +70,19 @@ pub struct Refusal {
     pub bytes_short: u64,
 }
 
+/// A replica that did not answer as the artifact's fingerprint says: nobody sends it requests until a later check matches.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Distrust {
+    /// Its holder.
+    pub node: NodeId,
+    /// The slot it serves.
+    pub slot: SlotName,
+    /// The artifact, base or adapter, that it does not seem to be.
+    pub artifact: Digest,
+    /// One sentence with both numbers.
+    pub why: String,
+}
+
 /// What a node is in this plan.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum PlanRole {
@@ -153,6 +166,8 @@ pub struct Plan {
     pub shortfalls: Vec<Shortfall>,
     /// In roster order, then by node.
     pub refused: Vec<Refusal>,
+    /// Sorted by node and slot.
+    pub distrusted: Vec<Distrust>,
 }
 
 impl Plan {
@@ -165,6 +180,11 @@ impl Plan {
     /// The replicas meant for `node`.
     pub fn replicas_of(&self, node: NodeId) -> impl Iterator<Item = &PlannedReplica> {
         self.replicas.iter().filter(move |replica| replica.node == node)
+    }
+
+    /// What is held against the replica of `slot` on `node`, if anything.
+    pub fn distrust(&self, node: &NodeId, slot: &SlotName) -> Option<&Distrust> {
+        self.distrusted.iter().find(|held| &held.node == node && &held.slot == slot)
     }
 
     /// The artifacts `node` should have on disk.

@@ -46,6 +46,8 @@ struct Actual {
     first_turn: bool,
     /// Requests it took while it was to go and somebody waited for its memory.
     overtakes: u32,
+    /// Somebody doubts what it answers: it goes, and is loaded anew.
+    doubted: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -173,8 +175,8 @@ impl Residency {
         for slot in self.actual.keys().cloned().collect::<Vec<_>>() {
             let held = &self.actual[&slot];
             let wanted = self.wants(&held.order);
-            // Made of weights that turned out damaged: it goes at once, and comes back when they are repaired.
-            let damaged = !around.stores(&held.order);
+            // Made of weights that turned out damaged, or may be: it goes at once, and comes back when they are repaired.
+            let damaged = !around.stores(&held.order) || held.doubted;
             let young = now.since(held.since) < limits::FIRST_TURN;
             let first_turn = held.first_turn && young && around.wanted.contains(&slot);
             let stays = self.stays(now, held, first_turn, around, needed.contains(held.order.memory_domain.as_str()));
@@ -249,6 +251,7 @@ impl Residency {
                 used: now,
                 first_turn: true,
                 overtakes: 0,
+                doubted: false,
             };
             self.actual.insert(order.slot.clone(), held);
             self.staged.take_if(|staged| *staged == order.artifact);
@@ -332,6 +335,13 @@ impl Residency {
         held.measured_bytes = held.measured_bytes.max(bytes);
         let order = held.order.clone();
         self.remember(&order, bytes);
+    }
+
+    /// The replica of `slot`, if one answers here, is let go and loaded anew.
+    pub fn renew(&mut self, slot: &SlotName) {
+        if let Some(held) = self.actual.get_mut(slot).filter(|held| held.state == State::Ready) {
+            held.doubted = true;
+        }
     }
 
     /// A replica's process is gone, as asked.

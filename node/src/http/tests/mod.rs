@@ -106,8 +106,8 @@ fn federation() -> State {
             ..ReplicaView::default()
         }],
         domains: vec![
-            SlotDomainView { name: "personal".to_owned(), artifact: "ab".repeat(32) },
-            SlotDomainView { name: "core".to_owned(), artifact: String::new() },
+            SlotDomainView { name: "personal".to_owned(), artifact: "ab".repeat(32), fingerprint: false },
+            SlotDomainView { name: "core".to_owned(), artifact: String::new(), fingerprint: false },
         ],
         ..SlotView::default()
     };

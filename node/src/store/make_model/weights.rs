@@ -139,6 +139,29 @@ mod tests {
     }
 
     #[test]
+    fn a_quantised_copy_holds_the_same_weights_to_half_a_step() {
+        let of = |dtype| {
+            let tensor = NewTensor::new("x".to_owned(), vec![64, 40], dtype);
+            let mut bytes = Vec::new();
+            write(5, &tensor, &mut bytes).unwrap();
+            bytes
+        };
+        let (whole, quantised) = (of(Dtype::F32), of(Dtype::Q8_0));
+        let whole: Vec<f32> = whole.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let (mut furthest, mut differing) = (0f32, 0);
+        for (values, block) in whole.chunks_exact(32).zip(quantised.chunks_exact(34)) {
+            let scale = values.iter().fold(0f32, |largest, value| largest.max(value.abs())) / 127.0;
+            for (value, step) in values.iter().zip(&block[2..]) {
+                let off = (value - f32::from(*step as i8) * scale).abs() / scale;
+                furthest = furthest.max(off);
+                differing += usize::from(off > 0.01);
+            }
+        }
+        assert!(furthest < 0.501, "{furthest} steps");
+        assert!(differing > whole.len() / 2, "only {differing} of {} differ at all", whole.len());
+    }
+
+    #[test]
     fn halves_and_singles_hold_the_same_weights() {
         let of = |dtype| {
             let tensor = NewTensor::new("x".to_owned(), vec![64, 3], dtype);

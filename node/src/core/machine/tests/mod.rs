@@ -3,6 +3,7 @@
 mod externals;
 mod households;
 mod seats;
+mod trusting;
 mod wishes;
 
 use std::collections::VecDeque;
@@ -10,6 +11,7 @@ use std::collections::VecDeque;
 use super::*;
 use crate::core::artifact::Shape;
 use crate::core::catalog::{Entry, Publication, Record};
+use crate::core::fingerprint::{Judgement, MicroNats};
 use crate::core::membership::advert::{DomainKind, MemoryDomain};
 use crate::core::membership::roster::Member;
 use crate::core::placement::plan::Strategy;
@@ -63,6 +65,7 @@ fn publication(name: &str) -> Record {
         shape,
         name: name.into(),
         version: "1".into(),
+        fingerprint: None,
     };
     Record { sequence: 1, author: id(1), entry: Entry::Publication(publication), signed: name.into() }
 }
@@ -83,6 +86,8 @@ pub(super) struct World {
     slow_disk: BTreeSet<NodeId>,
     /// Machines whose loads do not end by themselves.
     slow_loads: BTreeSet<NodeId>,
+    /// Machines whose answers are not those that were recorded.
+    altered: BTreeSet<NodeId>,
 }
 
 impl World {
@@ -99,6 +104,7 @@ impl World {
             plans_lost: BTreeMap::new(),
             slow_disk: BTreeSet::new(),
             slow_loads: BTreeSet::new(),
+            altered: BTreeSet::new(),
         };
         for (node, role, memory) in nodes {
             let config = Config {
@@ -111,6 +117,7 @@ impl World {
                 members: roster.clone(),
                 catalog: Catalog::default(),
                 strategy: Strategy::Mixed,
+                check_period: limits::CHECK_PERIOD,
             };
             world.nodes.insert(id(*node), Machine::new(world.now, config));
             let domain = MemoryDomain {
@@ -193,6 +200,13 @@ impl World {
                 self.log.push((node, format!("unload {slot}")));
                 queue.push_back((node, Input::Unloaded(slot)));
             }
+            Output::CheckFingerprint(suspect) => {
+                let distance = if self.altered.contains(&suspect.node) { 9_000 } else { 9 };
+                let judged = Judgement { distance: MicroNats(distance), threshold: MicroNats(1_000) };
+                self.log.push((node, format!("check {} on {}", suspect.slot, suspect.node.0[0])));
+                queue.push_back((node, Input::FingerprintChecked(suspect, Ok(judged))));
+            }
+            Output::Verify(_) => self.log.push((node, "verify".to_owned())),
             Output::Dispatch(request, to) => {
                 self.dispatched.push((node, request, to.node));
                 self.dispatched_at.push((request, to));

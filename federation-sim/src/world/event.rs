@@ -153,6 +153,7 @@ pub fn trace_input(trace: &mut blake3::Hasher, now: Time, node: usize, input: &I
         Input::PutAway(slot) => (35, text(slot.as_str())),
         Input::Seen(slot, seen) => (37, text(slot.as_str()) ^ seen.resident_bytes),
         Input::Pressure(stall) => (38, u64::from(stall.of_10_s)),
+        Input::FingerprintChecked(suspect, result) => (40, word(&suspect.node.0) ^ u64::from(result.is_ok())),
         Input::Externals(externals) => (39, externals.len() as u64),
         Input::Damaged(artifact, sound) => (33, word(&artifact.0) ^ u64::from(*sound)),
     };

@@ -244,10 +244,10 @@ mod tests {
         assert_eq!((back, &again), (at + 21, &accused));
         assert!(!checks.checked(second(back), &again, &Ok(FAR)), "nothing new is said");
         assert_eq!(checks.due(second(back + 9), || ready.to_vec()), None, "it is left alone for longer");
-        let (third, again) = next(&mut checks, back, &[accused.clone()]);
+        let (third, again) = next(&mut checks, back, std::slice::from_ref(&accused));
         assert!((10..=20).contains(&(third - back)), "{third} after {back}");
         assert!(!checks.checked(second(third), &again, &Err("busy".to_owned())) && checks.distrusted().len() == 1);
-        let (fourth, again) = next(&mut checks, third + 1, &[accused.clone()]);
+        let (fourth, again) = next(&mut checks, third + 1, std::slice::from_ref(&accused));
         assert!(checks.checked(second(fourth), &again, &Ok(NEAR)) && checks.distrusted().is_empty());
     }
 

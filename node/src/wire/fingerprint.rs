@@ -90,7 +90,7 @@ mod tests {
         let proto = to_proto(&whole);
         assert_eq!(from_proto(&proto), Ok(whole));
         assert!((3000..6000).contains(&proto.encoded_len()), "{} bytes", proto.encoded_len());
-        assert!(limits::FINGERPRINTS_MAX * limits::FINGERPRINT_BYTES_MAX <= limits::MESSAGE_BYTES_MAX / 2);
+        const { assert!(limits::FINGERPRINTS_MAX * limits::FINGERPRINT_BYTES_MAX <= limits::MESSAGE_BYTES_MAX / 2) };
     }
 
     #[test]

@@ -23,10 +23,14 @@ fn number(variable: &str, short: usize) -> usize {
     std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(short)
 }
 
-/// One node that holds all seven managers.
+/// One node that holds all seven managers, none of which its roster pins.
 fn griffith() -> Federation {
     let mut federation = Federation::new().expect("a federation");
-    federation.create(NodeSpec::full("griffith").memory("128GB")).expect("up");
+    let roster = federation.folder().join("roster.toml");
+    let reference = include_str!("../../node/rosters/reference.toml");
+    std::fs::write(&roster, reference.replace("policy = \"pinned\"\n", "")).expect("a roster");
+    let spec = NodeSpec::full("griffith").memory("128GB").flag("--roster", &roster.to_string_lossy());
+    federation.create(spec).expect("up");
     federation.publish_all("griffith").expect("published");
     federation.wait_published(LIMIT, |_| {}).expect("carried out");
     federation

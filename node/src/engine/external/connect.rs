@@ -43,7 +43,7 @@ pub enum CallError {
     Tls(String, std::io::Error),
     #[error("this system has no certificates to check a server against; SSL_CERT_FILE names some")]
     NoRoots,
-    #[error("it does not speak HTTP as it should: {0}")]
+    #[error("the connection to it broke, or it does not speak HTTP: {0}")]
     Http(#[from] hyper::Error),
     #[error("it cannot be asked: {0}")]
     Request(#[from] http::Error),

@@ -81,8 +81,11 @@ fn check_answer(node: &NodeProcess, from: &str) {
 #[test]
 fn a_substituted_file_is_not_loaded_and_is_fetched_again() {
     let (mut federation, artifact) = two_holders();
+    // As long as the original: a file of another length is found when a node starts, and fetched again before anything is loaded.
+    let mut copy = quantised(&original());
+    copy.resize(original().len(), 0);
     let cases = [
-        ("its Q8_0 copy", quantised(&original()), "Q8_0"),
+        ("its Q8_0 copy", copy, "Q8_0"),
         (
             "weights that went through Q8_0",
             through_q8_0(&original()),
@@ -137,7 +140,12 @@ fn a_file_overwritten_under_a_living_replica_costs_it_its_requests_until_it_is_h
 fn verify_names_the_machine_whose_file_was_replaced() {
     let (federation, artifact) = two_holders();
     let (griffith, desktop) = (federation.node("griffith"), federation.node("desktop"));
-    let sound = griffith.command(&["verify", SLOT, "--json"]).expect("all sound").json();
+    let sound = until("a verification of both", LIMIT, || {
+        let output = griffith.cli(&["verify", SLOT, "--json"]).map_err(|error| error.to_string())?;
+        // A plan may arrive before what was published does.
+        if output.code == 0 { Ok(output.json()) } else { Err(output.stdout) }
+    });
+    let sound = sound.expect("all sound");
     assert_eq!((&sound["ok"], list(&sound["nodes"]).len()), (&true.into(), 2), "{sound}");
     for node in list(&sound["nodes"]) {
         let found = &node["artifacts"][0];

@@ -217,14 +217,27 @@ mod tests {
             "fednode up --disk-budget 200GiB --scrub-days 0",
             "fednode up --wan --relay-server --upnp",
             "fednode up --no-mdns --peer den.local:7718 --peer /ip4/10.0.0.1/tcp/7718",
-            "fednode engine --socket /run/socket",
-            "fednode engine",
             "fednode engine list --json",
             "fednode engine add http://127.0.0.1:8080 --as UCM --model llama --key-file k --unverified --json",
             "fednode engine add http://8.8.8.8 --as UCM",
             "fednode engine remove UCM",
             "fednode engine remove http://127.0.0.1:8080",
             "fednode bench transfer --size 1GiB --sources 2 --runs 3 --dir /tmp --json",
+        ];
+        for line in lines {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_commands_around_engines_are_understood() {
+        let lines = [
+            "fednode engine --socket /run/socket",
+            "fednode engine",
+            "fednode bench load m.gguf --resident other.gguf --context 512 --threads 2 --runs 3 --json",
+            "fednode bench engine m.gguf --threads 2 --prompt 128 --tokens 32 --parallel 4 --runs 3",
+            "fednode dev score --model m.gguf --adapter core=a.gguf",
+            "fednode dev tokenize --model m.gguf",
         ];
         for line in lines {
             assert!(parse(line).is_ok(), "{line}");

@@ -115,10 +115,7 @@ impl Starting {
         let roster = registry.roster();
         // What the owner's roster says this machine is outweighs what it asked for.
         let role = roster.member(&me).map_or(self.role, |member| member.role);
-        let store = match role {
-            Role::Full => Some(Arc::new(Store::open(&self.dir)?.with_budget(self.options.disk_budget_bytes))),
-            Role::Delegate => None,
-        };
+        let store = self.store(role)?;
         let others = others(&roster, &me);
         let (net, network, incoming) = net::start(self.net_config(&roster, listen)?, others).await?;
         let admin = admin::listen(&self.dir.path().join("admin.sock"))?;
@@ -180,6 +177,14 @@ impl Starting {
         let end = driver.run(inbox, network, stopped).await;
         let _ = tokio::time::timeout(GRACE, edges).await;
         end
+    }
+
+    /// Where weights are kept, unless this machine delegates.
+    fn store(&self, role: Role) -> Result<Option<Arc<Store>>, RunError> {
+        Ok(match role {
+            Role::Full => Some(Arc::new(Store::open(&self.dir)?.with_budget(self.options.disk_budget_bytes))),
+            Role::Delegate => None,
+        })
     }
 
     /// Who belongs to the federation: this machine among them.

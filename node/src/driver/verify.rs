@@ -65,6 +65,9 @@ async fn here(
     let asked = slot.clone();
     let read = move |machine: &Machine| published(machine, &asked);
     let published = node.read(read).await.ok_or_else(ended)?;
+    if published.is_empty() {
+        return Err(Status::failed_precondition("it has not heard yet what is published there; try again"));
+    }
     let size = |artifact: &Digest| scrubber.store.manifest(artifact).map_or(0, |stored| stored.manifest.bytes());
     let total_bytes: u64 = published.iter().map(|one| size(&one.artifact)).sum();
     let (mut done_bytes, mut artifacts) = (0, Vec::new());

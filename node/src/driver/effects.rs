@@ -52,8 +52,7 @@ impl Driver {
                 tracing::info!(slot = %order.slot, memory_domain = order.memory_domain, bytes = order.bytes, "loading");
                 let floor_f16 = self.machine.config().catalog.roster().is_none_or(|roster| roster.requires_f16());
                 let stays = self.machine.stays_resident(&order.slot);
-                let known = fingerprint::known(&self.machine.config().catalog, &order);
-                self.replicas.load(*order, floor_f16, stays, known, self.events.clone());
+                self.replicas.load(*order, floor_f16, stays, self.events.clone());
             }
             Output::Stage(artifact, bytes) => self.replicas.stage(artifact, bytes),
             Output::Unload(slot) => self.replicas.unload(slot, self.events.clone()),

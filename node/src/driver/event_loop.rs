@@ -77,6 +77,16 @@ impl Events {
             tracing::debug!("event after the node's end");
         }
     }
+
+    /// Reads something of the machine; `None` if the node has ended.
+    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Machine) -> T + Send + 'static) -> Option<T> {
+        let (answer, read_out) = oneshot::channel();
+        let event = Event::Read(Box::new(move |machine| {
+            let _ = answer.send(read(machine));
+        }));
+        self.send(event).await;
+        read_out.await.ok()
+    }
 }
 
 /// What the loop carries outputs out with.

@@ -2,6 +2,7 @@
 //! What follows from a comparison is the core's to say.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fednode_proto::v1;
 
@@ -10,6 +11,7 @@ use crate::core::fingerprint::{Fingerprint, Judgement, MicroNats, Sequence, thre
 use crate::core::limits;
 use crate::core::placement::plan::PlannedReplica;
 use crate::core::types::{Digest, DomainName, SlotName};
+use crate::driver::event_loop::Events;
 use crate::engine::{Engine, EngineError};
 
 /// What every model is asked to read. Prose, code, numbers and dialogue: what a quantised copy gets wrong differs from one to
@@ -20,6 +22,11 @@ const TEXTS: [&str; 4] = [
     "In 1969 two people walked on the moon; 238,855 miles away, 650 million others watched them on their television sets.",
     "Question: Which planet of the solar system is the largest? Answer: Jupiter, whose mass is 318 times that of the Earth.",
 ];
+
+/// Between two looks whether the catalog has what the plan was made from.
+const LOOK: Duration = Duration::from_millis(100);
+/// So many looks at most: a sync that failed is tried again after a second.
+const LOOKS_MAX: u32 = 50;
 
 /// Tokens taken of each text: 40 positions in all.
 const TOKENS_EACH: usize = 11;
@@ -62,7 +69,7 @@ pub struct Known {
 }
 
 /// The fingerprints of what a replica is made of, as far as they are known: those that were recorded on this very base.
-pub fn known(catalog: &Catalog, order: &PlannedReplica) -> Vec<Known> {
+fn known(catalog: &Catalog, order: &PlannedReplica) -> Vec<Known> {
     let of = |domain: Option<&DomainName>, expect: Digest| {
         let (artifact, fingerprint) = catalog.fingerprint(&order.slot, domain)?;
         let same = artifact == expect && fingerprint.base == order.artifact;
@@ -70,6 +77,35 @@ pub fn known(catalog: &Catalog, order: &PlannedReplica) -> Vec<Known> {
     };
     let adapters = order.adapters.iter().filter_map(|adapter| of(Some(&adapter.domain), adapter.artifact));
     of(None, order.artifact).into_iter().chain(adapters).collect()
+}
+
+/// The same of this node's catalog, as soon as it says of the slot what `order` does: a plan may arrive before the records it was
+/// made from. If they do not come in time it is of another version, and what is known of that is not compared.
+pub async fn known_soon(events: &Events, order: &PlannedReplica) -> Vec<Known> {
+    let mut known = Vec::new();
+    for _ in 0..LOOKS_MAX {
+        let of = order.clone();
+        let read = events.read(move |machine| {
+            let catalog = &machine.config().catalog;
+            (agrees(catalog, &of), self::known(catalog, &of))
+        });
+        let Some((agrees, found)) = read.await else { return Vec::new() };
+        known = found;
+        if agrees {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    known
+}
+
+/// Is what `order` is made of what is published?
+fn agrees(catalog: &Catalog, order: &PlannedReplica) -> bool {
+    let is = |domain: Option<&DomainName>, artifact: Digest| {
+        catalog.publication(&order.slot, domain).is_some_and(|published| published.artifact == artifact)
+    };
+    let adapters = &order.adapters;
+    is(None, order.artifact) && adapters.iter().all(|adapter| is(Some(&adapter.domain), adapter.artifact))
 }
 
 /// What an engine is asked, to compare it with `fingerprint`.

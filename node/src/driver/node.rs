@@ -74,12 +74,7 @@ pub struct Node {
 impl Node {
     /// Reads something of the machine.
     pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Machine) -> T + Send + 'static) -> Option<T> {
-        let (answer, read_out) = oneshot::channel();
-        let event = Event::Read(Box::new(move |machine| {
-            let _ = answer.send(read(machine));
-        }));
-        self.events.send(event).await;
-        read_out.await.ok()
+        self.events.read(read).await
     }
 
     /// The plan, what it is made from, and what its machines are called.

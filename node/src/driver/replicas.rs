@@ -12,7 +12,7 @@ use crate::core::placement::plan::PlannedReplica;
 use crate::core::residency::{artifacts, private_bytes_allowed};
 use crate::core::types::{Digest, SlotName};
 use crate::driver::event_loop::{Event, Events};
-use crate::driver::fingerprint::{self, Known};
+use crate::driver::fingerprint;
 use crate::driver::footprints::{Watched, load_failed};
 use crate::driver::loading::Loading;
 use crate::driver::locking::may_lock;
@@ -59,15 +59,15 @@ impl Replicas {
         self.live.lock().unwrap_or_else(PoisonError::into_inner).get(slot).cloned()
     }
 
-    /// Loads what the core ordered, in a task, and compares it with the fingerprints that are `known`; the result comes back as an
+    /// Loads what the core ordered, in a task, and compares it with its fingerprints; the result comes back as an
     /// input. `stays`: it is to stay resident, so that its weights may be locked in memory.
-    pub fn load(&self, order: PlannedReplica, floor_f16: bool, stays: bool, known: Vec<Known>, events: Events) {
+    pub fn load(&self, order: PlannedReplica, floor_f16: bool, stays: bool, events: Events) {
         let replicas = self.clone();
         tokio::spawn(async move {
             let slot = order.slot.clone();
             let kills = Kills::so_far();
             replicas.loading.stop_staging();
-            let started = replicas.start(&order, floor_f16, stays && replicas.lock, &known).await;
+            let started = replicas.start(&order, floor_f16, stays && replicas.lock, &events).await;
             replicas.loading.ended(&slot);
             match started {
                 Ok((replica, resident_bytes)) => {
@@ -108,7 +108,7 @@ impl Replicas {
         order: &PlannedReplica,
         floor_f16: bool,
         lock: bool,
-        known: &[Known],
+        events: &Events,
     ) -> Result<(Replica, u64), String> {
         let store = self.store.clone().ok_or("this node stores nothing")?;
         let (base, adapters, of) = (order.artifact, order.adapters.clone(), order.clone());
@@ -138,7 +138,7 @@ impl Replicas {
         let started =
             ChildEngine::start(&own_program()?, &self.run_dir, &spec, |at| self.loading.is_at(&order.slot, at)).await;
         let (engine, loaded) = started.map_err(|error| error.to_string())?;
-        if let Err(why) = self.compare(&engine, &order.slot, known).await {
+        if let Err(why) = self.compare(&engine, order, events).await {
             engine.stop().await;
             return Err(why);
         }
@@ -147,8 +147,9 @@ impl Replicas {
     }
 
     /// Is it what was published? If not, the weights are hashed again: the file may not be the one that was verified.
-    async fn compare(&self, engine: &ChildEngine, slot: &SlotName, known: &[Known]) -> Result<(), String> {
-        for known in known {
+    async fn compare(&self, engine: &ChildEngine, order: &PlannedReplica, events: &Events) -> Result<(), String> {
+        let slot = &order.slot;
+        for known in &fingerprint::known_soon(events, order).await {
             let what = known.domain.as_ref().map_or_else(String::new, |domain| format!("as {slot}:{domain} "));
             let why = match fingerprint::compare(engine, slot, known).await {
                 Ok(judged) if judged.matches() => {

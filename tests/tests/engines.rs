@@ -19,6 +19,9 @@ const CLIENTS: usize = 4;
 /// What a node may have grown by after its first rounds: its allocator keeps some of what it once needed.
 const GROWTH_BYTES_MAX: u64 = 16 << 20;
 
+/// Threads that the runtime lends to tasks which wait for a disk come and go. One for each engine that ever lived would be more.
+const THREADS_MORE: usize = 8;
+
 fn number(variable: &str, short: usize) -> usize {
     std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(short)
 }
@@ -84,7 +87,7 @@ fn hundreds_of_loads_and_unloads_leave_nothing_behind() {
     let (from, (descriptors, threads, bytes)) = before.expect("there was a round");
     let after = until("descriptors and threads as before", LIMIT, || {
         let now = held(pid(node));
-        if now.0 <= descriptors && now.1 <= threads {
+        if now.0 <= descriptors && now.1 <= threads + THREADS_MORE {
             Ok(now)
         } else {
             Err(format!("{now:?} after {descriptors}, {threads}"))
@@ -92,12 +95,12 @@ fn hundreds_of_loads_and_unloads_leave_nothing_behind() {
     });
     let after = after.expect("nothing is left open");
     println!(
-        "{done} loads and unloads in {:.1?}: {} descriptors and {} threads as after the first {from}, {:.1} MiB resident then, \
-         {:.1} MiB now",
+        "{done} loads and unloads in {:.1?}; after the first {from}: {descriptors} descriptors, {threads} threads, {:.1} MiB; in the \
+         end {}, {}, {:.1} MiB",
         begin.elapsed(),
+        bytes as f64 / 1048576.0,
         after.0,
         after.1,
-        bytes as f64 / 1048576.0,
         after.2 as f64 / 1048576.0
     );
     assert!(after.2 <= bytes + GROWTH_BYTES_MAX, "{} bytes resident after {bytes}", after.2);

@@ -11,7 +11,9 @@ use crate::{LIMIT, list, number};
 
 const GB: u64 = 1_000_000_000;
 const GIB: u64 = 1 << 30;
-/// Of one reference manager at context 4096 (DESIGN 9), to a tenth of a GiB.
+/// Of one reference manager at context 4096, as engines were measured, to a tenth of a GiB.
+const MEASURED: std::ops::Range<u64> = 1465 * GIB / 100..1480 * GIB / 100;
+/// The same as the inventories have it (DESIGN 9).
 const FOOTPRINT: std::ops::Range<u64> = 1525 * GIB / 100..1535 * GIB / 100;
 
 /// Machines of so many gigabytes each, the default share of it kept for the system, and the reference roster.
@@ -105,7 +107,7 @@ fn a_griffith_of_stated_memory_plans_the_reference_managers_resident() {
     assert_eq!(slots, published, "{plan:#}");
     let replicas = list(&plan["replicas"]);
     let sizes: Vec<u64> = replicas.iter().map(|replica| replica["bytes"].as_u64().unwrap_or(0)).collect();
-    assert!(sizes.iter().all(|bytes| FOOTPRINT.contains(bytes)), "{plan:#}");
+    assert!(sizes.iter().all(|bytes| MEASURED.contains(bytes)), "{plan:#}");
     assert!(replicas.iter().all(|replica| replica["node"] == "griffith"), "{plan:#}");
     let state = griffith.state().expect("state");
     assert_eq!(state["node"]["tier"], "griffith");

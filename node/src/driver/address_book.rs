@@ -1,7 +1,7 @@
 //! Where members were last reachable: a small file, so that a restarted node finds the others without a new invitation.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::core::limits;
 use crate::core::types::NodeId;
@@ -19,12 +19,30 @@ pub struct AddressBook {
     known: BTreeMap<String, Vec<String>>,
 }
 
+/// Writes down where `node` is, at once: for a machine that has just become a member and has no book yet.
+pub(super) fn remember(folder: &Path, node: NodeId, addresses: &[String]) {
+    let path = folder.join(FILE);
+    let mut known = read(&path);
+    known.entry(node.to_string()).or_insert_with(|| addresses.iter().take(limits::ADDRESSES_MAX).cloned().collect());
+    write(&path, &serde_json::to_vec_pretty(&known).unwrap_or_default());
+}
+
+fn read(path: &Path) -> BTreeMap<String, Vec<String>> {
+    std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    if let Err(error) = write_atomic(path, bytes) {
+        tracing::warn!(%error, "the address book could not be written");
+    }
+}
+
 impl AddressBook {
     /// Reads the file; one that is damaged or missing is an empty book, for the members' own words fill it again.
-    pub fn open(folder: &std::path::Path, writer: Writer) -> AddressBook {
+    pub fn open(folder: &Path, writer: Writer) -> AddressBook {
         let path = folder.join(FILE);
-        let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        AddressBook { path, writer, known: known.unwrap_or_default() }
+        let known = read(&path);
+        AddressBook { path, writer, known }
     }
 
     /// All members with addresses.
@@ -58,11 +76,7 @@ impl AddressBook {
             self.known.insert(key, merged);
             let bytes = serde_json::to_vec_pretty(&self.known).unwrap_or_default();
             let path = self.path.clone();
-            self.writer.run(move || {
-                if let Err(error) = write_atomic(&path, &bytes) {
-                    tracing::warn!(%error, "the address book could not be written");
-                }
-            });
+            self.writer.run(move || write(&path, &bytes));
         }
         news
     }
@@ -88,5 +102,14 @@ mod tests {
         assert!(!book.learn(node, &texts(&["/ip4/10.0.0.2/tcp/1"])), "no news");
         let expect = texts(&["/dns/den/tcp/9", "/ip4/10.0.0.2/tcp/1"]);
         assert_eq!(book.iter().collect::<Vec<_>>(), vec![(node, expect)]);
+    }
+
+    #[test]
+    fn what_a_new_member_writes_down_is_there_when_it_is_killed_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (inviter, addresses) = (NodeId([2; 32]), texts(&["/ip4/10.0.0.1/tcp/1", "/ip4/10.0.0.2/tcp/1"]));
+        remember(folder.path(), inviter, &addresses);
+        let book = AddressBook::open(folder.path(), Writer::start().expect("a thread"));
+        assert_eq!(book.iter().collect::<Vec<_>>(), vec![(inviter, addresses)]);
     }
 }

@@ -5,6 +5,7 @@ use libp2p_identity::ed25519;
 
 use crate::core::membership::roster::{Member, MemberRoster, Role};
 use crate::core::types::NodeId;
+use crate::driver::address_book;
 use crate::driver::clock::unix_seconds;
 use crate::driver::error::RunError;
 use crate::driver::membership::{MembershipError, Registry};
@@ -93,6 +94,8 @@ pub(super) async fn identify(
     }
     let tickets = known.map_or_else(Vec::new, |known| known.tickets);
     let membership = Membership { tickets, ..Membership::new(ticket.federation, redeemed.roster.signed) };
+    // First: a member that is killed now must find the others when it comes back, and its ticket is burnt.
+    address_book::remember(dir.path(), ticket.inviter, &ticket.addresses);
     dir.save_membership(&membership).map_err(RunError::NotKept)?;
     let roster = &redeemed.roster.roster;
     let (inviter, members) = (roster.name_of(&ticket.inviter), roster.members.len());

@@ -24,9 +24,8 @@ const HALF_BYTES: u64 = 2;
 const ROWS_ALIVE: u64 = 5;
 /// A candidate of sampling: token, logit, probability.
 const CANDIDATE_BYTES: u64 = 12;
-/// An engine process that has loaded nothing yet, and its buffers for a small graph: half of it are the program's own pages,
-/// of which the system maps 4 MiB more or less as it likes.
-const PROCESS_BYTES: u64 = 34 << 20;
+/// An engine process that has loaded nothing yet, and its buffers for a small graph: half of it are the program's own pages.
+const PROCESS_BYTES: u64 = 36 << 20;
 /// A token of the vocabulary: its text twice, its piece, its entry in the table from text to token.
 const VOCABULARY_TOKEN_BYTES: u64 = 128;
 /// The graphs of one block: three are kept, each with eight nodes of 400 bytes for each of its nine tensors.

@@ -60,21 +60,13 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: ScrubArgs) -> Result<()
         return Ok(());
     }
     let what = args.what.map(|what| what.to_string()).unwrap_or_default();
-    let mut events = admin::connect(data_dir).await?.scrub(v1::ScrubRequest { what }).await?.into_inner();
-    let bar = progress_bar();
-    let document = loop {
-        match events.message().await?.map(|event| event.event) {
-            Some(Some(Event::Progress(progress))) => {
-                bar.set_length(progress.total_bytes);
-                bar.set_position(progress.done_bytes);
-            }
-            Some(Some(Event::Json(document))) => break document,
-            Some(None) => {}
-            None => return Err(Failure::failed("the node ended the scrub without a report; look at its log")),
-        }
-    };
-    bar.finish_and_clear();
-    let document = admin::json_document(&document)?;
+    let events = admin::connect(data_dir).await?.scrub(v1::ScrubRequest { what }).await?.into_inner();
+    let document = reported(events, "scrub", |event| match event.event {
+        Some(Event::Progress(progress)) => Heard::Progress(progress.done_bytes, progress.total_bytes),
+        Some(Event::Json(document)) => Heard::Report(document),
+        None => Heard::Nothing,
+    });
+    let document = document.await?;
     let report: Report = serde_json::from_value(document.clone()).unwrap_or_default();
     out.either(&document, || text(&report));
     match report.artifacts.iter().filter(|entry| entry.state == "damaged").count() {
@@ -85,8 +77,43 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: ScrubArgs) -> Result<()
     }
 }
 
+/// What a node tells while it reads weights.
+pub(super) enum Heard {
+    /// Bytes done, of so many.
+    Progress(u64, u64),
+    /// The last word, as JSON.
+    Report(Vec<u8>),
+    /// Something of a later version.
+    Nothing,
+}
+
+/// Shows how far the node is, and returns what it found. `what`: what it was asked to do, should it end without a report.
+pub(super) async fn reported<E>(
+    mut events: tonic::Streaming<E>,
+    what: &str,
+    heard: impl Fn(E) -> Heard,
+) -> Result<serde_json::Value, Failure> {
+    let bar = progress_bar();
+    let document = loop {
+        match events.message().await?.map(&heard) {
+            Some(Heard::Progress(done_bytes, total_bytes)) => {
+                bar.set_length(total_bytes);
+                bar.set_position(done_bytes);
+            }
+            Some(Heard::Report(document)) => break document,
+            Some(Heard::Nothing) => {}
+            None => {
+                let silent = format!("the node ended the {what} without a report; look at its log");
+                return Err(Failure::failed(silent));
+            }
+        }
+    };
+    bar.finish_and_clear();
+    admin::json_document(&document)
+}
+
 /// On stderr, and only when that is a terminal.
-pub(super) fn progress_bar() -> ProgressBar {
+fn progress_bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
     match ProgressStyle::with_template("{bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}") {
         Ok(style) => bar.with_style(style),

@@ -54,21 +54,13 @@ struct ArtifactReport {
 
 pub(super) async fn run(out: Out, data_dir: &Path, args: VerifyArgs) -> Result<(), Failure> {
     let request = v1::VerifySlotRequest { slot: args.slot.to_string() };
-    let mut events = admin::connect(data_dir).await?.verify_slot(request).await?.into_inner();
-    let bar = scrub::progress_bar();
-    let document = loop {
-        match events.message().await?.map(|event| event.event) {
-            Some(Some(Event::Progress(progress))) => {
-                bar.set_length(progress.total_bytes);
-                bar.set_position(progress.done_bytes);
-            }
-            Some(Some(Event::Json(document))) => break document,
-            Some(None) => {}
-            None => return Err(Failure::failed("the node ended the verification without a report; look at its log")),
-        }
-    };
-    bar.finish_and_clear();
-    let document = admin::json_document(&document)?;
+    let events = admin::connect(data_dir).await?.verify_slot(request).await?.into_inner();
+    let document = scrub::reported(events, "verification", |event| match event.event {
+        Some(Event::Progress(progress)) => scrub::Heard::Progress(progress.done_bytes, progress.total_bytes),
+        Some(Event::Json(document)) => scrub::Heard::Report(document),
+        None => scrub::Heard::Nothing,
+    });
+    let document = document.await?;
     let report: Report = serde_json::from_value(document.clone()).unwrap_or_default();
     out.either(&document, || text(&report));
     match report.ok {

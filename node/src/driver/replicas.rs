@@ -113,27 +113,17 @@ impl Replicas {
         let store = self.store.clone().ok_or("this node stores nothing")?;
         let (base, adapters, of) = (order.artifact, order.adapters.clone(), order.clone());
         let found = tokio::task::spawn_blocking(move || {
-            let path_of = |artifact: &Digest| store.path_to_load(artifact).map_err(|error| error.to_string());
-            let path = path_of(&base)?;
-            let adapters = adapters
-                .iter()
-                .map(|adapter| path_of(&adapter.artifact).map(|path| (adapter.domain.to_string(), path)));
-            let adapters = adapters.collect::<Result<Vec<_>, String>>()?;
+            let adapters = adapters.into_iter().map(|adapter| (adapter.domain.to_string(), adapter.artifact));
+            let (path, adapters) = paths(&store, base, adapters)?;
             let files: Vec<PathBuf> = adapters.iter().map(|(_, path)| path.clone()).chain([path.clone()]).collect();
             let precision = check_precision(&files, floor_f16).inspect_err(|_| suspect_all(&store, &of))?;
             Ok::<_, String>((path, adapters, precision))
         });
         let (path, adapters, precision) = found.await.map_err(|error| error.to_string())??;
         let spec = LoadSpec {
-            path,
-            adapters,
-            context: order.context,
             parallel: order.parallel,
-            threads: self.threads,
-            private_bytes_max: Some(private_bytes_max(order.bytes)),
-            turn_folder: Some(self.run_dir.clone()),
             lock: lock && lockable(order),
-            gpu_layers: 0,
+            ..self.spec(path, adapters, order.context, order.bytes)
         };
         let started =
             ChildEngine::start(&own_program()?, &self.run_dir, &spec, |at| self.loading.is_at(&order.slot, at)).await;
@@ -179,24 +169,27 @@ impl Replicas {
     pub async fn reader(&self, base: Digest, adapter: Option<Digest>, bytes: u64) -> Result<ChildEngine, String> {
         let store = self.store.clone().ok_or("this node stores nothing")?;
         let found = tokio::task::spawn_blocking(move || {
-            let path_of = |artifact: &Digest| store.path_to_load(artifact).map_err(|error| error.to_string());
-            let adapters = adapter.iter().map(|adapter| Ok((READER_DOMAIN.to_owned(), path_of(adapter)?)));
-            Ok::<_, String>((path_of(&base)?, adapters.collect::<Result<Vec<_>, String>>()?))
+            paths(&store, base, adapter.into_iter().map(|adapter| (READER_DOMAIN.to_owned(), adapter)))
         });
         let (path, adapters) = found.await.map_err(|error| error.to_string())??;
-        let spec = LoadSpec {
+        let spec = self.spec(path, adapters, limits::FINGERPRINT_CONTEXT, bytes);
+        let started = ChildEngine::start(&own_program()?, &self.run_dir, &spec, |_| {}).await;
+        Ok(started.map_err(|error| error.to_string())?.0)
+    }
+
+    /// One sequence, in turns with this node's other engines, with so much memory promised.
+    fn spec(&self, path: PathBuf, adapters: Vec<(String, PathBuf)>, context: u32, bytes: u64) -> LoadSpec {
+        LoadSpec {
             path,
             adapters,
-            context: limits::FINGERPRINT_CONTEXT,
+            context,
             parallel: 1,
             threads: self.threads,
             private_bytes_max: Some(private_bytes_max(bytes)),
             turn_folder: Some(self.run_dir.clone()),
             lock: false,
             gpu_layers: 0,
-        };
-        let started = ChildEngine::start(&own_program()?, &self.run_dir, &spec, |_| {}).await;
-        Ok(started.map_err(|error| error.to_string())?.0)
+        }
     }
 
     /// Looks after a replica from now on, and reports its end unless that was asked for.
@@ -239,6 +232,18 @@ impl Replicas {
         let live = std::mem::take(&mut *self.live.lock().unwrap_or_else(PoisonError::into_inner));
         futures::future::join_all(live.values().map(|replica| replica.engine.stop())).await;
     }
+}
+
+/// Where a base lies, and its adapters by domain.
+fn paths(
+    store: &Store,
+    base: Digest,
+    adapters: impl Iterator<Item = (String, Digest)>,
+) -> Result<(PathBuf, Vec<(String, PathBuf)>), String> {
+    let path_of = |artifact: &Digest| store.path_to_load(artifact).map_err(|error| error.to_string());
+    let path = path_of(&base)?;
+    let adapters = adapters.map(|(domain, adapter)| Ok((domain, path_of(&adapter)?)));
+    Ok((path, adapters.collect::<Result<_, String>>()?))
 }
 
 /// Beyond its promise a child is stopped, not the machine; mapped weights do not count, and a third more than the promise is

@@ -71,23 +71,10 @@ impl Answer<Llama> for Telling {
 
 impl Telling {
     fn choose(&mut self, llama: &mut Llama, output: usize) -> Result<Option<Token>, LlamaError> {
-        let log_sum = match self.logprobs {
-            Some(_) => Some(logprobs::log_sum(llama.logits(output)?)),
+        // What the model itself finds likely, before the constraint changes it.
+        let own = match self.logprobs {
+            Some(count) => Some((count as usize, llama.logits(output)?.to_vec())),
             None => None,
-        };
-        let top = match self.logprobs {
-            Some(count) => logprobs::likeliest(llama.logits(output)?, count as usize),
-            None => Vec::new(),
-        };
-        // Before the constraint changes them: what the model itself finds likely.
-        let mut told: Vec<(Token, f32)> = Vec::new();
-        if let Some(log_sum) = log_sum {
-            let logits = llama.logits(output)?;
-            told.extend(top.iter().map(|&token| (token, logprobs::of(logits, log_sum, token))));
-        }
-        let unmasked: Vec<f32> = match (&self.constraint, log_sum) {
-            (Some(_), Some(_)) => llama.logits(output)?.to_vec(),
-            _ => Vec::new(),
         };
         if let Some(constraint) = &mut self.constraint {
             constraint.mask(llama.logits(output)?).map_err(Constraint::broke)?;
@@ -100,10 +87,8 @@ impl Telling {
         if let Some(constraint) = &mut self.constraint {
             constraint.take(token).map_err(Constraint::broke)?;
         }
-        if let (Some(log_sum), Some(reply)) = (log_sum, &mut self.reply) {
-            let logits = if unmasked.is_empty() { &*llama.logits(output)? } else { &unmasked };
-            let own = logprobs::of(logits, log_sum, token);
-            reply.logprob(describe(llama, token, own, &told));
+        if let (Some((count, logits)), Some(reply)) = (own, &mut self.reply) {
+            reply.logprob(describe(llama, token, &logits, count));
         }
         Ok(self.show(llama, token))
     }
@@ -143,7 +128,13 @@ impl Telling {
     }
 }
 
-fn describe(llama: &Llama, token: Token, logprob: f32, top: &[(Token, f32)]) -> v1::TokenLogprob {
-    let one = |token: Token, logprob: f32| v1::TokenLogprob { piece: llama.piece(token), logprob, top: Vec::new() };
-    v1::TokenLogprob { top: top.iter().map(|&(token, logprob)| one(token, logprob)).collect(), ..one(token, logprob) }
+/// How likely `token` was, and the `count` likeliest.
+fn describe(llama: &Llama, token: Token, logits: &[f32], count: usize) -> v1::TokenLogprob {
+    let log_sum = logprobs::log_sum(logits);
+    let one = |token: Token| v1::TokenLogprob {
+        piece: llama.piece(token),
+        logprob: logprobs::of(logits, log_sum, token),
+        top: Vec::new(),
+    };
+    v1::TokenLogprob { top: logprobs::likeliest(logits, count).into_iter().map(one).collect(), ..one(token) }
 }

@@ -78,9 +78,7 @@ impl Constraint {
     pub(super) fn is_complete(&self) -> bool {
         self.0.is_stopped()
     }
-}
 
-impl Constraint {
     /// For [`LlamaError`]'s users: a constraint that broke is the engine's failure.
     pub(super) fn broke(why: String) -> LlamaError {
         LlamaError::Decode { code: 0, reason: why }

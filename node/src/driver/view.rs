@@ -285,7 +285,9 @@ fn slot_view(
     let catalog = &machine.config().catalog;
     let published = catalog.publication(&seat.slot, seat.domain.as_ref());
     let holders = holders(adverts, facts, published);
-    let replicas = places::replicas(machine.plan(), adverts, facts, &seat);
+    // One that has adapters only is where its host is.
+    let shown = Seat { domain: seat.domain.clone().filter(|_| published.is_some()), slot: seat.slot.clone() };
+    let replicas = places::replicas(machine.plan(), adverts, facts, &shown);
     let externals = places::externals(adverts, facts, &slot.name);
     let has = |state: &str| replicas.iter().any(|replica| replica.state == state);
     let state = match published {

@@ -43,7 +43,7 @@ pub(super) async fn completions<B: Backend>(
     let unverified = !request.headers().contains_key(ASKED_AS_EXTERNAL);
     let request = chat_request::parse(&body::read(request, edge.patience.body).await?)?;
     let ChatRequest { model, stream, include_usage, generate } = request;
-    let generate = v1::GenerateRequest { unverified, ..generate };
+    let generate = v1::GenerateRequest { unverified, client: caller.client(), ..generate };
     caller.check_slot(&generate.slot)?;
     let backend = edge.backend.clone();
     let slot = generate.slot.clone();

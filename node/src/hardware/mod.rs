@@ -7,16 +7,17 @@ mod memory;
 mod power;
 pub mod pressure;
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use crate::core::limits;
 use crate::core::membership::advert::{DomainKind, MemoryDomain};
 use crate::core::sizing::{Tier, ram_reserve_bytes};
+use crate::engine::FOR_GPUS;
+use crate::hardware::gpu::{Gpu, Gpus};
 use crate::hardware::memory::HostMemory;
 
-/// The engine computes on the CPU: models are loaded into host or unified memory. A build with a GPU engine sets this.
-const GPU_HOSTS: bool = false;
 /// Of a GPU's memory: display and driver.
 const VRAM_RESERVE_BYTES: u64 = 512 << 20;
 /// A machine's name in the roster of members.
@@ -40,6 +41,10 @@ pub struct Hardware {
     pub domains: Vec<MemoryDomain>,
     /// For people: what could not be read, and what bounds the rest.
     pub notes: Vec<String>,
+    /// GPUs that replicas can be loaded on, by their domain: what the engine calls them. In unified memory, too, it is a GPU
+    /// that computes.
+    pub devices: BTreeMap<String, String>,
+    gpus: Vec<Gpu>,
     disk_path: PathBuf,
     memory_override: Option<u64>,
 }
@@ -55,6 +60,8 @@ pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>) -> Hardware {
         disk_total_bytes: 0,
         domains: Vec::new(),
         notes: Vec::new(),
+        devices: BTreeMap::new(),
+        gpus: Vec::new(),
         disk_path: dir_for_disk.to_owned(),
         memory_override,
     };
@@ -68,21 +75,39 @@ pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>) -> Hardware {
         (Some(_), None) => {}
     }
     hardware.domains.extend(host_domain(host, memory_override));
-    let gpus = gpu::read();
-    let room = limits::MEMORY_DOMAINS_MAX - hardware.domains.len();
-    for (index, gpu) in gpus.found.iter().take(room).enumerate() {
-        hardware.domains.push(gpu_domain(index, gpu));
-        if !GPU_HOSTS {
-            hardware.notes.push(format!("gpu{index} ({}) is not used: this build computes on the CPU", gpu.model));
-        }
-    }
-    hardware.notes.extend(gpus.notes);
+    hardware.add_gpus(gpu::read());
     hardware.refresh();
     hardware
 }
 
 impl Hardware {
-    /// Reads again what changes and is cheap to read: host memory, disk, power. GPUs keep their first answer.
+    fn add_gpus(&mut self, gpus: Gpus) {
+        let unified =
+            self.domains.iter().find(|domain| domain.kind == DomainKind::Unified).map(|host| host.name.clone());
+        let room = limits::MEMORY_DOMAINS_MAX - self.domains.len();
+        for gpu in gpus.found {
+            match (&unified, &gpu.device) {
+                (Some(host), Some(device)) => drop(self.devices.insert(host.clone(), device.clone())),
+                _ if gpu.integrated => {
+                    self.notes.push(format!("{} is not used: it has no memory of its own", gpu.model))
+                }
+                _ if self.gpus.len() < room => {
+                    let domain = gpu_domain(self.gpus.len(), &gpu);
+                    match &gpu.device {
+                        Some(device) => drop(self.devices.insert(domain.name.clone(), device.clone())),
+                        None => self.notes.push(format!("{} ({}) is not used: {}", domain.name, gpu.model, unused())),
+                    }
+                    self.domains.push(domain);
+                    self.gpus.push(gpu);
+                }
+                _ => {}
+            }
+        }
+        self.notes.extend(gpus.notes);
+    }
+
+    /// Reads again what changes and is cheap to read: memory, disk, power. GPUs that nobody computes on keep their first
+    /// answer.
     pub fn refresh(&mut self) {
         self.on_battery = power::on_battery();
         (self.disk_free_bytes, self.disk_total_bytes) = disk_bytes(&self.disk_path);
@@ -90,6 +115,11 @@ impl Hardware {
         let known = self.domains.iter_mut().find(|domain| domain.kind != DomainKind::Vram);
         if let (Some(known), Some(fresh)) = (known, fresh) {
             *known = fresh;
+        }
+        gpu::refresh(&mut self.gpus);
+        let vram = self.domains.iter_mut().filter(|domain| domain.kind == DomainKind::Vram);
+        for (index, (domain, gpu)) in vram.zip(&self.gpus).enumerate() {
+            *domain = gpu_domain(index, gpu);
         }
     }
 
@@ -130,7 +160,7 @@ fn host_domain(host: Option<HostMemory>, memory_override: Option<u64>) -> Option
     })
 }
 
-fn gpu_domain(index: usize, gpu: &gpu::Gpu) -> MemoryDomain {
+fn gpu_domain(index: usize, gpu: &Gpu) -> MemoryDomain {
     MemoryDomain {
         name: format!("gpu{index}"),
         kind: DomainKind::Vram,
@@ -138,8 +168,12 @@ fn gpu_domain(index: usize, gpu: &gpu::Gpu) -> MemoryDomain {
         free_bytes: gpu.free_bytes.min(gpu.total_bytes.saturating_sub(VRAM_RESERVE_BYTES)),
         reserve_bytes: VRAM_RESERVE_BYTES,
         ours_bytes: 0,
-        hosts: GPU_HOSTS,
+        hosts: gpu.device.is_some(),
     }
+}
+
+fn unused() -> &'static str {
+    if FOR_GPUS { "the engine cannot compute on it" } else { "this build computes on the CPU" }
 }
 
 /// Free and whole disk under `path`, or under the nearest folder above it that exists: the store may not be there yet.
@@ -201,11 +235,25 @@ mod tests {
     }
 
     #[test]
-    fn gpus_are_seen_but_not_hosted_on_by_a_cpu_engine() {
-        let gpu = gpu::Gpu { model: "X".into(), total_bytes: 24 << 30, free_bytes: 24 << 30 };
-        let domain = gpu_domain(1, &gpu);
-        assert_eq!((domain.name.as_str(), domain.kind, domain.budget_bytes()), ("gpu1", DomainKind::Vram, 0));
-        assert_eq!(domain.free_bytes, (24 << 30) - VRAM_RESERVE_BYTES);
+    fn gpus_are_hosted_on_where_the_engine_can_use_them_and_seen_where_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut hardware = Hardware { domains: Vec::new(), ..probe(folder.path(), Some(1)) };
+        (hardware.gpus, hardware.devices) = (Vec::new(), BTreeMap::new());
+        let gpu = |device: Option<&str>, integrated| Gpu {
+            model: "X".into(),
+            total_bytes: 24 << 30,
+            free_bytes: 24 << 30,
+            pci: String::new(),
+            device: device.map(str::to_owned),
+            integrated,
+        };
+        let found = vec![gpu(Some("CUDA0"), false), gpu(Some("Vulkan0"), true), gpu(None, false)];
+        hardware.add_gpus(Gpus { found, notes: Vec::new() });
+        let budget = (24 << 30) - VRAM_RESERVE_BYTES;
+        let domains: Vec<_> = hardware.domains.iter().map(|d| (d.name.as_str(), d.kind, d.budget_bytes())).collect();
+        assert_eq!(domains, [("gpu0", DomainKind::Vram, budget), ("gpu1", DomainKind::Vram, 0)]);
+        assert_eq!(hardware.devices, BTreeMap::from([("gpu0".to_owned(), "CUDA0".to_owned())]));
+        assert_eq!(hardware.domains[1].free_bytes, budget);
     }
 
     #[test]

@@ -31,15 +31,17 @@ pub(super) async fn one<B: Backend>(
 }
 
 fn models(state: &view::State, caller: &Caller) -> Vec<Value> {
-    let there = |slot: &&SlotView| !slot.artifact.is_empty() || slot.state == EXTERNAL;
-    let answering = state.slots.iter().filter(there).filter(|slot| caller.sees(&slot.name));
-    answering.flat_map(of_slot).collect()
+    state.slots.iter().filter(|slot| caller.sees(&slot.name)).flat_map(of_slot).collect()
 }
 
 fn of_slot(slot: &SlotView) -> Vec<Value> {
     let adapters = slot.domains.iter().filter(|domain| !domain.artifact.is_empty());
     let names = adapters.map(|domain| (format!("{}:{}", slot.name, domain.name), &domain.artifact));
-    std::iter::once((slot.name.clone(), &slot.artifact))
+    // A manager that stands on another's model may have adapters and nothing of its own.
+    let itself = !slot.artifact.is_empty() || slot.state == EXTERNAL;
+    let itself = itself.then(|| (slot.name.clone(), &slot.artifact));
+    itself
+        .into_iter()
         .chain(names)
         .map(|(id, artifact)| {
             json!({

@@ -18,6 +18,7 @@ use crate::core::machine::{Input, Machine};
 use crate::core::membership::roster::{Member, Role};
 use crate::core::placement::plan::Plan;
 use crate::core::roster::SlotRoster;
+use crate::core::route::progress;
 use crate::core::sizing::Tier;
 use crate::core::types::{Digest, NodeId};
 use crate::core::view::State;
@@ -122,11 +123,19 @@ impl Backend for Node {
     }
 
     async fn generate(&self, request: v1::GenerateRequest) -> Result<Generation, ApiError> {
+        let slot = request.slot.clone();
         let mut events = self.ask(request, false).await;
         let first = events.recv().await.and_then(|event| event.event);
         let start = match first {
             Some(Kind::Start(start)) => start,
-            Some(Kind::Error(error)) => return Err(ApiError::from(error)),
+            Some(Kind::Error(error)) => {
+                let error = ApiError::from(error);
+                let progress = if error.is_not_there() { progress::of(&self.view().await, &slot) } else { None };
+                return Err(match progress {
+                    Some(progress) => error.while_loading(progress),
+                    None => error,
+                });
+            }
             _ => return Err(ApiError::from_code("engine_failed", "the node is ending; ask another one")),
         };
         let node = wire::array32("node", &start.node).map(NodeId).unwrap_or_default();

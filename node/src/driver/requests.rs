@@ -133,7 +133,8 @@ impl Requests {
         let unverified = to.verification == Verification::Unverified;
         // Its deadline was that of waiting for a replica. The rest is the replica's own patience.
         let deadline_ms = limits::REQUEST_WAIT.as_millis();
-        let request = v1::GenerateRequest { unverified, deadline_ms, client: 0, ..waiter.request.clone() };
+        let request =
+            v1::GenerateRequest { unverified, deadline_ms, client: 0, route: String::new(), ..waiter.request.clone() };
         let task = if to.node != self.me {
             tokio::spawn(relay.remote(to.node, request, self.peers.clone()))
         } else if unverified {

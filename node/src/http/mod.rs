@@ -18,6 +18,7 @@ mod server;
 mod tests;
 pub mod tls;
 mod tries;
+mod way;
 
 use std::future::Future;
 use std::time::Duration;

@@ -61,3 +61,19 @@ pub const CONVERSATION_LIFE: Duration = Duration::from_secs(30 * 60);
 pub const AFFINITY_WAIT_MAX: Duration = Duration::from_secs(10);
 /// ... and so long in any case: less nobody notices.
 pub const AFFINITY_WAIT_MIN: Duration = Duration::from_millis(20);
+
+/// When to try again while nobody can tell how long a load takes, seconds: a 13 GB manager from a fast disk.
+pub const RETRY_UNKNOWN_S: u32 = 5;
+/// Sooner makes no sense, ...
+pub const RETRY_MIN_S: u32 = 1;
+/// ... and later neither: a transfer may find more sources, and another machine may load it.
+pub const RETRY_MAX_S: u32 = 60;
+
+/// A prompt that a small local model answers under `hybrid`: a question of some paragraphs, 500 tokens.
+pub const LOCAL_PROMPT_BYTES: u64 = 2_000;
+/// And no more messages than a system's, and three exchanges.
+pub const LOCAL_MESSAGES: u32 = 7;
+/// And an answer no longer than this, if its length is stated at all: what a laptop writes in half a minute.
+pub const LOCAL_ANSWER_TOKENS: u32 = 512;
+/// Bytes of text that make a token, as tokenisers have it on average: a prompt that does not fit by this is not tried.
+pub const LOCAL_BYTES_PER_TOKEN: u64 = 4;

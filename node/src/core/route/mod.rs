@@ -10,6 +10,8 @@
 
 mod affinity;
 mod choose;
+pub mod local;
+pub mod progress;
 #[cfg(test)]
 mod properties;
 mod router;

@@ -252,10 +252,6 @@ impl Router {
         let Some(known) = self.requests.get_mut(&request) else { return };
         let Some(sent) = known.sent.filter(|_| known.started.is_none()) else { return };
         known.started = Some(now);
-        if sent.at_once {
-            let span = Duration(now.since(sent.at).0.saturating_sub(sent.round_trip.0));
-            self.speeds.first(now, &known.ask.slot, sent.to, span);
-        }
         if let Some(conversation) = known.ask.conversation {
             self.affinity.answers(now, conversation, sent.to);
         }
@@ -265,7 +261,12 @@ impl Router {
     pub fn answered(&mut self, now: Time, request: RequestId, tokens: Tokens) {
         let known = self.requests.get(&request);
         if let Some((known, sent, started)) = known.and_then(|known| Some((known, known.sent?, known.started?))) {
-            self.speeds.rest(now, &known.ask.slot, sent.to, now.since(started), tokens.answer);
+            // What makes few tokens or none (embeddings) says nothing of answers.
+            if tokens.answer >= limits::SPEED_TOKENS_MIN {
+                let first = Duration(started.since(sent.at).0.saturating_sub(sent.round_trip.0));
+                let first = Some(first).filter(|_| sent.at_once);
+                self.speeds.answered(now, &known.ask.slot, sent.to, first, now.since(started), tokens.answer);
+            }
         }
         self.ended(request, true);
     }

@@ -69,18 +69,22 @@ fn with(figure: Option<u64>, measured: u64) -> u64 {
 }
 
 impl Speeds {
-    /// The first token of a request that had nobody before it took so long at `place`, the line's round trip not counted.
-    pub(super) fn first(&mut self, now: Time, slot: &SlotName, place: Place, span: Duration) {
+    /// `place` gave an answer of so many tokens, at least two. `first`: its first one took so long, the line's round trip not
+    /// counted, and nobody was before it. `rest`: all the others together.
+    pub(super) fn answered(
+        &mut self,
+        now: Time,
+        slot: &SlotName,
+        place: Place,
+        first: Option<Duration>,
+        rest: Duration,
+        tokens: u32,
+    ) {
         let speed = self.of(now, slot, place);
-        speed.first_us = Some(with(speed.first_us, micros(span)));
-    }
-
-    /// All tokens but the first of an answer of so many took so long at `place`.
-    pub(super) fn rest(&mut self, now: Time, slot: &SlotName, place: Place, span: Duration, tokens: u32) {
-        if tokens >= limits::SPEED_TOKENS_MIN {
-            let speed = self.of(now, slot, place);
-            speed.token_us = Some(with(speed.token_us, micros(span) / u64::from(tokens - 1)));
+        if let Some(first) = first {
+            speed.first_us = Some(with(speed.first_us, micros(first)));
         }
+        speed.token_us = Some(with(speed.token_us, micros(rest) / u64::from(tokens.max(2) - 1)));
         if let Some(of_slot) = self.slots.get_mut(slot) {
             of_slot.answer_tokens = Some(with(of_slot.answer_tokens, u64::from(tokens)));
         }
@@ -143,6 +147,12 @@ mod tests {
         SlotName::new("UCM").expect("name")
     }
 
+    /// Ten tokens, of which the first took `first_ms` and each other one 100 ms.
+    fn answered(speeds: &mut Speeds, at: u64, node: u8, first_ms: u64) {
+        let (first, rest) = (Duration::from_millis(first_ms), Duration::from_millis(900));
+        speeds.answered(seconds(at), &ucm(), place(node), Some(first), rest, 10);
+    }
+
     fn seconds(n: u64) -> Time {
         Time::default().after(Duration::from_secs(n))
     }
@@ -152,8 +162,7 @@ mod tests {
         let mut speeds = Speeds::default();
         let fresh = speeds.pace(seconds(1), &ucm(), place(1));
         assert_eq!((fresh.first_us, fresh.token_us, fresh.answer_tokens), (1_000_000, 100_000, 128));
-        speeds.first(seconds(1), &ucm(), place(1), Duration::from_millis(200));
-        speeds.rest(seconds(1), &ucm(), place(1), Duration::from_millis(900), 10);
+        answered(&mut speeds, 1, 1, 200);
         let other = speeds.pace(seconds(1), &ucm(), place(2));
         assert_eq!((other.first_us, other.token_us, other.answer_tokens), (200_000, 100_000, 10));
         assert_eq!(other.answer_us(), 1_200_000);
@@ -163,12 +172,12 @@ mod tests {
     fn four_measurements_make_a_figure_and_one_hiccup_does_not() {
         let mut speeds = Speeds::default();
         for _ in 0..20 {
-            speeds.first(seconds(1), &ucm(), place(1), Duration::from_millis(100));
+            answered(&mut speeds, 1, 1, 100);
         }
-        speeds.first(seconds(1), &ucm(), place(1), Duration::from_millis(500));
+        answered(&mut speeds, 1, 1, 500);
         assert_eq!(speeds.pace(seconds(1), &ucm(), place(1)).first_us, 200_000);
         for _ in 0..20 {
-            speeds.first(seconds(1), &ucm(), place(1), Duration::from_millis(500));
+            answered(&mut speeds, 1, 1, 500);
         }
         assert!(speeds.pace(seconds(1), &ucm(), place(1)).first_us > 498_000);
     }
@@ -176,8 +185,8 @@ mod tests {
     #[test]
     fn what_was_slow_once_is_believed_less_and_less() {
         let mut speeds = Speeds::default();
-        speeds.first(seconds(0), &ucm(), place(1), Duration::from_millis(100));
-        speeds.first(seconds(0), &ucm(), place(2), Duration::from_millis(900));
+        answered(&mut speeds, 0, 1, 100);
+        answered(&mut speeds, 0, 2, 900);
         let first = |at: u64| speeds.pace(seconds(at), &ucm(), place(2)).first_us;
         let life = limits::SPEED_HALF_LIFE.as_millis() / 1000;
         assert_eq!([0, life, 2 * life, 200 * life].map(first), [900_000, 500_000, 300_000, 100_000]);
@@ -188,7 +197,7 @@ mod tests {
         let mut speeds = Speeds::default();
         for n in 0..limits::SPEEDS_MAX as u64 + 10 {
             let slot = SlotName::new(&format!("S{}", n / 200)).expect("name");
-            speeds.first(seconds(n), &slot, place((n % 200) as u8), Duration::from_millis(1));
+            speeds.answered(seconds(n), &slot, place((n % 200) as u8), None, Duration::from_millis(1), 2);
         }
         assert_eq!(speeds.len(), limits::SPEEDS_MAX);
         let slot = SlotName::new("S0").expect("name");

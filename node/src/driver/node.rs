@@ -1,6 +1,7 @@
 //! The node as its edges see it: what HTTP, the other members and the command line can ask. Each call becomes an event for
 //! the loop; nothing is decided here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fednode_proto::v1;
@@ -18,9 +19,10 @@ use crate::core::machine::{Input, Machine};
 use crate::core::membership::roster::{Member, Role};
 use crate::core::placement::plan::Plan;
 use crate::core::roster::SlotRoster;
+use crate::core::route::auto::{Chosen, Said};
 use crate::core::route::progress;
 use crate::core::sizing::Tier;
-use crate::core::types::{Digest, NodeId};
+use crate::core::types::{Digest, NodeId, SlotName};
 use crate::core::view::State;
 use crate::driver::clock::Clock;
 use crate::driver::event_loop::{Event, Events};
@@ -43,6 +45,7 @@ use crate::rpc::admin::AdminBackend;
 use crate::rpc::peer::PeerBackend;
 use crate::rpc::peers::Peers;
 use crate::store::Store;
+use crate::store::routes::RoutesFile;
 use crate::wire;
 use crate::wire::join::TicketId;
 
@@ -62,6 +65,8 @@ pub struct Node {
     pub(super) peers: Peers,
     pub(super) pins: PinKeeper,
     pub(super) externals: Externals,
+    /// For the model `auto`.
+    pub(super) routes: Arc<RoutesFile>,
     /// Held over a change of what is wished of a machine: it is read, changed and written whole.
     pub(super) wishing: Arc<tokio::sync::Mutex<()>>,
     /// `None` on a delegate, as the store.
@@ -120,6 +125,10 @@ impl Node {
 impl Backend for Node {
     async fn state(&self) -> State {
         self.view().await
+    }
+
+    async fn whom(&self, model: &str, said: Said, slots: Option<BTreeSet<SlotName>>) -> Result<Chosen, ApiError> {
+        Node::whom(self, model, said, slots).await
     }
 
     async fn generate(&self, request: v1::GenerateRequest) -> Result<Generation, ApiError> {

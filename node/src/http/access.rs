@@ -1,6 +1,7 @@
 //! Who may ask what: the gate in front of every route. It looks at Host and Origin first, then, where a key is needed, at the
 //! key, before a byte of the body is read. A key that is removed or expires while an answer runs ends that answer.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,7 @@ use super::tries::{FailedTries, Verdict};
 use crate::core::api_keys::{ApiKey, ApiKeys, Found};
 use crate::core::limits;
 use crate::core::route::ClientId;
+use crate::core::types::SlotName;
 use crate::wire::api_key::SecretKey;
 
 /// Reads the keys as they are now; an error is a sentence, and lets nobody pass.
@@ -82,6 +84,11 @@ impl Caller {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The slots it may use; `None`: all.
+    pub(super) fn slots(&self) -> Option<BTreeSet<SlotName>> {
+        self.0.as_ref().filter(|key| key.is_scoped()).map(|key| key.slots.clone())
     }
 
     /// May it know of this slot?

@@ -23,7 +23,7 @@ use super::answer::{self, Answer};
 use super::body;
 use super::chat_request::{self, ChatRequest};
 use super::way::Way;
-use super::{ApiError, Backend, Edge, Generation};
+use super::{ApiError, Backend, Edge, Generation, whom};
 use crate::core::{route, view};
 
 /// A long prompt keeps a stream silent for a minute on a slow machine; comments keep proxies and clients from giving up.
@@ -46,7 +46,7 @@ pub(super) async fn completions<B: Backend>(
     let request = chat_request::parse(&body::read(request, edge.patience.body).await?)?;
     let ChatRequest { model, stream, include_usage, generate } = request;
     let generate = way.stamp(v1::GenerateRequest { unverified, ..generate });
-    caller.check_slot(&generate.slot)?;
+    let generate = whom::resolve(&edge.backend, &caller, &model, generate).await?;
     let backend = edge.backend.clone();
     let slot = generate.slot.clone();
     let mut pending: Pending = Box::pin(async move { backend.generate(generate).await });

@@ -77,3 +77,16 @@ pub const LOCAL_MESSAGES: u32 = 7;
 pub const LOCAL_ANSWER_TOKENS: u32 = 512;
 /// Bytes of text that make a token, as tokenisers have it on average: a prompt that does not fit by this is not tried.
 pub const LOCAL_BYTES_PER_TOKEN: u64 = 4;
+
+/// What a client may call a model: artifacts have names like files.
+pub const MODEL_NAME_BYTES_MAX: usize = 256;
+/// Rules for `auto`: more than a person keeps in mind.
+pub const ROUTE_RULES_MAX: usize = 64;
+/// Words of one rule.
+pub const ROUTE_WORDS_MAX: usize = 256;
+/// One word, or the name of a task.
+pub const ROUTE_WORD_BYTES_MAX: usize = 64;
+/// So much of a message is looked at for words: people say at its beginning what they want.
+pub const ROUTE_TEXT_BYTES: usize = 4 << 10;
+/// The file of rules: every rule full of words would be 1 MiB, and nobody writes that.
+pub const ROUTES_FILE_BYTES_MAX: u64 = 256 << 10;

@@ -9,8 +9,10 @@
 //! node's seed and the request's number.
 
 mod affinity;
+pub mod auto;
 mod choose;
 pub mod local;
+pub mod naming;
 pub mod progress;
 #[cfg(test)]
 mod properties;

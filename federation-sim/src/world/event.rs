@@ -155,6 +155,8 @@ pub fn trace_input(trace: &mut blake3::Hasher, now: Time, node: usize, input: &I
         Input::Pressure(stall) => (38, u64::from(stall.of_10_s)),
         Input::FingerprintChecked(suspect, result) => (40, word(&suspect.node.0) ^ u64::from(result.is_ok())),
         Input::Externals(externals) => (39, externals.len() as u64),
+        Input::RoundTrip(peer, span) => (41, word(&peer.0) ^ span.0),
+        Input::RequestAnswered(request, tokens) => (42, request << 32 ^ u64::from(tokens.answer)),
         Input::Damaged(artifact, sound) => (33, word(&artifact.0) ^ u64::from(*sound)),
     };
     trace.update(&now.0.to_le_bytes());

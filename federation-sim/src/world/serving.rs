@@ -4,7 +4,7 @@
 
 use fednode::core::limits;
 use fednode::core::machine::Input;
-use fednode::core::route::{self, Refusal, RequestId};
+use fednode::core::route::{self, ClientId, Refusal, RequestId, Tokens};
 use fednode::core::types::{DomainName, Duration, SlotName, Time};
 
 use crate::world::World;
@@ -70,6 +70,14 @@ pub struct Job {
     pub slot: SlotName,
 }
 
+/// Each person is a client.
+fn whose(origin: Origin) -> ClientId {
+    match origin {
+        Origin::Person { session } => session,
+        Origin::Peer { .. } => 0,
+    }
+}
+
 impl World {
     pub(super) fn asked_to_generate(&mut self, node: usize, question: Question, origin: Origin) {
         let now = self.now;
@@ -81,6 +89,9 @@ impl World {
             domain: question.domain.clone(),
             local_only: matches!(origin, Origin::Peer { .. }),
             unverified: false, // nobody in these worlds runs servers beside a node
+            client: whose(origin),
+            conversation: None,
+            tokens: u32::try_from(question.prompt_tokens + question.tokens).unwrap_or(u32::MAX),
             deadline: process.clock.local(now).after(limits::REQUEST_WAIT),
         };
         let open = OpenRequest { origin, question, asked: now, started: false, failure: None };
@@ -172,7 +183,9 @@ impl World {
 
     pub(super) fn request_ended(&mut self, node: usize, request: RequestId) {
         if let Some(open) = self.take(node, request) {
-            self.tell(node, Input::RequestEnded(request, true));
+            let length = |tokens| u32::try_from(tokens).unwrap_or(u32::MAX);
+            let tokens = Tokens { prompt: length(open.question.prompt_tokens), answer: length(open.question.tokens) };
+            self.tell(node, Input::RequestAnswered(request, tokens));
             self.closed(node, &open, None);
         }
     }

@@ -24,6 +24,7 @@ mod plan;
 mod publish;
 mod qr;
 mod roster;
+mod routes;
 mod run;
 mod scrub;
 mod table;
@@ -106,6 +107,8 @@ enum Command {
         #[command(subcommand)]
         command: Option<roster::RosterCommand>,
     },
+    /// Show by which rules the model auto chooses a manager
+    Routes,
     /// Show the federation as this node sees it
     Status,
     /// Show which machine holds which manager, and why
@@ -197,6 +200,7 @@ mod tests {
             "fednode roster",
             "fednode roster show",
             "fednode roster apply roster.toml",
+            "fednode routes --json",
             "fednode status --json --data-dir /data",
             "fednode --json plan --explain --inventory -",
             "fednode plan --what-if add:64GB --what-if add:den=32GiB --what-if remove:desk --what-if ctx:16384 --json",

@@ -12,7 +12,7 @@ use super::engine::EngineArgs;
 use super::exit::Failure;
 use super::{
     Cli, Command, Global, admin, bench, chat, child, doctor, engine, gc, invite, keys, members, owner, parse, pin,
-    placing, plan, publish, roster, scrub, transfers_watch, up, verify, view,
+    placing, plan, publish, roster, routes, scrub, transfers_watch, up, verify, view,
 };
 
 /// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.
@@ -137,6 +137,7 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         Command::Load(args) => placing::load(out, &data_dir(global)?, args).await,
         Command::Evict(args) => placing::evict(out, &data_dir(global)?, args).await,
         Command::Drain(args) => placing::drain(out, &data_dir(global)?, args).await,
+        Command::Routes => routes::run(out, &data_dir(global)?),
         Command::Roster { command } => roster::run(out, &data_dir(global)?, command).await,
         Command::Doctor => doctor::run(out, &data_dir(global)?).await,
         Command::Gc(args) => gc::run(out, &data_dir(global)?, args).await,

@@ -147,7 +147,7 @@ fn whereabouts(slot: &SlotView) -> String {
             let reason = if replica.reason.is_empty() { String::new() } else { format!(": {}", replica.reason) };
             match (replica.state.as_str(), replica.load) {
                 ("ready", _) => replica.node.clone(),
-                ("loading", Some(LoadView { read_bytes, total_bytes })) if total_bytes > 0 => {
+                ("loading", Some(LoadView { read_bytes, total_bytes, .. })) if total_bytes > 0 => {
                     let done = format!("{} of {}", human_bytes(read_bytes), human_bytes(total_bytes));
                     format!("{} (loading, {done})", replica.node)
                 }

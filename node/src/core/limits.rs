@@ -5,6 +5,7 @@ mod http;
 mod inventory;
 mod managing;
 mod placement;
+mod routing;
 mod trusting;
 
 pub use external::*;
@@ -12,6 +13,7 @@ pub use http::*;
 pub use inventory::*;
 pub use managing::*;
 pub use placement::*;
+pub use routing::*;
 pub use trusting::*;
 
 use super::guard::Rate;
@@ -337,19 +339,6 @@ pub const CHUNKS_PER_CHECKPOINT: u32 = 8;
 /// preallocated blocks cannot be told from written ones it would be the whole file, and fetching is as good.
 pub const RESUME_BYTES_MAX: u64 = 1 << 30;
 
-/// Requests waiting or running on one node; more answer 429.
-pub const REQUESTS_MAX: usize = 1024;
-/// Requests one replica takes at once before others are preferred or the caller waits.
-pub const REQUESTS_PER_REPLICA_MAX: u32 = 64;
-/// How long a request waits for its manager to become ready when the client states no deadline.
-pub const REQUEST_WAIT: Duration = Duration::from_secs(120);
-/// A request whose every planned replica could not be loaded waits this long for one of them to heal before it is told why.
-pub const FAILED_PATIENCE: Duration = Duration::from_secs(10);
-/// Holders tried for one request before its error is final.
-pub const ATTEMPTS_MAX: u32 = 4;
-/// After it failed a request before the first token a holder is left alone by that request for this long: about what a
-/// crashed engine needs to be back.
-pub const HOLDER_REST: Duration = Duration::from_secs(1);
 /// A loaded replica is not evicted for another before this, nor before the time its load took has passed once more: a
 /// just-loaded manager serves those who waited for it, and loading never takes more than half of a domain's time.
 pub const DWELL_MIN: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@
 pub mod api_keys;
 pub mod artifact;
 pub mod catalog;
+pub mod chance;
 pub mod checks;
 pub mod checkup;
 pub mod coordinator;

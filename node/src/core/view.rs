@@ -168,18 +168,21 @@ pub struct ReplicaView {
     pub bytes: u64,
     /// Requests in flight as advertised.
     pub in_flight: u32,
-    /// How far its load is, on the node that was asked.
+    /// How far its load is, or its fetch.
     #[serde(default)]
     pub load: Option<LoadView>,
 }
 
-/// How far a load is.
+/// How far a load is, or a fetch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadView {
-    /// Bytes of the model's files in memory.
+    /// Bytes of the model's files in memory, or on the disk.
     pub read_bytes: u64,
     /// Of so many.
     pub total_bytes: u64,
+    /// On average since it began; 0: not known.
+    #[serde(default)]
+    pub bytes_per_s: u64,
 }
 
 /// A server that the owner of this node put in for a slot. Never a replica: see `core::external`.

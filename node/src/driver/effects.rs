@@ -24,7 +24,8 @@ impl Driver {
     /// Does `output`, or starts it in a task whose end comes back as an event.
     pub(super) fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Gossip(gossip) => {
+            Output::Gossip(mut gossip) => {
+                self.facts.loading.tell(&mut gossip);
                 let (net, bytes) = (self.net.clone(), wire::gossip::encode(&gossip));
                 tokio::spawn(async move { net.publish(bytes).await });
             }

@@ -16,6 +16,7 @@ use crate::store::error::StoreError;
 use crate::store::externals::ExternalsError;
 use crate::store::identity::IdentityError;
 use crate::store::pins::PinsError;
+use crate::store::routes::RoutesFileError;
 use crate::wire::WireError;
 
 /// Why a node did not start.
@@ -65,6 +66,9 @@ pub enum RunError {
     /// What is kept here whatever the plan says.
     #[error(transparent)]
     Pins(#[from] PinsError),
+    /// The rules for the model `auto`.
+    #[error(transparent)]
+    Routes(#[from] RoutesFileError),
     /// The servers that stand in for slots.
     #[error(transparent)]
     Externals(#[from] ExternalsError),

@@ -176,7 +176,10 @@ impl Driver {
 
     /// Gives `input` to the machine and carries out what follows.
     pub(super) fn handle(&mut self, input: Input) {
-        if !matches!(input, Input::Tick | Input::Gossip(_) | Input::Hardware { .. } | Input::Chunk { .. }) {
+        if !matches!(
+            input,
+            Input::Tick | Input::RoundTrip(..) | Input::Gossip(_) | Input::Hardware { .. } | Input::Chunk { .. }
+        ) {
             tracing::debug!(?input, "input");
         }
         let mut outbox: Vec<Output> = Vec::new();
@@ -230,7 +233,7 @@ impl Driver {
     fn core_input(&mut self, input: Input) {
         match &input {
             Input::RequestFailed { request, refusal, .. } => self.requests.failed(*request, refusal.clone()),
-            Input::RequestEnded(request, _) => self.requests.close(*request),
+            Input::RequestEnded(request, _) | Input::RequestAnswered(request, _) => self.requests.close(*request),
             Input::Record(record) => {
                 let record = Record::clone(record);
                 return self.take_record(record);
@@ -298,6 +301,7 @@ impl Driver {
                 let due = self.shunned.turned_away();
                 self.say_shunned(due);
             }
+            NetEvent::RoundTrip(node, span) => self.handle(Input::RoundTrip(node, span)),
             NetEvent::DialFailed { node, refused } => self.handle(Input::DialFailed { node, refused }),
             NetEvent::Gossip { gossip, .. } => {
                 if let Some(forget) = self.shunned.received() {

@@ -31,6 +31,7 @@ mod reading;
 mod replicas;
 mod requests;
 mod rests;
+pub mod routes;
 mod scrub;
 mod scrub_now;
 mod seats;

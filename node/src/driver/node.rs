@@ -1,6 +1,7 @@
 //! The node as its edges see it: what HTTP, the other members and the command line can ask. Each call becomes an event for
 //! the loop; nothing is decided here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fednode_proto::v1;
@@ -18,8 +19,10 @@ use crate::core::machine::{Input, Machine};
 use crate::core::membership::roster::{Member, Role};
 use crate::core::placement::plan::Plan;
 use crate::core::roster::SlotRoster;
+use crate::core::route::auto::{Chosen, Said};
+use crate::core::route::progress;
 use crate::core::sizing::Tier;
-use crate::core::types::{Digest, NodeId};
+use crate::core::types::{Digest, NodeId, SlotName};
 use crate::core::view::State;
 use crate::driver::clock::Clock;
 use crate::driver::event_loop::{Event, Events};
@@ -42,6 +45,7 @@ use crate::rpc::admin::AdminBackend;
 use crate::rpc::peer::PeerBackend;
 use crate::rpc::peers::Peers;
 use crate::store::Store;
+use crate::store::routes::RoutesFile;
 use crate::wire;
 use crate::wire::join::TicketId;
 
@@ -61,6 +65,8 @@ pub struct Node {
     pub(super) peers: Peers,
     pub(super) pins: PinKeeper,
     pub(super) externals: Externals,
+    /// For the model `auto`.
+    pub(super) routes: Arc<RoutesFile>,
     /// Held over a change of what is wished of a machine: it is read, changed and written whole.
     pub(super) wishing: Arc<tokio::sync::Mutex<()>>,
     /// `None` on a delegate, as the store.
@@ -121,12 +127,24 @@ impl Backend for Node {
         self.view().await
     }
 
+    async fn whom(&self, model: &str, said: Said, slots: Option<BTreeSet<SlotName>>) -> Result<Chosen, ApiError> {
+        Node::whom(self, model, said, slots).await
+    }
+
     async fn generate(&self, request: v1::GenerateRequest) -> Result<Generation, ApiError> {
+        let slot = request.slot.clone();
         let mut events = self.ask(request, false).await;
         let first = events.recv().await.and_then(|event| event.event);
         let start = match first {
             Some(Kind::Start(start)) => start,
-            Some(Kind::Error(error)) => return Err(ApiError::from(error)),
+            Some(Kind::Error(error)) => {
+                let error = ApiError::from(error);
+                let progress = if error.is_not_there() { progress::of(&self.view().await, &slot) } else { None };
+                return Err(match progress {
+                    Some(progress) => error.while_loading(progress),
+                    None => error,
+                });
+            }
             _ => return Err(ApiError::from_code("engine_failed", "the node is ending; ask another one")),
         };
         let node = wire::array32("node", &start.node).map(NodeId).unwrap_or_default();

@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 use crate::core::external::{UNVERIFIED, Verification};
 use crate::core::limits;
 use crate::core::machine::Input;
-use crate::core::route::{Ask, Place, Refusal, RequestId};
+use crate::core::route::{Ask, Place, Refusal, RequestId, Tokens};
 use crate::core::types::{Duration, NodeId, SlotName, Time};
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::externals::Externals;
 use crate::driver::replicas::Replicas;
 use crate::rpc::peers::Peers;
+use crate::wire::asking;
 
 /// Answers wait here for slow readers, so that a slow reader never holds an engine: a whole answer of this many tokens fits.
 const ANSWER_EVENTS_MAX: usize = 16_384;
@@ -130,7 +131,10 @@ impl Requests {
         let relay = Relay { id, answer: waiter.answer.clone(), events: self.events.clone() };
         // Whoever gets it may pass it to an external engine only if that is what was chosen.
         let unverified = to.verification == Verification::Unverified;
-        let request = v1::GenerateRequest { unverified, ..waiter.request.clone() };
+        // Its deadline was that of waiting for a replica. The rest is the replica's own patience.
+        let deadline_ms = limits::REQUEST_WAIT.as_millis();
+        let request =
+            v1::GenerateRequest { unverified, deadline_ms, client: 0, route: String::new(), ..waiter.request.clone() };
         let task = if to.node != self.me {
             tokio::spawn(relay.remote(to.node, request, self.peers.clone()))
         } else if unverified {
@@ -153,7 +157,10 @@ fn ask_of(now: Time, request: &v1::GenerateRequest, local_only: bool) -> Result<
         0 => limits::REQUEST_WAIT,
         millis => Duration::from_millis(millis.min(limits::REQUEST_WAIT.as_millis())),
     };
-    Ok(Ask { slot, domain, local_only, unverified: request.unverified, deadline: now.after(wait) })
+    let (unverified, client, tokens) = (request.unverified, request.client, asking::tokens(request));
+    // What another member sent has been routed by its conversation there.
+    let conversation = if local_only { None } else { asking::conversation(request) };
+    Ok(Ask { slot, domain, local_only, unverified, client, conversation, tokens, deadline: now.after(wait) })
 }
 
 /// Carries one attempt's events to whoever asked.
@@ -219,8 +226,10 @@ impl Relay {
     /// Passes one event on. Its Start is held back until the first token: until then another replica may take over.
     async fn pass(&self, progress: &mut Progress, event: v1::GenerateEvent) -> std::ops::ControlFlow<()> {
         use std::ops::ControlFlow::{Break, Continue};
+        let mut answered = None;
         match &event.event {
-            Some(Kind::Start(_)) => {
+            Some(Kind::Start(start)) => {
+                progress.prompt_tokens = start.prompt_tokens;
                 progress.start = Some(event);
                 return Continue(());
             }
@@ -230,7 +239,11 @@ impl Relay {
                 self.fail(refusal, retryable).await;
                 return Break(());
             }
-            Some(Kind::Text(_) | Kind::Logprobs(_) | Kind::End(_)) => {}
+            Some(Kind::Text(_) | Kind::Logprobs(_)) => {}
+            Some(Kind::End(end)) => {
+                let prompt = progress.prompt_tokens.max(end.prompt_tokens);
+                answered = Some(Tokens { prompt, answer: end.completion_tokens });
+            }
             None => return Continue(()),
         }
         if let Some(start) = progress.start.take() {
@@ -240,12 +253,11 @@ impl Relay {
                 return Break(());
             }
         }
-        let last = matches!(event.event, Some(Kind::End(_)));
         if self.answer.send(event).await.is_err() {
             return Break(());
         }
-        if last {
-            self.tell(Input::RequestEnded(self.id, true)).await;
+        if let Some(tokens) = answered {
+            self.tell(Input::RequestAnswered(self.id, tokens)).await;
             return Break(());
         }
         Continue(())
@@ -273,6 +285,7 @@ impl Relay {
 struct Progress {
     start: Option<v1::GenerateEvent>,
     started: bool,
+    prompt_tokens: u32,
 }
 
 /// Says who computes, and with what.

@@ -50,6 +50,7 @@ use crate::rpc::peers::{Io, Open, Peers};
 use crate::store::Store;
 use crate::store::datadir::DataDir;
 use crate::store::error::StoreError;
+use crate::store::routes::RoutesFile;
 use crate::wire::catalog;
 use crate::wire::join::Ticket;
 
@@ -231,6 +232,7 @@ impl Starting {
             peers: peers.clone(),
             pins: PinKeeper::open(self.dir.clone())?,
             externals: externals.clone(),
+            routes: Arc::new(RoutesFile::open(self.dir.path())?),
             wishing: Arc::default(),
             keeper: store.clone().map(keeper),
             replicas: replicas.clone(),

@@ -1,6 +1,7 @@
 //! Who may ask what: the gate in front of every route. It looks at Host and Origin first, then, where a key is needed, at the
 //! key, before a byte of the body is read. A key that is removed or expires while an answer runs ends that answer.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,8 @@ use super::span;
 use super::tries::{FailedTries, Verdict};
 use crate::core::api_keys::{ApiKey, ApiKeys, Found};
 use crate::core::limits;
+use crate::core::route::ClientId;
+use crate::core::types::SlotName;
 use crate::wire::api_key::SecretKey;
 
 /// Reads the keys as they are now; an error is a sentence, and lets nobody pass.
@@ -62,11 +65,16 @@ impl Default for Line {
     }
 }
 
-/// Who asks, for the handlers: the key, or `None` where none is needed.
+/// Who asks, for the handlers: the key, or `None` where none is needed, and whose turn its requests take.
 #[derive(Clone, Debug)]
-pub(super) struct Caller(Option<ApiKey>);
+pub(super) struct Caller(Option<ApiKey>, ClientId);
 
 impl Caller {
+    /// Requests of one client wait for each other, not for those of another.
+    pub(super) fn client(&self) -> ClientId {
+        self.1
+    }
+
     /// Refuses a slot that the key was not made for, whether there is such a slot or not.
     pub(super) fn check_slot(&self, slot: &str) -> Result<(), ApiError> {
         match &self.0 {
@@ -76,6 +84,11 @@ impl Caller {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The slots it may use; `None`: all.
+    pub(super) fn slots(&self) -> Option<BTreeSet<SlotName>> {
+        self.0.as_ref().filter(|key| key.is_scoped()).map(|key| key.slots.clone())
     }
 
     /// May it know of this slot?
@@ -117,11 +130,11 @@ impl Gate {
     /// The digest and the owner of the key in `headers`; both `None` where no key is needed.
     fn caller(&self, line: &Line, headers: &HeaderMap) -> Result<(Option<blake3::Hash>, Caller), ApiError> {
         if self.0.keys.is_none() {
-            return Ok((None, Caller(None)));
+            return Ok((None, Caller(None, client_at(line.remote))));
         }
         let found = given(headers).and_then(|digest| Ok((digest, self.key(&digest)?)));
         match found {
-            Ok((digest, key)) => Ok((Some(digest), Caller(Some(key)))),
+            Ok((digest, key)) => Ok((Some(digest), Caller(Some(key), client_of(digest.as_bytes())))),
             Err(refusal) if refusal.status == StatusCode::UNAUTHORIZED => Err(self.failed(line, refusal)),
             Err(refusal) => Err(refusal),
         }
@@ -176,6 +189,18 @@ impl Gate {
                 return refusal;
             }
         }
+    }
+}
+
+fn client_of(bytes: &[u8]) -> ClientId {
+    bytes.iter().take(8).fold(0, |client, byte| client << 8 | ClientId::from(*byte))
+}
+
+/// An address is one client; a network of 64 bits is one address of IPv6.
+fn client_at(address: IpAddr) -> ClientId {
+    match address.to_canonical() {
+        IpAddr::V4(address) => client_of(&address.octets()),
+        IpAddr::V6(address) => client_of(&address.octets()),
     }
 }
 
@@ -242,7 +267,7 @@ fn admit(gate: &Gate, request: &Request) -> Result<(Option<blake3::Hash>, Caller
     gate.0.hosts.check(line.local, request.uri(), request.headers())?;
     // Says only that the process answers, to whoever watches over it.
     if matches!(request.uri().path(), "/health" | "/healthz") {
-        return Ok((None, Caller(None)));
+        return Ok((None, Caller(None, 0)));
     }
     let (digest, caller) = gate.caller(&line, request.headers())?;
     caller.check_path(request.uri().path())?;

@@ -22,8 +22,9 @@ use super::access::Caller;
 use super::answer::{self, Answer};
 use super::body;
 use super::chat_request::{self, ChatRequest};
-use super::{ApiError, Backend, Edge, Generation};
-use crate::core::view;
+use super::way::Way;
+use super::{ApiError, Backend, Edge, Generation, whom};
+use crate::core::{route, view};
 
 /// A long prompt keeps a stream silent for a minute on a slow machine; comments keep proxies and clients from giving up.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -41,10 +42,11 @@ pub(super) async fn completions<B: Backend>(
 ) -> Result<Response, ApiError> {
     // A node that has this one as its external engine must not be answered by one of ours: they could go round for ever.
     let unverified = !request.headers().contains_key(ASKED_AS_EXTERNAL);
+    let way = Way::of(&request)?;
     let request = chat_request::parse(&body::read(request, edge.patience.body).await?)?;
     let ChatRequest { model, stream, include_usage, generate } = request;
-    let generate = v1::GenerateRequest { unverified, ..generate };
-    caller.check_slot(&generate.slot)?;
+    let generate = way.stamp(v1::GenerateRequest { unverified, ..generate });
+    let generate = whom::resolve(&edge.backend, &caller, &model, generate).await?;
     let backend = edge.backend.clone();
     let slot = generate.slot.clone();
     let mut pending: Pending = Box::pin(async move { backend.generate(generate).await });
@@ -181,16 +183,5 @@ fn waiting_events<B: Backend>(
 
 /// One line for a person who waits.
 fn progress(state: &view::State, slot: &str) -> String {
-    let Some(view) = state.slots.iter().find(|view| view.name == slot) else { return format!("waiting for {slot}") };
-    let replicas: Vec<String> =
-        view.replicas.iter().map(|replica| format!("{} on {}", replica.state, replica.node)).collect();
-    let arriving = state.transfers.iter().find(|transfer| transfer.artifact == view.artifact && !transfer.verified);
-    let fetched = arriving.map(|transfer| {
-        let percent = u128::from(transfer.done_bytes) * 100 / u128::from(transfer.total_bytes.max(1));
-        format!("{percent} % fetched here")
-    });
-    let facts: Vec<String> = replicas.into_iter().chain(fetched).collect();
-    let facts = if facts.is_empty() { view.state.clone() } else { facts.join(", ") };
-    // A comment is one line, whatever a node is called.
-    format!("waiting for {slot}: {facts}").replace(['\r', '\n'], " ")
+    route::progress::of(state, slot).map_or_else(|| format!("waiting for {slot}"), |progress| progress.to_string())
 }

@@ -130,7 +130,7 @@ impl Fields {
     }
 }
 
-/// `SLOT` or `SLOT:domain`. What cannot be a name names no manager either.
+/// `SLOT` or `SLOT:domain`. What cannot be one may be an artifact: the backend knows.
 fn slot_and_domain(model: &str) -> Result<(String, String), ApiError> {
     let (slot, domain) = match model.split_once(':') {
         Some((slot, domain)) => (slot, Some(domain)),
@@ -139,7 +139,10 @@ fn slot_and_domain(model: &str) -> Result<(String, String), ApiError> {
     let named = SlotName::new(slot).is_ok() && domain.is_none_or(|domain| SlotName::new(domain).is_ok());
     match named {
         true => Ok((slot.to_owned(), domain.unwrap_or_default().to_owned())),
-        false => Err(ApiError::model_not_found(model)),
+        false if model.is_empty() || model.len() > limits::MODEL_NAME_BYTES_MAX => {
+            Err(ApiError::model_not_found(model))
+        }
+        false => Ok((String::new(), String::new())),
     }
 }
 

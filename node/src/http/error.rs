@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use fednode_proto::v1;
 use serde_json::{Value, json};
 
+use crate::core::route::progress::Progress;
+
 /// A client that found the queue full should not return at once.
 const RETRY_BUSY_S: u32 = 1;
 /// Loading a 13 GB manager takes some seconds from a fast disk.
@@ -28,12 +30,14 @@ pub struct ApiError {
     pub message: String,
     /// Seconds after which trying again makes sense.
     pub retry_after_s: Option<u32>,
+    /// How far the manager is that is not there yet.
+    pub loading: Option<Box<Progress>>,
 }
 
 impl ApiError {
     /// An error of `status` without a field and without a time to try again.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status, code, param: None, message: message.into(), retry_after_s: None }
+        ApiError { status, code, param: None, message: message.into(), retry_after_s: None, loading: None }
     }
 
     /// The field `param` of the request is wrong: 400.
@@ -63,7 +67,17 @@ impl ApiError {
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal", None, None),
         };
         let param = param.map(str::to_owned);
-        ApiError { status, code, param, message: message.into(), retry_after_s }
+        ApiError { status, code, param, message: message.into(), retry_after_s, loading: None }
+    }
+
+    /// Is it said because the manager is nowhere ready?
+    pub fn is_not_there(&self) -> bool {
+        matches!(self.code, "not_resident" | "no_room")
+    }
+
+    /// With how far its manager is, and when to come back for it.
+    pub fn while_loading(self, progress: Progress) -> ApiError {
+        ApiError { retry_after_s: Some(progress.retry_after_s()), loading: Some(Box::new(progress)), ..self }
     }
 
     /// OpenAI's `type`, which follows from the status.
@@ -79,9 +93,13 @@ impl ApiError {
 
     /// The JSON body; also what an SSE stream says after its first byte.
     pub fn body(&self) -> Value {
-        json!({"error": {
+        let mut body = json!({"error": {
             "message": self.message, "type": self.kind(), "param": self.param, "code": self.code,
-        }})
+        }});
+        if let Some(progress) = &self.loading {
+            body["loading"] = json!(progress);
+        }
+        body
     }
 }
 
@@ -137,6 +155,25 @@ mod tests {
             assert_eq!(error.clone().into_response().headers().contains_key("retry-after"), retry, "{code}");
             assert_eq!(error.body()["error"]["message"], "why");
         }
+    }
+
+    #[test]
+    fn a_refusal_while_a_manager_loads_says_how_far_it_is_and_when_to_come_back() {
+        let progress = Progress {
+            slot: "UCM".into(),
+            state: "loading".into(),
+            node: "desk".into(),
+            bytes_done: 30,
+            bytes_total: 100,
+            bytes_per_s: 10,
+            eta_s: Some(7),
+        };
+        let refused = ApiError::from_code("not_resident", "not yet").while_loading(progress);
+        let loading = &refused.body()["loading"];
+        let fields = ["bytes_done", "bytes_total", "bytes_per_s", "eta_s"].map(|field| loading[field].as_u64());
+        assert_eq!(fields, [30, 100, 10, 7].map(Some));
+        assert_eq!(refused.into_response().headers()["retry-after"], "7");
+        assert!(ApiError::from_code("not_resident", "not yet").body().get("loading").is_none());
     }
 
     #[test]

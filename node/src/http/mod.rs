@@ -18,7 +18,10 @@ mod server;
 mod tests;
 pub mod tls;
 mod tries;
+mod way;
+mod whom;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -31,6 +34,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
 use crate::core::limits;
+use crate::core::route::auto::{Chosen, Said};
 use crate::core::types;
 use crate::core::view::State;
 
@@ -42,6 +46,18 @@ pub use guard::{Hosts, ListenError, check_listen, is_loopback};
 pub trait Backend: Clone + Send + Sync + 'static {
     /// The whole view, now.
     fn state(&self) -> impl Future<Output = State> + Send;
+
+    /// Whom `model` names, for a client that says `said` and may use `slots` (`None`: all): `SLOT`, `SLOT:domain`, an artifact,
+    /// or `auto`. What names nobody is 404. A backend that knows of slots alone need not say more than this.
+    fn whom(
+        &self,
+        model: &str,
+        _said: Said,
+        _slots: Option<BTreeSet<types::SlotName>>,
+    ) -> impl Future<Output = Result<Chosen, ApiError>> + Send {
+        let named = model.parse().map(|slot| Chosen { slot, task: String::new() });
+        std::future::ready(named.map_err(|_| ApiError::model_not_found(model)))
+    }
 
     /// Starts a request. It resolves when a replica has begun to answer, which may take until the request's deadline while
     /// a manager is loaded; the backend keeps that deadline and answers the code `deadline` itself. An error is a refusal

@@ -38,7 +38,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::core::checkup::{DiscoveryReport, MemberReach};
 use crate::core::limits;
 use crate::core::membership::advert::Gossip;
-use crate::core::types::{FederationId, NodeId};
+use crate::core::types::{Duration, FederationId, NodeId};
 pub use crate::net::accepted::Accepted;
 use crate::net::admission::Admission;
 pub use crate::net::admission::Members;
@@ -105,6 +105,8 @@ pub enum NetEvent {
         /// It was dialled there, so it can be again.
         dialled: bool,
     },
+    /// A ping to a member and its answer took so long; the newest alone is kept for a slow driver.
+    RoundTrip(NodeId, Duration),
     /// A member's last connection ended. Its addresses are dialled again at once.
     Disconnected {
         /// Which member.
@@ -359,7 +361,7 @@ impl NetHandle {
 }
 
 /// The core's duration as the standard library's.
-fn std_duration(duration: crate::core::types::Duration) -> std::time::Duration {
+fn std_duration(duration: Duration) -> std::time::Duration {
     std::time::Duration::from_nanos(duration.0)
 }
 

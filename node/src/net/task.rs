@@ -312,8 +312,9 @@ impl Task {
     fn on_member_event(&mut self, event: MemberBehaviourEvent, now: Instant) {
         match event {
             MemberBehaviourEvent::Ping(pong) => {
-                if let (Ok(_), Some(node)) = (pong.result, wire::ids::node_id(&pong.peer)) {
+                if let (Ok(round_trip), Some(node)) = (pong.result, wire::ids::node_id(&pong.peer)) {
                     self.book.heard(&node, pong.connection, now);
+                    self.outbox.push_round_trip(node, round_trip);
                 }
             }
             MemberBehaviourEvent::Gossip(gossipsub::Event::Message { propagation_source, message_id, message }) => {

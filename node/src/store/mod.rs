@@ -27,6 +27,7 @@ mod partial;
 pub mod pins;
 mod reading;
 mod resume;
+pub mod routes;
 pub mod safetensors;
 mod scan;
 pub mod scrub;

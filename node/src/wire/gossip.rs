@@ -7,7 +7,7 @@ use prost::Message;
 use crate::core::demand::Rate;
 use crate::core::limits;
 use crate::core::membership::advert::{
-    Advert, DomainKind, Gossip, Holding, Lease, MemoryDomain, RefusalCode, ReplicaState, ReplicaStatus,
+    Advert, DomainKind, Gossip, Holding, Lease, MemoryDomain, Moving, RefusalCode, ReplicaState, ReplicaStatus,
 };
 use crate::core::types::{Digest, NodeId, SlotName};
 use crate::wire::catalog::slot_name;
@@ -123,6 +123,9 @@ fn replica_to_proto(replica: &ReplicaStatus) -> v1::ReplicaStatus {
         precision: replica.precision.clone(),
         reason: replica.reason.chars().filter(|c| !c.is_control()).take(120).collect(),
         refusal: replica.refusal.map(|code| code.as_str().to_owned()).unwrap_or_default(),
+        moved_bytes: replica.moving.map_or(0, |moving| moving.done_bytes),
+        to_move_bytes: replica.moving.map_or(0, |moving| moving.total_bytes),
+        moved_bytes_per_s: replica.moving.map_or(0, |moving| moving.bytes_per_s),
     }
 }
 
@@ -235,7 +238,14 @@ fn replica_from_proto(proto: &v1::ReplicaStatus) -> Result<ReplicaStatus, WireEr
         precision: text("precision", &proto.precision, 16)?,
         reason: text("reason", &proto.reason, 600)?,
         refusal: RefusalCode::parse(&proto.refusal),
+        moving: moving_from_proto(proto),
     })
+}
+
+fn moving_from_proto(proto: &v1::ReplicaStatus) -> Option<Moving> {
+    let total_bytes = proto.to_move_bytes.min(1 << 50);
+    let done_bytes = proto.moved_bytes.min(total_bytes);
+    (total_bytes > 0).then_some(Moving { done_bytes, total_bytes, bytes_per_s: proto.moved_bytes_per_s.min(1 << 50) })
 }
 
 #[cfg(test)]
@@ -310,6 +320,7 @@ mod tests {
             precision: "F16".into(),
             reason: String::new(),
             refusal: Some(RefusalCode::Pinned),
+            moving: Some(Moving { done_bytes: 1 << 34, total_bytes: 1 << 34, bytes_per_s: 1 << 33 }),
         };
         let milli_per_hour = limits::DEMAND_PER_HOUR_MAX * 1000;
         full.demand = (0..256).map(|index| Rate { slot: name(index), milli_per_hour }).collect();

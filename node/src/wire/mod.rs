@@ -3,6 +3,7 @@
 
 pub mod announcement;
 pub mod api_key;
+pub mod asking;
 pub mod catalog;
 pub mod change;
 pub mod charter;

@@ -1,9 +1,11 @@
 //! The machine's speaking half: what this node says of itself, and when it says it again.
 
+use std::collections::BTreeMap;
+
 use crate::core::external::{ExternalHere, ExternalReplica};
 use crate::core::limits;
 use crate::core::machine::{Machine, Output};
-use crate::core::membership::advert::{Advert, Gossip, Holding};
+use crate::core::membership::advert::{Advert, Gossip, Holding, Moving, ReplicaState, ReplicaStatus};
 use crate::core::route::Place;
 use crate::core::types::{Digest, SlotName, Time};
 
@@ -27,7 +29,7 @@ impl Machine {
             domains: self.residency.ledger(),
             disk_free_bytes: self.disk_free_bytes,
             holdings: whole.chain(parts).take(limits::HOLDINGS_PER_ADVERT_MAX).collect(),
-            replicas: self.residency.statuses(&in_flight, |artifact| self.precision_of(artifact)),
+            replicas: self.replicas_said(&in_flight),
             member_roster_mark: self.config.members.mark(),
             catalog_digest: self.config.catalog.digest(),
             plan_epoch: plan.0,
@@ -40,6 +42,20 @@ impl Machine {
             wishes_digest: Some(self.config.catalog.wishes_digest()),
             externals: self.own_externals(),
         }
+    }
+
+    /// What this node says of its replicas, and of how far they are.
+    fn replicas_said(&self, in_flight: &BTreeMap<SlotName, u32>) -> Vec<ReplicaStatus> {
+        let mut replicas = self.residency.statuses(in_flight, |artifact| self.precision_of(artifact));
+        for replica in replicas.iter_mut().filter(|replica| replica.state == ReplicaState::Fetching) {
+            let transfer = self.transfers.get(&replica.artifact).filter(|transfer| transfer.total_bytes() > 0);
+            replica.moving = transfer.map(|transfer| Moving {
+                done_bytes: transfer.done_bytes(),
+                total_bytes: transfer.total_bytes(),
+                bytes_per_s: transfer.bytes_per_s(),
+            });
+        }
+        replicas
     }
 
     /// What this node says of its external engines.

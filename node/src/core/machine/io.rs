@@ -11,9 +11,9 @@ use crate::core::membership::roster::MemberRoster;
 use crate::core::pins::Pins;
 use crate::core::placement::plan::{Plan, PlannedReplica};
 use crate::core::residency::{Death, Seen, Stall};
-use crate::core::route::{Ask, Place, Refusal, RequestId};
+use crate::core::route::{Ask, Place, Refusal, RequestId, Tokens};
 use crate::core::transfer::ChunkOutcome;
-use crate::core::types::{Digest, NodeId, SlotName};
+use crate::core::types::{Digest, Duration, NodeId, SlotName};
 
 /// Something happened.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub enum Input {
     Connected(NodeId),
     /// The last connection to a member closed.
     Disconnected(NodeId),
+    /// A ping to a member and its answer took so long.
+    RoundTrip(NodeId, Duration),
     /// A dial failed; `refused`: nothing listens there.
     DialFailed {
         /// Whom.
@@ -135,7 +137,9 @@ pub enum Input {
     Request(RequestId, Ask),
     /// Its first token went out.
     RequestStarted(RequestId),
-    /// Its answer is complete (true), or its client went away or the error is final (false).
+    /// Its answer is complete, and so long.
+    RequestAnswered(RequestId, Tokens),
+    /// The same without a length (true), or its client went away or the error is final (false).
     RequestEnded(RequestId, bool),
     /// Its replica failed.
     RequestFailed {
@@ -146,6 +150,16 @@ pub enum Input {
         /// Another holder may be tried.
         retryable: bool,
     },
+}
+
+impl Input {
+    /// May somebody else hold an artifact after this, or somebody no longer?
+    pub(super) fn may_change_holders(&self) -> bool {
+        matches!(
+            self,
+            Input::Connected(_) | Input::DialFailed { .. } | Input::Gossip(Gossip::Advert(_)) | Input::Members(_)
+        )
+    }
 }
 
 /// Something to be done.

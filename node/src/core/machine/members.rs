@@ -51,6 +51,7 @@ impl Machine {
             self.table.disconnected(now, node);
         }
         self.transfers.lost(node);
+        self.router.parted(&node);
         self.plan_sent.remove(&node);
         self.resync.remove(&node);
         self.plan_dirty(now);

@@ -30,7 +30,7 @@ use crate::core::membership::table::Table;
 use crate::core::pins::Pins;
 use crate::core::placement::plan::{Plan, Strategy};
 use crate::core::residency::Residency;
-use crate::core::route::Router;
+use crate::core::route::{Failed, Router};
 use crate::core::transfer::Transfers;
 use crate::core::types::{Digest, Duration, NodeId, SlotName, Time};
 
@@ -116,7 +116,7 @@ impl Machine {
             coordinator: Coordinator::new(config.me, now, config.epoch_highest),
             residency: Residency::default(),
             transfers: Transfers::new(config.me),
-            router: Router::default(),
+            router: Router::new(trusting::seed(&config)),
             pins: Pins::default(),
             externals: Vec::new(),
             planned: BTreeSet::new(),
@@ -176,7 +176,7 @@ impl Machine {
     }
 
     fn take(&mut self, now: Time, input: Input, outbox: &mut Vec<Output>) {
-        if may_change_holders(&input) {
+        if input.may_change_holders() {
             self.transfers.holders_changed();
         }
         match input {
@@ -219,7 +219,7 @@ impl Machine {
             }
             Input::FingerprintChecked(suspect, judged) => self.fingerprint_checked(now, &suspect, &judged),
             Input::RequestFailed { request, refusal, retryable } => {
-                if !self.router.failed(now, request, refusal, retryable) {
+                if self.router.failed(now, request, refusal, retryable) == Failed::Final {
                     outbox.push(Output::Final(request));
                 }
             }
@@ -278,7 +278,9 @@ impl Machine {
                 let _refused = self.residency.put_away(now, &slot, kept);
             }
             Input::Unloaded(slot) => self.residency.unloaded(&slot),
-            Input::RequestStarted(request) => self.router.started(request),
+            Input::RoundTrip(node, span) => self.router.pinged(node, span),
+            Input::RequestStarted(request) => self.router.started(now, request),
+            Input::RequestAnswered(request, tokens) => self.router.answered(now, request, tokens),
             Input::RequestEnded(request, well) => self.router.ended(request, well),
             _ => {}
         }
@@ -312,6 +314,7 @@ impl Machine {
         outbox.push(Output::Know(from, advert.addresses.clone()));
         self.coordinator.saw_epoch(advert.epoch_highest);
         if self.table.advert(now, advert) {
+            self.router.heard(from);
             self.plan_dirty(now);
         }
     }
@@ -386,12 +389,4 @@ impl Machine {
         self.want();
         self.take_accusations(held, outbox);
     }
-}
-
-/// May somebody else hold an artifact after this, or somebody no longer?
-fn may_change_holders(input: &Input) -> bool {
-    matches!(
-        input,
-        Input::Connected(_) | Input::DialFailed { .. } | Input::Gossip(Gossip::Advert(_)) | Input::Members(_)
-    )
 }

@@ -1,11 +1,12 @@
 //! The machine's routing half: what is known about a slot when a request needs it.
 
 use crate::core::external::{ExternalHere, Verification, may_answer};
+use crate::core::limits;
 use crate::core::machine::{Machine, Output};
 use crate::core::membership::advert::ReplicaState;
 use crate::core::membership::table::Presence;
 use crate::core::placement::plan::PlannedReplica;
-use crate::core::route::{Action, Ask, Candidate, Knowledge, Place, Refusal};
+use crate::core::route::{Action, Candidate, Knowledge, Place, Refusal, Want};
 use crate::core::types::{Digest, NodeId, SlotName, Time};
 
 impl Machine {
@@ -15,7 +16,7 @@ impl Machine {
             return;
         }
         let mut router = std::mem::take(&mut self.router);
-        let actions = router.schedule(now, self.config.me, |ask| self.knowledge(now, ask));
+        let actions = router.schedule(now, self.config.me, |want| self.knowledge(now, want));
         self.router = router;
         for action in actions {
             outbox.push(match action {
@@ -31,38 +32,38 @@ impl Machine {
         }
     }
 
-    fn knowledge(&self, now: Time, ask: &Ask) -> Knowledge {
-        let published = self.published(ask);
-        let mut candidates = if published.is_ok() { self.candidates(ask) } else { Vec::new() };
+    fn knowledge(&self, now: Time, want: &Want) -> Knowledge {
+        let published = self.published(want);
+        let mut candidates = if published.is_ok() { self.candidates(want) } else { Vec::new() };
         // Whoever has fallen silent may be gone; a question sent there would wait until pings have found out.
         let heard = |one: &Candidate| one.at.node == self.config.me || !self.table.is_quiet(now, &one.at.node);
         if candidates.iter().any(heard) {
             candidates.retain(heard);
         }
-        let mut outside = self.external_candidates(ask);
+        let mut outside = self.external_candidates(want);
         outside.retain(heard);
         candidates.extend(outside);
         if !candidates.is_empty() {
             return Knowledge::Ready(candidates);
         }
         if let Err(refusal) = published {
-            let away = || format!("nothing is published in {0}, and its external engine does not answer", ask.slot);
-            return if self.has_external(&ask.slot) {
+            let away = || format!("nothing is published in {0}, and its external engine does not answer", want.slot);
+            return if self.has_external(&want.slot) {
                 Knowledge::Failing(away())
             } else {
                 Knowledge::Hopeless(refusal)
             };
         }
-        match self.hopeless(&ask.slot) {
+        match self.hopeless(&want.slot) {
             Some(refusal) => Knowledge::Hopeless(refusal),
-            None => self.failing(&ask.slot).map_or(Knowledge::Waiting, Knowledge::Failing),
+            None => self.failing(&want.slot).map_or(Knowledge::Waiting, Knowledge::Failing),
         }
     }
 
     /// Is there anything to answer with, anywhere?
-    pub(super) fn published(&self, ask: &Ask) -> Result<(), Refusal> {
+    pub(super) fn published(&self, want: &Want) -> Result<(), Refusal> {
         let catalog = &self.config.catalog;
-        let slot = &ask.slot;
+        let slot = &want.slot;
         let Some(roster) = catalog.roster().filter(|roster| roster.slot(slot).is_some()) else {
             let message = format!("there is no slot {slot} in this federation's roster; `fednode managers` lists them");
             return Err(Refusal { code: "model_not_found", message });
@@ -71,7 +72,7 @@ impl Machine {
             let message = format!("nothing is published in {slot} yet; `fednode publish PATH --as {slot}` fills it");
             return Err(Refusal { code: "model_not_found", message });
         }
-        if let Some(domain) = &ask.domain
+        if let Some(domain) = &want.domain
             && catalog.publication(slot, Some(domain)).is_none()
         {
             let name = roster.name_of(slot, Some(domain));
@@ -86,47 +87,55 @@ impl Machine {
         Ok(())
     }
 
-    fn candidates(&self, ask: &Ask) -> Vec<Candidate> {
+    fn candidates(&self, want: &Want) -> Vec<Candidate> {
         let mut candidates = Vec::new();
-        let mine = self.residency.ready(&ask.slot);
+        let mine = self.residency.ready(&want.slot);
         let attached = |replica: &&PlannedReplica| {
-            ask.domain.as_ref().is_none_or(|domain| replica.adapters.iter().any(|a| &a.domain == domain))
+            want.domain.as_ref().is_none_or(|domain| replica.adapters.iter().any(|a| &a.domain == domain))
         };
-        if mine.filter(attached).is_some() && !self.is_distrusted(&self.config.me, &ask.slot) {
-            let places = self.residency.places(&ask.slot);
-            candidates.push(Candidate { at: verified(self.config.me), advertised: 0, places });
+        if let Some(here) = mine.filter(attached).filter(|_| !self.is_distrusted(&self.config.me, &want.slot)) {
+            let places = self.residency.places(&want.slot);
+            candidates.push(Candidate { at: verified(self.config.me), advertised: 0, places, parallel: here.parallel });
         }
-        if ask.local_only {
+        if want.local_only {
             return candidates;
         }
-        for (node, replica) in self.table.ready(&ask.slot) {
-            let attached = ask.domain.as_ref().is_none_or(|domain| replica.domains.contains(domain));
+        let parallel = self.parallel(&want.slot);
+        for (node, replica) in self.table.ready(&want.slot) {
+            let attached = want.domain.as_ref().is_none_or(|domain| replica.domains.contains(domain));
             let reachable = self.table.get(&node).is_some_and(|entry| entry.connected);
-            if attached && reachable && !self.is_distrusted(&node, &ask.slot) {
-                candidates.push(Candidate { at: verified(node), advertised: replica.in_flight, places: u32::MAX });
+            if attached && reachable && !self.is_distrusted(&node, &want.slot) {
+                let advertised = replica.in_flight;
+                candidates.push(Candidate { at: verified(node), advertised, places: u32::MAX, parallel });
             }
         }
         candidates
     }
 
+    /// Answers that a member's replica of `slot` computes at once.
+    fn parallel(&self, slot: &SlotName) -> u32 {
+        let slot = self.config.catalog.roster().and_then(|roster| roster.slot(slot));
+        slot.map_or(1, |slot| slot.parallel)
+    }
+
     /// External engines that answer for the slot, here and beside members. They have no adapters.
-    fn external_candidates(&self, ask: &Ask) -> Vec<Candidate> {
-        let known = self.config.catalog.roster().is_some_and(|roster| roster.slot(&ask.slot).is_some());
-        if !known || ask.domain.is_some() {
+    fn external_candidates(&self, want: &Want) -> Vec<Candidate> {
+        let known = self.config.catalog.roster().is_some_and(|roster| roster.slot(&want.slot).is_some());
+        if !known || want.domain.is_some() {
             return Vec::new();
         }
         let candidate = |node, verification, advertised| {
             let at = Place { node, verification };
-            Candidate { at, advertised, places: u32::MAX }
+            Candidate { at, advertised, places: u32::MAX, parallel: limits::EXTERNAL_PARALLEL }
         };
-        let mine = self.externals.iter().filter(|here| here.slot == ask.slot && self.external_answers(here));
+        let mine = self.externals.iter().filter(|here| here.slot == want.slot && self.external_answers(here));
         let mut candidates: Vec<_> = mine.map(|here| candidate(self.config.me, here.verification, 0)).collect();
         let reachable = |node: &NodeId| self.table.get(node).is_some_and(|entry| entry.connected);
-        for advert in self.table.alive().filter(|advert| !ask.local_only && reachable(&advert.node)) {
-            let theirs = advert.externals.iter().filter(|there| there.slot == ask.slot && there.ready);
+        for advert in self.table.alive().filter(|advert| !want.local_only && reachable(&advert.node)) {
+            let theirs = advert.externals.iter().filter(|there| there.slot == want.slot && there.ready);
             candidates.extend(theirs.map(|there| candidate(advert.node, there.verification, there.in_flight)));
         }
-        candidates.retain(|candidate| ask.unverified || candidate.at.verification == Verification::Verified);
+        candidates.retain(|candidate| want.unverified || candidate.at.verification == Verification::Verified);
         candidates
     }
 

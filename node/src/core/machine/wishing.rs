@@ -9,7 +9,7 @@ use crate::core::membership::advert::Advert;
 use crate::core::placement::plan::{Plan, PlanRole};
 use crate::core::residency;
 use crate::core::roster::SlotPolicy;
-use crate::core::route::{Ask, Refusal};
+use crate::core::route::{Ask, Refusal, Want};
 use crate::core::types::{SlotName, Time};
 
 impl Machine {
@@ -110,9 +110,7 @@ impl Machine {
 
     /// Could wishing for `slot` make it resident, as far as this node knows?
     pub fn may_want(&self, slot: &SlotName) -> Result<(), Refusal> {
-        let ask =
-            Ask { slot: slot.clone(), domain: None, local_only: false, unverified: false, deadline: Time::default() };
-        self.published(&ask)?;
+        self.published(&Want { slot: slot.clone(), domain: None, local_only: false, unverified: false })?;
         self.hopeless(slot).map_or(Ok(()), Err)
     }
 

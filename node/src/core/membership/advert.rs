@@ -159,6 +159,19 @@ pub struct ReplicaStatus {
     pub reason: String,
     /// What kind of refusal that is, if its holder refuses what its plan says.
     pub refusal: Option<RefusalCode>,
+    /// How far its fetch or its load is, while it is one of these. Said to people, never acted on.
+    pub moving: Option<Moving>,
+}
+
+/// How far bytes on their way to a disk or into memory are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moving {
+    /// So many are there.
+    pub done_bytes: u64,
+    /// Of so many, not 0.
+    pub total_bytes: u64,
+    /// 0: not known.
+    pub bytes_per_s: u64,
 }
 
 /// A node's statement of capacity, residency and load.

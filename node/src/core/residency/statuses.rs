@@ -58,6 +58,7 @@ impl Residency {
             precision: precision(&order.artifact),
             reason: said.reason,
             refusal: said.refusal,
+            moving: None,
         };
         held.chain(coming).map(status).collect()
     }

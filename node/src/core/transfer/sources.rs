@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::core::artifact::Bitmap;
+use crate::core::chance::mix;
 use crate::core::limits;
 use crate::core::transfer::Holder;
 use crate::core::transfer::chunkset::ChunkSet;
@@ -193,14 +194,6 @@ impl Transfer {
 
 fn prefix(bytes: &[u8; 32]) -> u64 {
     u64::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]])
-}
-
-/// A number that looks random and is the same everywhere (splitmix64's last step).
-fn mix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 pub(super) fn weight(artifact: &[u8; 32], node: &NodeId, salt: u64) -> u64 {

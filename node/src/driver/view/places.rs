@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::Facts;
 use crate::core::external::UNVERIFIED;
-use crate::core::membership::advert::{Advert, ReplicaState, ReplicaStatus};
+use crate::core::membership::advert::{Advert, Moving, ReplicaState, ReplicaStatus};
 use crate::core::placement::plan::Plan;
 use crate::core::roster::Seat;
 use crate::core::types::{NodeId, SlotName};
-use crate::core::view::{ExternalView, ReplicaView};
+use crate::core::view::{ExternalView, LoadView, ReplicaView};
 use crate::wire::ids::peer_id_text;
 
 /// Loaded and loading copies of what serves at `seat`; `plan` says which of them nobody asks.
@@ -38,10 +38,16 @@ pub(super) fn replicas(
             refusal: replica.refusal.map(|code| code.as_str().to_owned()).unwrap_or_default(),
             bytes: replica.bytes,
             in_flight: replica.in_flight,
-            load: facts.loading.of(node, slot),
+            load: facts.loading.of(node, slot).or_else(|| replica.moving.map(moving)),
         }
     });
     views.collect()
+}
+
+/// As its holder said, or as this node's own transfers are.
+fn moving(moving: Moving) -> LoadView {
+    let Moving { done_bytes: read_bytes, total_bytes, bytes_per_s } = moving;
+    LoadView { read_bytes, total_bytes, bytes_per_s }
 }
 
 /// Servers that stand in for `slot`.

@@ -48,7 +48,7 @@ fn a_member_that_meant_a_verified_replica_is_never_answered_by_a_server() {
     let mut world = household();
     world.tell(id(3), server(true, true));
     let deadline = world.now.after(limits::REQUEST_WAIT);
-    let forwarded = Ask { slot: slot("A"), domain: None, local_only: true, unverified: false, deadline };
+    let forwarded = Ask { local_only: true, unverified: false, ..Ask::new(slot("A"), deadline) };
     world.tell(id(3), Input::Request(1, forwarded.clone()));
     assert_eq!((last(&world), world.rejected.last()), (None, Some(&(id(3), 1, "not_resident"))));
     world.tell(id(3), Input::Request(2, Ask { unverified: true, ..forwarded.clone() }));

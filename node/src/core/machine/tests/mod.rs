@@ -278,13 +278,7 @@ impl World {
 
     fn ask(&mut self, node: NodeId, request: u64, name: &str) {
         let deadline = self.now.after(limits::REQUEST_WAIT);
-        self.tell(
-            node,
-            Input::Request(
-                request,
-                Ask { slot: slot(name), domain: None, local_only: false, unverified: true, deadline },
-            ),
-        );
+        self.tell(node, Input::Request(request, Ask::new(slot(name), deadline)));
     }
 
     fn resident(&self, node: NodeId) -> Vec<String> {

@@ -29,7 +29,7 @@ fn a_forwarded_request_is_counted_once_and_all_members_rates_are_summed() {
         world.ask(id(3), request, "A");
         world.tell(id(3), Input::RequestEnded(request, true));
         // As the holder sees it: another member sent it.
-        let forwarded = Ask { slot: slot("A"), domain: None, local_only: true, unverified: false, deadline: world.now };
+        let forwarded = Ask { local_only: true, unverified: false, ..Ask::new(slot("A"), world.now) };
         world.tell(id(1), Input::Request(100 + request, forwarded));
         world.tell(id(1), Input::RequestEnded(100 + request, true));
     }

@@ -329,6 +329,7 @@ mod tests {
             threads: None,
             lock: false,
             join_gpus: false,
+            local: None,
             priority: 0,
             limit_up: None,
             limit_down: None,

@@ -10,7 +10,9 @@ use super::exit::Failure;
 use super::{join, parse};
 use crate::core::limits;
 use crate::core::roster::SlotRoster;
+use crate::core::route::local::Policy;
 use crate::core::types::Duration;
+use crate::driver::bell::BellOptions;
 use crate::net::WanConfig;
 
 pub use super::api_args::{ApiOptions, TlsChoice};
@@ -82,6 +84,13 @@ struct NodeArgs {
     /// Split models by layers over all GPUs of this machine, which then count as one memory; in builds for GPUs
     #[arg(long, env = "FEDNODE_JOIN_GPUS", value_parser = clap::builder::FalseyValueParser::new())]
     join_gpus: bool,
+    /// A small model (GGUF, quantised or not) that this machine keeps for itself, where it hosts no managers
+    #[arg(long, value_name = "FILE", env = "FEDNODE_LOCAL_MODEL")]
+    local_model: Option<PathBuf>,
+    /// When the local model answers: only when it is asked for (never), while no holder of the manager can be reached (offline), then
+    /// and for what is short and simple (hybrid), or always
+    #[arg(long, value_name = "POLICY", env = "FEDNODE_LOCAL_POLICY", default_value = "offline", value_parser = policy)]
+    local_policy: Policy,
     /// Wish for the coordinator's seat; higher first
     #[arg(long, default_value_t = 0)]
     priority: u32,
@@ -145,6 +154,8 @@ pub struct UpOptions {
     pub lock: bool,
     /// Models are split by layers over all GPUs.
     pub join_gpus: bool,
+    /// The local model of a machine that delegates.
+    pub local: Option<BellOptions>,
     /// Wish for the coordinator's seat; higher first.
     pub priority: u32,
     /// Weights sent, bytes per second at most.
@@ -173,6 +184,11 @@ impl JoinArgs {
     }
 }
 
+fn policy(word: &str) -> Result<Policy, String> {
+    let words = || Policy::ALL.map(Policy::as_str).join(", ");
+    Policy::parse(word).ok_or_else(|| format!("expected one of {}", words()))
+}
+
 impl NodeArgs {
     fn options(self, data_dir: PathBuf) -> UpOptions {
         UpOptions {
@@ -191,6 +207,7 @@ impl NodeArgs {
             threads: self.threads,
             lock: self.lock,
             join_gpus: self.join_gpus,
+            local: self.local_model.map(|file| BellOptions { file, policy: self.local_policy }),
             priority: self.priority,
             limit_up: self.limit_up,
             limit_down: self.limit_down,

@@ -21,6 +21,9 @@ pub struct State {
     /// Servers beside this node that stand in for slots.
     #[serde(default)]
     pub engines: Vec<EngineView>,
+    /// The small model of a machine that delegates, if it has one.
+    #[serde(default)]
+    pub local: Option<LocalView>,
     /// What this node keeps on its disk whatever the plan says: slots and artifacts, as they were pinned.
     #[serde(default)]
     pub pins: Vec<String>,
@@ -274,6 +277,23 @@ pub struct SlotView {
     pub domains: Vec<SlotDomainView>,
     /// Why a replica that should exist cannot, or empty.
     pub shortfall: String,
+}
+
+/// The local model of a machine that delegates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalView {
+    /// Its name, from the file.
+    pub model: String,
+    /// Such as `Q4_K`; a local model is no manager and may be quantised.
+    pub precision: String,
+    /// Tokens.
+    pub context: u32,
+    /// never | offline | hybrid | always.
+    pub policy: String,
+    /// ready | loading | failed.
+    pub state: String,
+    /// Why it does not run, or empty.
+    pub reason: String,
 }
 
 /// Bytes one source has given to a transfer.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::driver::bell::BellError;
 use crate::driver::membership::MembershipError;
 use crate::http;
 use crate::http::tls::TlsError;
@@ -66,6 +67,9 @@ pub enum RunError {
     /// What is kept here whatever the plan says.
     #[error(transparent)]
     Pins(#[from] PinsError),
+    /// The local model.
+    #[error(transparent)]
+    Bell(#[from] BellError),
     /// The rules for the model `auto`.
     #[error(transparent)]
     Routes(#[from] RoutesFileError),

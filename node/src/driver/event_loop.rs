@@ -17,6 +17,7 @@ use crate::core::route::RequestId;
 use crate::core::types::{NodeId, SlotName, Time};
 use crate::core::view::{NodeView, State};
 use crate::driver::address_book::AddressBook;
+use crate::driver::bell::{Bell, Decided};
 use crate::driver::clock::Clock;
 use crate::driver::error::RunError;
 use crate::driver::externals::Externals;
@@ -106,6 +107,7 @@ pub struct Driver {
     pub(super) weights: Weights,
     pub(super) replicas: Replicas,
     pub(super) requests: Requests,
+    pub(super) bell: Bell,
     pub(super) externals: Externals,
     pub(super) addresses: AddressBook,
     pub(super) writer: Writer,
@@ -158,6 +160,7 @@ impl Driver {
         self.handle(Input::Leave);
         self.requests.end_all();
         stopped.send_replace(true);
+        self.bell.stop().await;
         self.replicas.stop().await;
         self.net.stop().await;
     }
@@ -197,16 +200,7 @@ impl Driver {
                 self.plan_answers.push_back(answer);
                 self.handle(Input::PlanOffered { from, plan });
             }
-            Event::Request(request, local_only, answer) => {
-                let now = self.now();
-                // A member that passes one on has found out already whose replica it is for.
-                let seated = if local_only { Ok(request) } else { seats::seated(&self.machine, request) };
-                let opened = seated.map(|request| self.requests.open(now, request, local_only, answer.clone()));
-                match opened {
-                    Ok(input) => input.into_iter().for_each(|input| self.handle(input)),
-                    Err(refusal) => drop(answer.try_send(error_event(&refusal))),
-                }
-            }
+            Event::Request(request, from_member, answer) => self.request(request, from_member, answer),
             Event::PutAway(slot, answer) => {
                 let may = self.machine.may_put_away(self.now(), &slot);
                 if may.is_ok() {
@@ -222,10 +216,32 @@ impl Driver {
                 let store = self.scrubber.as_ref().map(|scrubber| view::store(&self.machine, scrubber));
                 let state = view::state(&self.machine, &self.facts, &self.externals);
                 let node = NodeView { notice: self.shunned.notice().to_owned(), ..state.node };
-                let _ = answer.send(State { store, node, ..state });
+                let _ = answer.send(State { store, node, local: self.bell.view(), ..state });
             }
             Event::Read(read) => read(&self.machine),
             Event::Stop => {}
+        }
+    }
+
+    fn request(&mut self, request: v1::GenerateRequest, from_member: bool, answer: mpsc::Sender<v1::GenerateEvent>) {
+        // A member that passes one on has found out already whose replica it is for.
+        let seated = if from_member {
+            Ok(request)
+        } else {
+            match self.bell.decide(&self.machine, request) {
+                Decided::Here(answering) => {
+                    tokio::spawn(answering.run(answer, self.events.clone()));
+                    return;
+                }
+                Decided::Federation(request) => seats::seated(&self.machine, request),
+                Decided::Refused(refusal) => Err(refusal),
+            }
+        };
+        let now = self.now();
+        let opened = seated.map(|request| self.requests.open(now, request, from_member, answer.clone()));
+        match opened {
+            Ok(input) => input.into_iter().for_each(|input| self.handle(input)),
+            Err(refusal) => drop(answer.try_send(error_event(&refusal))),
         }
     }
 

@@ -4,6 +4,7 @@
 mod address_book;
 mod api;
 pub mod api_keys;
+pub mod bell;
 mod buffers;
 mod clock;
 mod doctor;

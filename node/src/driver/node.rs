@@ -24,6 +24,7 @@ use crate::core::route::progress;
 use crate::core::sizing::Tier;
 use crate::core::types::{Digest, NodeId, SlotName};
 use crate::core::view::State;
+use crate::driver::bell::Bell;
 use crate::driver::clock::Clock;
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::externals::Externals;
@@ -65,6 +66,7 @@ pub struct Node {
     pub(super) peers: Peers,
     pub(super) pins: PinKeeper,
     pub(super) externals: Externals,
+    pub(super) bell: Bell,
     /// For the model `auto`.
     pub(super) routes: Arc<RoutesFile>,
     /// Held over a change of what is wished of a machine: it is read, changed and written whole.

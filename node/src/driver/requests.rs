@@ -128,7 +128,8 @@ impl Requests {
     /// Sends a request to `to`, which may be at this node.
     pub fn dispatch(&mut self, id: RequestId, to: Place) {
         let Some(waiter) = self.waiters.get_mut(&id) else { return };
-        let relay = Relay { id, answer: waiter.answer.clone(), events: self.events.clone() };
+        let route = waiter.request.route.clone();
+        let relay = Relay { id, route, answer: waiter.answer.clone(), events: self.events.clone() };
         // Whoever gets it may pass it to an external engine only if that is what was chosen.
         let unverified = to.verification == Verification::Unverified;
         // Its deadline was that of waiting for a replica. The rest is the replica's own patience.
@@ -166,6 +167,8 @@ fn ask_of(now: Time, request: &v1::GenerateRequest, local_only: bool) -> Result<
 /// Carries one attempt's events to whoever asked.
 struct Relay {
     id: RequestId,
+    /// Why it is not answered by the local model; empty where there is none.
+    route: String,
     answer: mpsc::Sender<v1::GenerateEvent>,
     events: Events,
 }
@@ -230,7 +233,8 @@ impl Relay {
         match &event.event {
             Some(Kind::Start(start)) => {
                 progress.prompt_tokens = start.prompt_tokens;
-                progress.start = Some(event);
+                let start = v1::GenerateStart { route: self.route.clone(), ..start.clone() };
+                progress.start = Some(v1::GenerateEvent { event: Some(Kind::Start(start)) });
                 return Continue(());
             }
             Some(Kind::Error(error)) => {

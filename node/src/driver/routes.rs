@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::core::route::auto::{Chosen, Routes, Said};
-use crate::core::route::naming::{self, Nobody};
+use crate::core::route::naming::{self, Nobody, Target};
 use crate::core::types::SlotName;
+use crate::driver::bell::LOCAL;
 use crate::driver::error::RunError;
 use crate::driver::node::Node;
 use crate::http::ApiError;
@@ -28,6 +29,9 @@ impl Node {
         said: Said,
         slots: Option<BTreeSet<SlotName>>,
     ) -> Result<Chosen, ApiError> {
+        if let Some(chosen) = self.bells(model).await {
+            return Ok(chosen);
+        }
         let (rules, name) = (self.routes.now(), model.to_owned());
         let found = self.read(move |machine| {
             let may = |slot: &SlotName| slots.as_ref().is_none_or(|slots| slots.contains(slot));
@@ -39,5 +43,17 @@ impl Node {
             Some(Err(nobody)) => Err(ApiError { message: nobody.to_string(), ..ApiError::model_not_found(model) }),
             None => Err(ApiError::from_code("engine_failed", "the node is ending; ask another one")),
         }
+    }
+
+    /// What is left to the local model, if there is one, without asking who is meant: it has a name of its own, and a laptop that
+    /// was started away from its federation does not know what there is.
+    async fn bells(&self, model: &str) -> Option<Chosen> {
+        if !self.bell.is_there() {
+            return None;
+        }
+        let knows_nobody = || self.read(|machine| machine.config().catalog.roster().is_none());
+        let target = if model == naming::AUTO { LOCAL.parse() } else { model.parse::<Target>() };
+        let slot = target.ok()?;
+        (model == LOCAL || knows_nobody().await?).then(|| Chosen { slot, task: "local".to_owned() })
     }
 }

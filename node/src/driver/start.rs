@@ -17,6 +17,7 @@ use crate::core::roster::SlotRoster;
 use crate::core::sizing::Tier;
 use crate::driver::address_book::AddressBook;
 use crate::driver::api::Api;
+use crate::driver::bell::{Bell, BellError};
 use crate::driver::clock::Clock;
 use crate::driver::enrol::{self, Identity, Told};
 use crate::driver::error::RunError;
@@ -110,6 +111,14 @@ struct Starting {
 }
 
 impl Starting {
+    fn bell(&self, role: Role, threads: u32) -> Result<Bell, RunError> {
+        match &self.options.local {
+            None => Ok(Bell::default()),
+            Some(_) if role == Role::Full => Err(BellError::Hosts.into()),
+            Some(options) => Ok(Bell::start(self.identity.me, options, threads, &self.dir.path().join("run"))?),
+        }
+    }
+
     async fn start(self, api: Api, listen: Vec<Multiaddr>, mut fresh: Fresh) -> Result<(), RunError> {
         let me = self.identity.me;
         let registry = self.registry()?;
@@ -132,13 +141,14 @@ impl Starting {
         let run_dir = self.dir.path().join("run");
         let how = How { threads, lock: self.options.lock, devices: self.hardware.devices.clone() };
         let replicas = Replicas::new(run_dir, how, store.clone(), loading.clone());
+        let bell = self.bell(role, threads)?;
         let externals = Externals::open(self.dir.clone(), events.clone())?;
         let requests = Requests::new(me, replicas.clone(), externals.clone(), peers.clone(), events.clone());
         let writer =
             Writer::start().map_err(|error| RunError::Ended { what: "the writing thread", why: error.to_string() })?;
         let addresses = self.dial_known(&net, writer.clone()).await;
         let admission = Admission::new(me, registry.clone(), net.clone());
-        let node = self.node(&events, &store, &registry, &net, &admission, (&peers, &externals, &replicas))?;
+        let node = self.node(&events, &store, &registry, &net, &admission, (&peers, &externals, &replicas, &bell))?;
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
         let facts = self.facts(api.url.clone(), &net, &roster, clock, (up.clone(), down), loading);
@@ -166,6 +176,7 @@ impl Starting {
             weights,
             replicas,
             requests,
+            bell,
             externals,
             addresses,
             writer,
@@ -217,7 +228,7 @@ impl Starting {
         registry: &Registry,
         net: &NetHandle,
         admission: &Admission,
-        (peers, externals, replicas): (&Peers, &Externals, &Replicas),
+        (peers, externals, replicas, bell): (&Peers, &Externals, &Replicas, &Bell),
     ) -> Result<Node, RunError> {
         let me = self.identity.me;
         let keeper = |store| Keeper::open(self.dir.clone(), store, peers.clone(), me);
@@ -232,6 +243,7 @@ impl Starting {
             peers: peers.clone(),
             pins: PinKeeper::open(self.dir.clone())?,
             externals: externals.clone(),
+            bell: bell.clone(),
             routes: Arc::new(RoutesFile::open(self.dir.path())?),
             wishing: Arc::default(),
             keeper: store.clone().map(keeper),

@@ -83,6 +83,7 @@ pub fn state(machine: &Machine, facts: &Facts, engines: &Externals) -> State {
         plan: machine.plan().map(|plan| plan_summary(plan, &config.catalog, &adverts, facts)),
         members: members(machine, facts, &adverts),
         slots: slots(machine, facts, &adverts),
+        local: None,
         engines: engines.views(config.catalog.roster().is_none_or(|roster| roster.requires_f16())),
         pins: machine.pins().iter().map(ToString::to_string).collect(),
         store: None,

@@ -4,6 +4,7 @@
 use fednode_proto::v1;
 
 use crate::core::limits;
+use crate::core::route::local::Features;
 
 /// So much of a raw prompt is its conversation: a follow-up begins with the same, and others seldom do.
 const PROMPT_PREFIX_BYTES: usize = 512;
@@ -43,6 +44,22 @@ pub fn tokens(request: &v1::GenerateRequest) -> u32 {
     let bytes = texts.sum::<usize>() + request.prompt.len() + request.tools_json.len();
     let prompt = u32::try_from(bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
     prompt.saturating_add(request.max_tokens.min(limits::MAX_TOKENS_MAX))
+}
+
+/// What is measured of a request to decide whether a small local model answers it.
+pub fn features(request: &v1::GenerateRequest) -> Features {
+    let texts = || request.messages.iter().map(|message| message.content.as_str()).chain([request.prompt.as_str()]);
+    let messages = u32::try_from(request.messages.len()).unwrap_or(u32::MAX);
+    Features {
+        prompt_bytes: texts().map(|text| text.len() as u64).sum(),
+        messages: messages.max(1),
+        // The edge fills in the default where a client said nothing.
+        max_tokens: (request.max_tokens != limits::MAX_TOKENS_DEFAULT).then_some(request.max_tokens),
+        tools: !request.tools_json.is_empty(),
+        schema: !request.json_schema.is_empty(),
+        code_fence: texts().any(|text| text.contains("```")),
+        domain: !request.domain.is_empty(),
+    }
 }
 
 #[cfg(test)]

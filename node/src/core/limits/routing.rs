@@ -69,6 +69,8 @@ pub const RETRY_MIN_S: u32 = 1;
 /// ... and later neither: a transfer may find more sources, and another machine may load it.
 pub const RETRY_MAX_S: u32 = 60;
 
+/// Tokens of context of a local model: a conversation of some pages, in a laptop's memory.
+pub const LOCAL_CONTEXT_MAX: u32 = 8_192;
 /// A prompt that a small local model answers under `hybrid`: a question of some paragraphs, 500 tokens.
 pub const LOCAL_PROMPT_BYTES: u64 = 2_000;
 /// And no more messages than a system's, and three exchanges.

@@ -3,7 +3,7 @@
 use crate::core::external::{ExternalHere, Verification, may_answer};
 use crate::core::limits;
 use crate::core::machine::{Machine, Output};
-use crate::core::membership::advert::ReplicaState;
+use crate::core::membership::advert::{Advert, ReplicaState};
 use crate::core::membership::table::Presence;
 use crate::core::placement::plan::PlannedReplica;
 use crate::core::route::{Action, Candidate, Knowledge, Place, Refusal, Want};
@@ -116,6 +116,23 @@ impl Machine {
     fn parallel(&self, slot: &SlotName) -> u32 {
         let slot = self.config.catalog.roster().and_then(|roster| roster.slot(slot));
         slot.map_or(1, |slot| slot.parallel)
+    }
+
+    /// Can this node reach any machine that holds `slot`, in memory or on its disk, or an engine that stands in for it?
+    pub fn has_holder(&self, slot: &SlotName) -> bool {
+        let catalog = &self.config.catalog;
+        let slot = catalog.roster().map_or(slot, |roster| roster.host_of(slot));
+        let artifact = catalog.publication(slot, None).map(|base| base.artifact);
+        let connected = |node: &NodeId| self.table.get(node).is_some_and(|entry| entry.connected);
+        let holds = |advert: &Advert| {
+            let resident = advert.replicas.iter().any(|replica| &replica.slot == slot);
+            let stored = artifact.is_some_and(|artifact| advert.stores(&artifact));
+            let stands_in = advert.externals.iter().any(|there| &there.slot == slot && there.ready);
+            resident || stored || stands_in
+        };
+        let here = artifact.is_some_and(|artifact| self.on_disk.contains(&artifact))
+            || self.externals.iter().any(|here| &here.slot == slot && self.external_answers(here));
+        here || self.table.alive().any(|advert| connected(&advert.node) && holds(advert))
     }
 
     /// External engines that answer for the slot, here and beside members. They have no adapters.

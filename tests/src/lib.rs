@@ -23,6 +23,7 @@ mod error;
 mod federation;
 mod http;
 pub mod lan;
+pub mod load;
 pub mod managers;
 pub mod model;
 mod node;

@@ -140,6 +140,7 @@ impl Backend for Node {
             precision: start.precision,
             epoch,
             prompt_tokens: start.prompt_tokens,
+            cached_tokens: start.cached_tokens,
         };
         Ok(Generation { start, events })
     }

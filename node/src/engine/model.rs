@@ -14,7 +14,9 @@ use super::reply::Reply;
 use super::template::{ChatMessage, ChatTemplate, TemplateError};
 use super::text::TextGate;
 use super::turn::Turns;
-use super::{CODE_BAD_REQUEST, CODE_BUSY, CODE_CONTEXT_LENGTH, Failure, logprobs, memory};
+use super::{
+    CODE_BAD_REQUEST, CODE_BAD_SCHEMA, CODE_BUSY, CODE_CONTEXT_LENGTH, CODE_NO_TOOLS, Failure, logprobs, memory,
+};
 use crate::core::limits;
 
 /// A model that is ready to answer.
@@ -90,6 +92,9 @@ impl Model {
 
     /// Starts an answer. `reply` ends with exactly one terminal event, now or later, unless nobody listens any more.
     pub(super) fn start(&mut self, request: &v1::GenerateRequest, reply: Reply) {
+        if let Some(task) = &request.task {
+            return self.perform(&request.domain, task, reply);
+        }
         match self.prepare(request) {
             Ok((adapter, prompt, mut telling)) => {
                 telling.reply = Some(reply);
@@ -130,7 +135,7 @@ impl Model {
         if schema.is_empty() {
             return Ok(None);
         }
-        let refused = |why: String| Failure::new(CODE_BAD_REQUEST, why);
+        let refused = |why: String| Failure::new(CODE_BAD_SCHEMA, why);
         if self.constraints.is_none() {
             self.constraints = Some(Constraints::of(&self.llama).map_err(refused)?);
         }
@@ -155,6 +160,15 @@ impl Model {
             return Err(Failure::new(CODE_CONTEXT_LENGTH, message));
         }
         Ok(prompt)
+    }
+
+    /// What a token writes down; of control tokens their name.
+    pub(super) fn written(&self, token: u32) -> Result<Vec<u8>, Failure> {
+        if token >= self.llama.vocabulary_size() {
+            return Err(Failure::new(CODE_BAD_REQUEST, format!("the vocabulary has no token {token}")));
+        }
+        let piece = self.llama.piece(Token(token));
+        Ok(if piece.is_empty() { self.llama.token_text(Token(token)).into_bytes() } else { piece })
     }
 
     /// The tokens of a text.
@@ -245,6 +259,7 @@ impl Model {
 
 impl From<TemplateError> for Failure {
     fn from(error: TemplateError) -> Failure {
-        Failure::new(CODE_BAD_REQUEST, error.to_string())
+        let code = if error == TemplateError::NoTools { CODE_NO_TOOLS } else { CODE_BAD_REQUEST };
+        Failure::new(code, error.to_string())
     }
 }

@@ -7,16 +7,29 @@ mod answer;
 mod body;
 mod chat;
 mod chat_request;
+mod choices;
+mod completions;
 mod connections;
 mod error;
+mod fields;
+mod format;
 mod guard;
+mod logprobs;
 mod message;
 mod models;
+mod ollama;
 mod patience;
+mod provenance;
+mod responses;
+mod sampling;
 mod server;
+mod stream;
+mod task;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod tool_text;
+mod tools;
 mod tries;
 
 use std::future::Future;
@@ -73,6 +86,8 @@ pub struct StartInfo {
     pub epoch: u64,
     /// Tokens of the prompt, template included.
     pub prompt_tokens: u32,
+    /// Of these, not computed again.
+    pub cached_tokens: u32,
 }
 
 /// How long requests and streamed answers may keep somebody waiting; tests shorten it.
@@ -98,6 +113,29 @@ impl Default for Patience {
 struct Edge<B> {
     backend: B,
     patience: Patience,
+}
+
+/// Sent by `engine/external`.
+const ASKED_AS_EXTERNAL: &str = "x-fednode-external";
+
+/// A request for a manager, read.
+struct Asked {
+    body: Vec<u8>,
+    /// An external engine may answer.
+    unverified: bool,
+}
+
+impl Asked {
+    async fn read<B>(edge: &Edge<B>, request: extract::Request) -> Result<Asked, ApiError> {
+        // A node that has this one as its external engine must not be answered by one of ours: they could go round for ever.
+        let unverified = !request.headers().contains_key(ASKED_AS_EXTERNAL);
+        Ok(Asked { body: body::read(request, edge.patience.body).await?, unverified })
+    }
+
+    /// With what is known of the way it came.
+    fn stamped(&self, request: v1::GenerateRequest) -> v1::GenerateRequest {
+        v1::GenerateRequest { unverified: self.unverified, ..request }
+    }
 }
 
 /// Where the API listens and what it demands there. Whoever makes one has asked [`check_listen`] first.
@@ -135,6 +173,17 @@ pub async fn serve_private<B: Backend>(
 fn router<B: Backend>(backend: B, patience: Patience, gate: Gate) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::completions::<B>))
+        .route("/v1/completions", post(completions::completions::<B>))
+        .route("/v1/embeddings", post(task::embeddings::<B>))
+        .route("/v1/responses", post(responses::create::<B>))
+        .route("/api/chat", post(ollama::chat::<B>))
+        .route("/api/generate", post(ollama::generate::<B>))
+        .route("/api/show", post(ollama::show::<B>))
+        .route("/api/tags", get(ollama::tags::<B>))
+        .route("/api/ps", get(ollama::running::<B>))
+        .route("/api/version", get(ollama::version))
+        .route("/tokenize", post(task::tokenize::<B>))
+        .route("/detokenize", post(task::detokenize::<B>))
         .route("/v1/models", get(models::list::<B>))
         .route("/v1/models/{id}", get(models::one::<B>))
         .route("/health", get(alive))

@@ -11,7 +11,7 @@ use crate::core::external::UNVERIFIED;
 use crate::core::view::{self, SlotView};
 
 /// The state of a slot for which only an external engine answers.
-const EXTERNAL: &str = "external";
+pub(super) const EXTERNAL: &str = "external";
 
 /// Every published slot that the caller may use, each followed by its published domains.
 pub(super) async fn list<B: Backend>(State(edge): State<Edge<B>>, Extension(caller): Extension<Caller>) -> Json<Value> {
@@ -31,16 +31,24 @@ pub(super) async fn one<B: Backend>(
 }
 
 fn models(state: &view::State, caller: &Caller) -> Vec<Value> {
+    visible(state, caller).flat_map(of_slot).collect()
+}
+
+/// Published slots, and those for which an external engine answers, that the caller may use.
+pub(super) fn visible<'a>(state: &'a view::State, caller: &Caller) -> impl Iterator<Item = &'a SlotView> {
     let there = |slot: &&SlotView| !slot.artifact.is_empty() || slot.state == EXTERNAL;
-    let answering = state.slots.iter().filter(there).filter(|slot| caller.sees(&slot.name));
-    answering.flat_map(of_slot).collect()
+    state.slots.iter().filter(there).filter(|slot| caller.sees(&slot.name))
+}
+
+/// The slot's name and those of its published domains, each with its artifact.
+pub(super) fn names(slot: &SlotView) -> impl Iterator<Item = (String, &String)> {
+    let adapters = slot.domains.iter().filter(|domain| !domain.artifact.is_empty());
+    let names = adapters.map(|domain| (format!("{}:{}", slot.name, domain.name), &domain.artifact));
+    std::iter::once((slot.name.clone(), &slot.artifact)).chain(names)
 }
 
 fn of_slot(slot: &SlotView) -> Vec<Value> {
-    let adapters = slot.domains.iter().filter(|domain| !domain.artifact.is_empty());
-    let names = adapters.map(|domain| (format!("{}:{}", slot.name, domain.name), &domain.artifact));
-    std::iter::once((slot.name.clone(), &slot.artifact))
-        .chain(names)
+    names(slot)
         .map(|(id, artifact)| {
             json!({
                 "id": id,

@@ -182,7 +182,7 @@ impl Model {
         let mut reply = v1::EmbedReply::default();
         for text in &request.texts {
             let tokens = self.llama.tokenize(text)?;
-            self.check_length(tokens.len())?;
+            self.check_length(tokens.len(), 1)?;
             let sequence = self.borrow()?;
             let mut values = self.llama.embed(adapter, sequence, &tokens)?;
             let length =
@@ -200,7 +200,7 @@ impl Model {
         let vocabulary = self.llama.vocabulary_size();
         let mut reply = v1::ScoreReply::default();
         for sequence in &request.sequences {
-            self.check_length(sequence.tokens.len())?;
+            self.check_length(sequence.tokens.len(), 2)?;
             if let Some(token) = sequence.tokens.iter().find(|&&token| token >= vocabulary) {
                 return Err(Failure::new(CODE_BAD_REQUEST, format!("the vocabulary has no token {token}")));
             }
@@ -240,9 +240,12 @@ impl Model {
         Ok(scored)
     }
 
-    fn check_length(&self, tokens: usize) -> Result<(), Failure> {
+    fn check_length(&self, tokens: usize, least: usize) -> Result<(), Failure> {
         match tokens {
-            0 | 1 => Err(Failure::new(CODE_BAD_REQUEST, "at least two tokens are needed")),
+            tokens if tokens < least => Err(Failure::new(
+                CODE_BAD_REQUEST,
+                format!("the text has {tokens} tokens; at least {least} are needed"),
+            )),
             tokens if tokens > self.context as usize => {
                 let message = format!("{tokens} tokens do not fit in {}", self.context);
                 Err(Failure::new(CODE_CONTEXT_LENGTH, message))

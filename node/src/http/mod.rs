@@ -18,9 +18,11 @@ mod logprobs;
 mod message;
 mod models;
 mod ollama;
+mod openapi;
 mod patience;
 mod provenance;
 mod responses;
+mod routes;
 mod sampling;
 mod server;
 mod stream;
@@ -36,7 +38,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode, Uri};
-use axum::routing::{get, post};
 use axum::{Json, Router, extract, middleware};
 use fednode_proto::v1;
 use serde_json::{Value, json};
@@ -171,25 +172,7 @@ pub async fn serve_private<B: Backend>(
 }
 
 fn router<B: Backend>(backend: B, patience: Patience, gate: Gate) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(chat::completions::<B>))
-        .route("/v1/completions", post(completions::completions::<B>))
-        .route("/v1/embeddings", post(task::embeddings::<B>))
-        .route("/v1/responses", post(responses::create::<B>))
-        .route("/api/chat", post(ollama::chat::<B>))
-        .route("/api/generate", post(ollama::generate::<B>))
-        .route("/api/show", post(ollama::show::<B>))
-        .route("/api/tags", get(ollama::tags::<B>))
-        .route("/api/ps", get(ollama::running::<B>))
-        .route("/api/version", get(ollama::version))
-        .route("/tokenize", post(task::tokenize::<B>))
-        .route("/detokenize", post(task::detokenize::<B>))
-        .route("/v1/models", get(models::list::<B>))
-        .route("/v1/models/{id}", get(models::one::<B>))
-        .route("/health", get(alive))
-        .route("/healthz", get(alive))
-        .route("/readyz", get(ready::<B>))
-        .route("/state", get(state::<B>))
+    routes::router::<B>()
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(gate, access::pass))

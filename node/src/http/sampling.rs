@@ -11,7 +11,7 @@ use crate::core::limits;
 pub(super) fn take(fields: &mut Fields, model: &Model) -> Result<v1::GenerateRequest, ApiError> {
     Ok(v1::GenerateRequest {
         temperature: fields.number("temperature", 1.0, (0.0, 2.0))?,
-        top_p: fields.number("top_p", 1.0, (0.0, 1.0))?,
+        top_p: top_p(fields, 1.0)?,
         top_k: fields.integer("top_k", (0, u32::MAX))?.unwrap_or(0),
         min_p: fields.number("min_p", 0.0, (0.0, 1.0))?,
         presence_penalty: fields.number("presence_penalty", 0.0, (-2.0, 2.0))?,
@@ -33,6 +33,11 @@ pub(super) fn bare(model: &Model) -> v1::GenerateRequest {
         unverified: true,
         ..v1::GenerateRequest::default()
     }
+}
+
+/// Nothing at all leaves the likeliest token; to the engine a zero says that nobody asked.
+pub(super) fn top_p(fields: &mut Fields, default: f32) -> Result<f32, ApiError> {
+    Ok(fields.number("top_p", default, (0.0, 1.0))?.max(f32::MIN_POSITIVE))
 }
 
 /// OpenAI's seeds are signed; the engine takes the same 64 bits. Without one, each request draws its own.

@@ -111,7 +111,7 @@ fn options(fields: &mut Fields, model: &Model) -> Result<(v1::GenerateRequest, u
     let request = v1::GenerateRequest {
         temperature: options.number("temperature", TEMPERATURE, (0.0, 2.0))?,
         top_k: options.integer("top_k", (0, u32::MAX))?.unwrap_or(TOP_K),
-        top_p: options.number("top_p", TOP_P, (0.0, 1.0))?,
+        top_p: sampling::top_p(&mut options, TOP_P)?,
         min_p: options.number("min_p", 0.0, (0.0, 1.0))?,
         presence_penalty: options.number("presence_penalty", 0.0, (-2.0, 2.0))?,
         frequency_penalty: options.number("frequency_penalty", 0.0, (-2.0, 2.0))?,

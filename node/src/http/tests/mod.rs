@@ -4,6 +4,7 @@
 mod access;
 mod kinds;
 mod ollama;
+mod openapi;
 mod refusals;
 mod slow;
 mod tools;

@@ -61,7 +61,7 @@ fn spec(model: &Path) -> LoadSpec {
         private_bytes_max: Some(1 << 30),
         turn_folder: None,
         lock: false,
-        gpu_layers: 0,
+        device: None,
     }
 }
 

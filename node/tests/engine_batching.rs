@@ -38,7 +38,7 @@ fn spec(slot: &str, domains: &[&str], parallel: u32) -> LoadSpec {
         private_bytes_max: Some(1 << 30),
         turn_folder: None,
         lock: false,
-        gpu_layers: 0,
+        device: None,
     }
 }
 

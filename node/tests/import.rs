@@ -66,7 +66,7 @@ impl Fixture {
             private_bytes_max: Some(1 << 30),
             turn_folder: None,
             lock: false,
-            gpu_layers: 0,
+            device: None,
         };
         let (engine, _) = ChildEngine::start(Path::new(EXE), &self.path("run"), &spec, |_| {}).await.unwrap();
         let answers = fs::read(managers().join("answers.json")).unwrap();

@@ -30,6 +30,13 @@ pub(super) fn engine(socket: PathBuf) -> Result<(), Failure> {
     crate::engine::run_child(socket).map_err(|error| Failure::failed(error.to_string()))
 }
 
+/// Prints the GPUs that the engine can compute on. The node runs it too, for a driver can hang whoever starts it.
+pub(super) fn devices() -> Result<(), Failure> {
+    let text = serde_json::to_string(&crate::engine::devices()).map_err(|error| Failure::failed(error.to_string()))?;
+    println!("{text}");
+    Ok(())
+}
+
 /// Runs one tool.
 pub(super) fn dev(args: DevArgs) -> Result<(), Failure> {
     match args.tool {

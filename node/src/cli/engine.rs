@@ -26,6 +26,9 @@ pub(super) struct EngineArgs {
     /// Socket to serve: the child process that runs one replica; started by the node
     #[arg(long, hide = true)]
     pub(super) socket: Option<PathBuf>,
+    /// Print the GPUs that this build can compute on, as JSON
+    #[arg(long, conflicts_with = "socket")]
+    pub(super) devices: bool,
     #[command(subcommand)]
     command: Option<EngineCommand>,
 }

@@ -34,6 +34,9 @@ pub(super) struct ScoreArgs {
     /// Compute threads
     #[arg(long, default_value_t = 1)]
     threads: u32,
+    /// The GPU to compute on, as `fednode engine --devices` names it
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
 }
 
 fn adapter(text: &str) -> Result<(String, PathBuf), String> {
@@ -103,6 +106,7 @@ pub(super) fn score(args: &ScoreArgs) -> Result<(), Failure> {
     let runtime = runtime()?;
     let mut spec = spec(&args.model, args.context, args.parallel, args.threads);
     spec.adapters.clone_from(&args.adapter);
+    spec.device.clone_from(&args.device);
     let scored = runtime.block_on(async {
         let (engine, _) = start(&spec).await?;
         let mut scored = Vec::new();
@@ -174,7 +178,7 @@ pub(super) fn spec(model: &Path, context: u32, parallel: u32, threads: u32) -> L
         private_bytes_max: None,
         turn_folder: None,
         lock: false,
-        gpu_layers: 0,
+        device: None,
     }
 }
 

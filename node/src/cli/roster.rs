@@ -58,10 +58,14 @@ fn row(slot: &RosterSlot) -> Vec<String> {
         parallel => format!("{} × {parallel}", slot.context),
     };
     let domains: Vec<&str> = slot.domains.iter().map(|domain| domain.as_str()).collect();
+    let (copies, context) = match &slot.base {
+        Some(base) => (format!("as {base}"), format!("as {base}")),
+        None => (slot.replicas.to_string(), context),
+    };
     vec![
         slot.name.to_string(),
         policy.to_owned(),
-        slot.replicas.to_string(),
+        copies,
         context,
         slot.demand_per_hour.to_string(),
         domains.join("\n"),

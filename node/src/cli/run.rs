@@ -107,6 +107,7 @@ fn log_to_stderr(global: &Global, node: bool) {
 fn carry_out(global: Global, command: Command) -> Result<(), Failure> {
     match command {
         Command::Engine(EngineArgs { socket: Some(socket), .. }) => child::engine(socket),
+        Command::Engine(EngineArgs { devices: true, .. }) => child::devices(),
         Command::Dev(args) => child::dev(args),
         Command::Bench(args) if let Some(done) = bench::without_runtime(&args) => done,
         command => {

@@ -69,7 +69,8 @@ pub(super) fn managers(state: &State) -> String {
             false if !domain.fingerprint => format!("{} (no fingerprint)", domain.name),
             false => domain.name.clone(),
         });
-        let domains: Vec<String> = named.collect();
+        let stands = (!slot.base.is_empty()).then(|| format!("(on {})", slot.base));
+        let domains: Vec<String> = stands.into_iter().chain(named).collect();
         vec![
             slot.name.clone(),
             slot.state.clone(),

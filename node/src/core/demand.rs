@@ -190,6 +190,7 @@ mod tests {
         let slots = slots.iter().map(|(slot, demand_per_hour)| RosterSlot {
             name: name(slot),
             title: String::new(),
+            base: None,
             context: 512,
             parallel: 1,
             replicas: 1,

@@ -1,10 +1,14 @@
 //! The roster of slots: which managers a federation has, and what each is due. Data, never code: the reference roster is
 //! the file `rosters/reference.toml`.
 
+mod seats;
+
 use serde::{Deserialize, Serialize};
 
 use super::limits;
 use super::types::{DomainName, SlotName};
+
+pub use seats::Seat;
 
 /// Must a slot always be resident somewhere, or may it be loaded when asked for?
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -25,6 +29,10 @@ pub struct RosterSlot {
     /// Such as "Universal Federation Manager".
     #[serde(default)]
     pub title: String,
+    /// The slot whose model this manager is an adapter of, if it is one: then that slot's replicas serve it, and how many
+    /// there are, of what context, is said there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<SlotName>,
     /// Tokens of context each parallel sequence gets; the model's own maximum caps it.
     #[serde(default = "default_context")]
     pub context: u32,
@@ -109,6 +117,32 @@ pub enum RosterError {
     /// Too many adapters.
     #[error("slot {0} names more than {max} domains", max = limits::DOMAINS_PER_SLOT_MAX)]
     Domains(SlotName),
+    /// A base that cannot be one.
+    #[error("slot {slot} stands on {base}, which must be another slot of this roster that stands on none itself")]
+    Base {
+        /// The slot.
+        slot: SlotName,
+        /// What it names.
+        base: SlotName,
+    },
+    /// A slot that others' replicas serve says how many it wants.
+    #[error("slot {slot} is served by {base}'s replicas: leave out {field}, or say it of {base}")]
+    Guest {
+        /// The slot.
+        slot: SlotName,
+        /// Whose replicas serve it.
+        base: SlotName,
+        /// What it says.
+        field: &'static str,
+    },
+    /// Two adapters of one name on one base, or a name too long for one.
+    #[error("{host} cannot serve {name}: another adapter on it is called so, or the name is longer than 32; rename it")]
+    Seat {
+        /// The base's slot.
+        host: SlotName,
+        /// The slot, with its domain.
+        name: String,
+    },
     /// A floor that is not known.
     #[error("precision_floor is {0:?}, but must be \"f16\" or \"none\"")]
     Floor(String),
@@ -151,7 +185,7 @@ impl SlotRoster {
                 }
             }
         }
-        Ok(())
+        self.check_bases()
     }
 
     /// The slot of this name.

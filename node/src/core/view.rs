@@ -235,6 +235,9 @@ pub struct SlotView {
     pub name: String,
     /// Such as "Universal Federation Manager".
     pub title: String,
+    /// The slot whose replicas serve it, if it is an adapter of what is in that one; else empty.
+    #[serde(default)]
+    pub base: String,
     /// pinned | swappable.
     pub policy: String,
     /// Published artifact, hex; empty while nothing is published.

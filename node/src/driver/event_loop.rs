@@ -22,8 +22,9 @@ use crate::driver::error::RunError;
 use crate::driver::externals::Externals;
 use crate::driver::membership::Registry;
 use crate::driver::replicas::Replicas;
-use crate::driver::requests::Requests;
+use crate::driver::requests::{Requests, error_event};
 use crate::driver::scrub::Scrubber;
+use crate::driver::seats;
 use crate::driver::shunned::{self, Shunned};
 use crate::driver::sync::Admission;
 use crate::driver::view;
@@ -195,8 +196,12 @@ impl Driver {
             }
             Event::Request(request, local_only, answer) => {
                 let now = self.now();
-                if let Some(input) = self.requests.open(now, request, local_only, answer) {
-                    self.handle(input);
+                // A member that passes one on has found out already whose replica it is for.
+                let seated = if local_only { Ok(request) } else { seats::seated(&self.machine, request) };
+                let opened = seated.map(|request| self.requests.open(now, request, local_only, answer.clone()));
+                match opened {
+                    Ok(input) => input.into_iter().for_each(|input| self.handle(input)),
+                    Err(refusal) => drop(answer.try_send(error_event(&refusal))),
                 }
             }
             Event::PutAway(slot, answer) => {

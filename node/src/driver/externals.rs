@@ -20,6 +20,7 @@ use crate::core::types::SlotName;
 use crate::core::view::EngineView;
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::node::{Node, ended, json};
+use crate::driver::seats::host_of;
 use crate::engine::{Engine, ExternalEngine, listed, may_ask, models_at};
 use crate::store::datadir::DataDir;
 use crate::store::externals::{self, ExternalsError};
@@ -207,11 +208,15 @@ async fn added(node: &Node, add: v1::AddExternal) -> Result<(), Status> {
     let asked = slot.clone();
     let read = move |machine: &Machine| {
         let known = machine.config().catalog.roster().is_some_and(|roster| roster.slot(&asked).is_some());
-        (known, floor_f16(machine))
+        (known.then(|| host_of(machine, &asked)), floor_f16(machine))
     };
-    let (known, floor) = node.read(read).await.ok_or_else(ended)?;
-    if !known {
-        return Err(refused(format!("there is no slot {slot}; `fednode managers` lists the slots")));
+    let (host, floor) = node.read(read).await.ok_or_else(ended)?;
+    match host {
+        None => return Err(refused(format!("there is no slot {slot}; `fednode managers` lists the slots"))),
+        Some(host) if host != slot => {
+            return Err(refused(format!("{slot} is an adapter of what is in {host}: add the engine as {host}")));
+        }
+        Some(_) => {}
     }
     if !may_answer(floor, Verification::Unverified, add.unverified) {
         return Err(refused(AddRefusal::Floor(slot)));

@@ -21,15 +21,46 @@ pub struct Watched {
     pub slot: SlotName,
     /// What runs it.
     pub engine: Weak<dyn Engine>,
-    /// Its own memory, without mapped files, may be so much.
-    pub private_bytes_max: u64,
+    /// Where its memory is, and how much it may be.
+    pub promise: Promise,
     /// How often it is looked at.
     pub period: Duration,
+}
+
+/// What a replica was admitted for.
+#[derive(Clone, Copy, Debug)]
+pub enum Promise {
+    /// Host memory: of its own, without mapped files, it may take so much, and what it takes is told.
+    Host {
+        /// Bytes.
+        private_bytes_max: u64,
+    },
+    /// A GPU's memory, which its process's own does not show. That one is bounded all the same.
+    Device,
+}
+
+/// The host memory of a process that computes on a GPU: its driver's tables and buffers for what goes to and fro.
+const DEVICE_PROCESS_BYTES_MAX: u64 = 4 << 30;
+
+impl Promise {
+    fn private_bytes_max(self) -> u64 {
+        match self {
+            Promise::Host { private_bytes_max } => private_bytes_max,
+            Promise::Device => DEVICE_PROCESS_BYTES_MAX,
+        }
+    }
+
+    fn is_told(self) -> bool {
+        matches!(self, Promise::Host { .. })
+    }
 }
 
 impl Watched {
     /// Looks at it now, and tells the core.
     pub async fn look(&self, events: &Events) -> Option<Seen> {
+        if !self.promise.is_told() {
+            return None;
+        }
         let seen = seen(self.engine.upgrade()?.footprint()?);
         events.send(Event::Core(Input::Seen(self.slot.clone(), seen))).await;
         Some(seen)
@@ -46,11 +77,11 @@ impl Watched {
             let now = self.engine.upgrade().and_then(|engine| engine.footprint());
             // On its way out, it can no longer be looked at.
             let Some(now) = now.map(seen) else { continue };
-            if news(&last, &now) {
+            if self.promise.is_told() && news(&last, &now) {
                 events.send(Event::Core(Input::Seen(self.slot.clone(), now))).await;
                 last = now;
             }
-            if now.private_bytes > self.private_bytes_max {
+            if now.private_bytes > self.promise.private_bytes_max() {
                 return self.exceeded(&now);
             }
             kills = Kills::so_far();
@@ -58,7 +89,7 @@ impl Watched {
     }
 
     fn exceeded(&self, now: &Seen) -> Death {
-        let (took, allowed) = (human_bytes(now.private_bytes), human_bytes(self.private_bytes_max));
+        let (took, allowed) = (human_bytes(now.private_bytes), human_bytes(self.promise.private_bytes_max()));
         let why = format!(
             "its engine was stopped: beside its weights it took {took} of memory, and {allowed} is the most it may take"
         );

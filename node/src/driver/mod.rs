@@ -33,6 +33,7 @@ mod requests;
 mod rests;
 mod scrub;
 mod scrub_now;
+mod seats;
 mod services;
 mod shunned;
 mod signing;

@@ -145,16 +145,17 @@ fn target(roster: &SlotRoster, request: &v1::PublishRequest) -> Result<(SlotName
         let message = format!("there is no slot {slot} in roster {}; it has {}", roster.name, slots.join(", "));
         return Err(Status::failed_precondition(message));
     };
-    if request.domain.is_empty() {
-        return Ok((slot, None));
-    }
-    let domain = SlotName::new(&request.domain).map_err(invalid)?;
-    if !known.domains.contains(&domain) {
+    let domain = match request.domain.as_str() {
+        "" => None,
+        domain => Some(SlotName::new(domain).map_err(invalid)?),
+    };
+    let Some(seat) = roster.seat(&slot, domain.as_ref()) else {
+        let domain = request.domain.as_str();
         let domains: Vec<&str> = known.domains.iter().map(SlotName::as_str).collect();
         let has = if domains.is_empty() { "no domains".to_owned() } else { domains.join(", ") };
         return Err(Status::failed_precondition(format!("slot {slot} has no domain {domain}; it has {has}")));
-    }
-    Ok((slot, Some(domain)))
+    };
+    Ok((seat.slot, seat.domain))
 }
 
 /// The model in the slot, for an adapter that goes on top of it.
@@ -172,7 +173,7 @@ fn open_checked(path: PathBuf, wants_adapter: bool, floor_f16: bool, base: Optio
     match (parsed.kind, wants_adapter) {
         (ArtifactKind::Model, true) => {
             return Err(format!(
-                "{} is a whole model; a domain takes a LoRA adapter, leave out --domain",
+                "{} is a whole model, and a LoRA adapter goes there; leave out --domain, or publish into the slot of the base",
                 path.display()
             ));
         }

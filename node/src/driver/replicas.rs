@@ -13,10 +13,10 @@ use crate::core::residency::{artifacts, private_bytes_allowed};
 use crate::core::types::{Digest, SlotName};
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::fingerprint;
-use crate::driver::footprints::{Watched, load_failed};
+use crate::driver::footprints::{Promise, Watched, load_failed};
 use crate::driver::loading::Loading;
 use crate::driver::locking::may_lock;
-use crate::engine::{ChildEngine, Engine, Kills, LoadSpec};
+use crate::engine::{ChildEngine, Engine, Kills, LoadSpec, own_program};
 use crate::store::{Store, gguf};
 
 /// No child is held to less private memory than this, however small its model.
@@ -36,6 +36,16 @@ pub struct Replica {
     pub precision: String,
 }
 
+/// How a node's replicas compute.
+pub struct How {
+    /// Threads of each process, in turns.
+    pub threads: u32,
+    /// Weights of what is to stay resident are locked in memory.
+    pub lock: bool,
+    /// The GPUs of memory domains that have one, as the engine names them.
+    pub devices: BTreeMap<String, String>,
+}
+
 /// All replicas of this node.
 #[derive(Clone)]
 pub struct Replicas {
@@ -43,15 +53,18 @@ pub struct Replicas {
     threads: u32,
     /// Weights of what is to stay resident are locked in memory.
     lock: bool,
+    /// The GPUs of memory domains that have one.
+    devices: Arc<BTreeMap<String, String>>,
     store: Option<Arc<Store>>,
     loading: Loading,
     live: Arc<Mutex<BTreeMap<SlotName, Replica>>>,
 }
 
 impl Replicas {
-    /// None yet. Sockets go into `run_dir`; each process may compute with `threads` threads, in turns.
-    pub fn new(run_dir: PathBuf, threads: u32, lock: bool, store: Option<Arc<Store>>, loading: Loading) -> Replicas {
-        Replicas { run_dir, threads, lock, store, loading, live: Arc::default() }
+    /// None yet. Sockets go into `run_dir`.
+    pub fn new(run_dir: PathBuf, how: How, store: Option<Arc<Store>>, loading: Loading) -> Replicas {
+        let How { threads, lock, devices } = how;
+        Replicas { run_dir, threads, lock, devices: Arc::new(devices), store, loading, live: Arc::default() }
     }
 
     /// The replica of `slot`, if one is loaded.
@@ -120,11 +133,21 @@ impl Replicas {
             Ok::<_, String>((path, adapters, precision))
         });
         let (path, adapters, precision) = found.await.map_err(|error| error.to_string())??;
-        let spec = LoadSpec {
+        let mut spec = LoadSpec {
             parallel: order.parallel,
             lock: lock && lockable(order),
             ..self.spec(path, adapters, order.context, order.bytes)
         };
+        if let Some(device) = self.devices.get(&order.memory_domain) {
+            // What it was promised is the GPU's memory, and it computes beside those that share the CPU's threads.
+            spec = LoadSpec {
+                device: Some(device.clone()),
+                lock: false,
+                private_bytes_max: None,
+                turn_folder: None,
+                ..spec
+            };
+        }
         let started =
             ChildEngine::start(&own_program()?, &self.run_dir, &spec, |at| self.loading.is_at(&order.slot, at)).await;
         let (engine, loaded) = started.map_err(|error| error.to_string())?;
@@ -188,7 +211,7 @@ impl Replicas {
             private_bytes_max: Some(private_bytes_max(bytes)),
             turn_folder: Some(self.run_dir.clone()),
             lock: false,
-            gpu_layers: 0,
+            device: None,
         }
     }
 
@@ -198,7 +221,10 @@ impl Replicas {
         let watched = Watched {
             slot: order.slot.clone(),
             engine,
-            private_bytes_max: private_bytes_allowed(order),
+            promise: match self.devices.contains_key(&order.memory_domain) {
+                true => Promise::Device,
+                false => Promise::Host { private_bytes_max: private_bytes_allowed(order) },
+            },
             period: std::time::Duration::from_nanos(limits::FOOTPRINT_PERIOD.0),
         };
         // Before anybody hears that it is ready: the ledger counts with what was seen.
@@ -261,15 +287,6 @@ fn suspect_all(store: &Store, order: &PlannedReplica) {
             store.suspect(artifact, None);
         }
     }
-}
-
-/// This very program, even if an upgrade has put another one in its place since it was started.
-fn own_program() -> Result<PathBuf, String> {
-    let running = PathBuf::from("/proc/self/exe");
-    if running.exists() {
-        return Ok(running);
-    }
-    std::env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))
 }
 
 /// May its weights be locked in memory? If not, the owner is told what to do about it.

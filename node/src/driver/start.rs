@@ -29,7 +29,7 @@ use crate::driver::members::watch_certificates;
 use crate::driver::membership::Registry;
 use crate::driver::node::Node;
 use crate::driver::pins::PinKeeper;
-use crate::driver::replicas::Replicas;
+use crate::driver::replicas::{How, Replicas};
 use crate::driver::requests::Requests;
 use crate::driver::scrub::Scrubber;
 use crate::driver::services::{
@@ -72,7 +72,7 @@ pub async fn run(options: UpOptions, told: &Told<'_>) -> Result<(), RunError> {
     let mut fresh = Fresh::look(&options.data_dir);
     let dir = Arc::new(DataDir::open(&options.data_dir)?);
     fresh.arm();
-    let hardware = hardware::probe(dir.path(), options.memory_bytes);
+    let hardware = hardware::probe(dir.path(), options.memory_bytes, options.join_gpus);
     let role = role(options.role, hardware.tier(options.disk_budget_bytes));
     let identity = enrol::identify(&dir, &options.name, ticket, role, told).await;
     fresh.keep_if(identity.as_ref().map_or_else(RunError::may_be_a_member, |identity| !identity.created));
@@ -129,7 +129,8 @@ impl Starting {
         let threads = self.options.threads.unwrap_or(self.hardware.cores).max(1);
         let loading = Loading::new(me);
         let run_dir = self.dir.path().join("run");
-        let replicas = Replicas::new(run_dir, threads, self.options.lock, store.clone(), loading.clone());
+        let how = How { threads, lock: self.options.lock, devices: self.hardware.devices.clone() };
+        let replicas = Replicas::new(run_dir, how, store.clone(), loading.clone());
         let externals = Externals::open(self.dir.clone(), events.clone())?;
         let requests = Requests::new(me, replicas.clone(), externals.clone(), peers.clone(), events.clone());
         let writer =

@@ -19,6 +19,7 @@ use crate::core::types::{Digest, DomainName, NodeId, SlotName};
 use crate::driver::fingerprint;
 use crate::driver::node::{Node, ended, json};
 use crate::driver::scrub::Scrubber;
+use crate::driver::seats;
 use crate::store::gguf;
 use crate::wire::ids::peer_id_text;
 
@@ -255,7 +256,7 @@ pub(super) async fn verify_slot(
 }
 
 async fn verify_all(node: &Node, slot: &str, progress: &Progress) -> Result<Report, Status> {
-    let name = SlotName::new(slot).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let name = seats::host(node, slot).await?;
     let asked = name.clone();
     let read = node.read(move |machine| holders(machine, &asked)).await.ok_or_else(ended)?;
     let (holders, floor_f16) = read.map_err(Status::failed_precondition)?;

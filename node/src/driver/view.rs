@@ -11,7 +11,7 @@ use crate::core::membership::roster::MemberRoster;
 use crate::core::membership::table::Presence;
 use crate::core::placement::document::Names;
 use crate::core::placement::plan::Plan;
-use crate::core::roster::{RosterSlot, SlotPolicy};
+use crate::core::roster::{RosterSlot, Seat, SlotPolicy, SlotRoster};
 use crate::core::sizing::Tier;
 use crate::core::types::{Digest, NodeId, SlotName, Time};
 use crate::core::view::{
@@ -152,9 +152,10 @@ fn label(catalog: &Catalog, artifact: &Digest) -> String {
     let publication = catalog.publications().find(|publication| &publication.artifact == artifact);
     publication.map_or_else(
         || format!("artifact {}", artifact.short()),
-        |p| match &p.domain {
-            Some(domain) => format!("{}:{domain}", p.slot),
-            None => p.slot.to_string(),
+        |p| match (catalog.roster(), &p.domain) {
+            (Some(roster), domain) => roster.name_of(&p.slot, domain.as_ref()),
+            (None, Some(domain)) => format!("{}:{domain}", p.slot),
+            (None, None) => p.slot.to_string(),
         },
     )
 }
@@ -268,14 +269,25 @@ fn stored(advert: &Advert) -> Vec<String> {
 
 fn slots(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Advert>) -> Vec<SlotView> {
     let Some(roster) = machine.config().catalog.roster() else { return Vec::new() };
-    roster.slots.iter().map(|slot| slot_view(machine, facts, adverts, slot)).collect()
+    let view =
+        |slot: &RosterSlot| Some(slot_view(machine, facts, adverts, roster, slot, roster.seat(&slot.name, None)?));
+    roster.slots.iter().filter_map(view).collect()
 }
 
-fn slot_view(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Advert>, slot: &RosterSlot) -> SlotView {
+fn slot_view(
+    machine: &Machine,
+    facts: &Facts,
+    adverts: &BTreeMap<NodeId, &Advert>,
+    roster: &SlotRoster,
+    slot: &RosterSlot,
+    seat: Seat,
+) -> SlotView {
     let catalog = &machine.config().catalog;
-    let published = catalog.publication(&slot.name, None);
+    let published = catalog.publication(&seat.slot, seat.domain.as_ref());
     let holders = holders(adverts, facts, published);
-    let replicas = places::replicas(machine.plan(), adverts, facts, &slot.name);
+    // One that has adapters only is where its host is.
+    let shown = Seat { domain: seat.domain.clone().filter(|_| published.is_some()), slot: seat.slot.clone() };
+    let replicas = places::replicas(machine.plan(), adverts, facts, &shown);
     let externals = places::externals(adverts, facts, &slot.name);
     let has = |state: &str| replicas.iter().any(|replica| replica.state == state);
     let state = match published {
@@ -285,23 +297,30 @@ fn slot_view(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Adver
         Some(_) if !holders.is_empty() => "stored",
         _ => "missing",
     };
-    let domain = |name: &SlotName| SlotDomainView {
-        name: name.to_string(),
-        artifact: catalog.publication(&slot.name, Some(name)).map(|p| p.artifact.to_string()).unwrap_or_default(),
-        fingerprint: catalog.fingerprint(&slot.name, Some(name)).is_some(),
+    let domain = |name: &SlotName| {
+        let seat = roster.seat(&slot.name, Some(name));
+        let of = seat.as_ref().and_then(|seat| catalog.publication(&seat.slot, seat.domain.as_ref()));
+        SlotDomainView {
+            name: name.to_string(),
+            artifact: of.map(|p| p.artifact.to_string()).unwrap_or_default(),
+            fingerprint: seat.is_some_and(|seat| catalog.fingerprint(&seat.slot, seat.domain.as_ref()).is_some()),
+        }
     };
-    let shortfall = machine.plan().and_then(|plan| plan.shortfalls.iter().find(|short| short.slot == slot.name));
-    let context = published.map_or(slot.context, |p| slot.context.min(p.shape.context_max.max(1)));
+    let shortfall = machine.plan().and_then(|plan| plan.shortfalls.iter().find(|short| short.slot == seat.slot));
+    let asked = roster.slot(&seat.slot).map_or(slot.context, |host| host.context);
+    let base = catalog.publication(&seat.slot, None);
+    let context = base.map_or(asked, |p| asked.min(p.shape.context_max.max(1)));
     SlotView {
         name: slot.name.to_string(),
         title: slot.title.clone(),
+        base: slot.base.as_ref().map(SlotName::to_string).unwrap_or_default(),
         policy: if slot.policy == SlotPolicy::Pinned { "pinned".to_owned() } else { "swappable".to_owned() },
         artifact: published.map(|p| p.artifact.to_string()).unwrap_or_default(),
         model: published.map(|p| p.name.clone()).unwrap_or_default(),
         version: published.map(|p| p.version.clone()).unwrap_or_default(),
         state: state.to_owned(),
         precision: published.map(|p| p.shape.precision.name().to_owned()).unwrap_or_default(),
-        fingerprint: catalog.fingerprint(&slot.name, None).is_some(),
+        fingerprint: catalog.fingerprint(&seat.slot, seat.domain.as_ref()).is_some(),
         observed_milli_per_hour: machine.demand_milli_per_hour(&slot.name),
         context,
         bytes: published.map_or(0, |p| p.artifact_bytes),

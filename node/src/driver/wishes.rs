@@ -18,6 +18,7 @@ use crate::core::types::{NodeId, SlotName};
 use crate::driver::event_loop::Event;
 use crate::driver::members::find;
 use crate::driver::node::{Node, ended, json};
+use crate::driver::seats;
 use crate::wire::ids::peer_id_text;
 
 /// How often a waiting `fednode load` looks.
@@ -30,7 +31,7 @@ pub(super) async fn pin_on(node: &Node, request: &v1::PinRequest) -> Result<(), 
     let slot = match (request.pin.as_str(), request.remove) {
         ("", true) => None,
         ("", false) => return Err(Status::invalid_argument("say which slot, such as `fednode pin UCM --on den`")),
-        (pin, _) => Some(slot_of(pin)?),
+        (pin, _) => Some(seats::host(node, slot_of(pin)?.as_str()).await?),
     };
     match (slot, request.remove) {
         (slot, true) => change(node, target, |wishes| unpinned(wishes, slot, &roster)).await.map(drop),
@@ -135,7 +136,7 @@ pub(super) fn list(machine: &Machine) -> serde_json::Value {
 
 /// Makes `slot` wanted, and waits until it answers somewhere. Whoever stops waiting stops nothing.
 pub(super) async fn load(node: &Node, slot: &str) -> Result<Vec<u8>, Status> {
-    let slot = SlotName::new(slot).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let slot = seats::host(node, slot).await?;
     let asked = slot.clone();
     let may = node.read(move |machine| machine.may_want(&asked)).await.ok_or_else(ended)?;
     may.map_err(|refusal| Status::failed_precondition(refusal.message))?;
@@ -177,7 +178,7 @@ fn holders(machine: &Machine, slot: &SlotName) -> Vec<String> {
 
 /// Puts the replica of `slot` here out of memory until it is asked for again.
 pub(super) async fn evict(node: &Node, slot: &str) -> Result<Vec<u8>, Status> {
-    let slot = SlotName::new(slot).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let slot = seats::host(node, slot).await?;
     let (answer, answered) = oneshot::channel();
     node.events.send(Event::PutAway(slot.clone(), answer)).await;
     let refused = |refusal: crate::core::residency::Refusal| {

@@ -8,6 +8,7 @@
 
 mod bare;
 mod batch;
+mod device;
 mod log;
 mod mapping;
 mod sampler;
@@ -19,12 +20,14 @@ use std::ptr::NonNull;
 use llama_cpp_sys_2 as sys;
 
 use self::batch::Aborts;
+use self::device::Chosen;
 use self::log::{forget_error, init_once, last_error};
 use super::batching::Token;
 use super::turn::Turns;
 use crate::core::limits::{ENGINE_BATCH_TOKENS_MAX, ENGINE_OUTPUTS_MAX};
 
 pub(super) use bare::run as run_bare;
+pub(super) use device::devices;
 pub(super) use mapping::Mapping;
 pub(super) use sampler::{Sampler, Sampling};
 
@@ -36,8 +39,6 @@ pub(super) struct Shape {
     /// Sequences.
     pub parallel: u32,
     pub threads: u32,
-    /// Layers that GPUs compute, in builds for them.
-    pub gpu_layers: u32,
     /// Keep the weights in memory.
     pub lock: bool,
 }
@@ -47,6 +48,8 @@ pub(super) struct Shape {
 pub(super) enum LlamaError {
     #[error("the path {0} is not one that C can take")]
     Path(PathBuf),
+    #[error("this engine knows no device {0}; `fednode engine --devices` lists those it knows")]
+    NoDevice(String),
     #[error("not a model that llama.cpp can load: {reason}")]
     Model { reason: String },
     #[error("the model has no vocabulary")]
@@ -77,18 +80,30 @@ pub(super) struct Llama {
     aborts: Box<Aborts>,
     /// `None`: it computes whenever it likes.
     turns: Option<Turns>,
+    /// What the load took of a GPU's memory, bytes; `None`: it is in host memory.
+    device_bytes: Option<u64>,
 }
 
 impl Llama {
-    /// Maps the model, attaches the adapters, and makes the context with an F16 KV cache. Blocks for seconds.
-    pub(super) fn open(path: &Path, adapters: &[(String, PathBuf)], shape: Shape) -> Result<Llama, LlamaError> {
+    /// Maps the model, attaches the adapters, and makes the context with an F16 KV cache; on the GPUs that `devices` names,
+    /// if any. Blocks for seconds.
+    pub(super) fn open(
+        path: &Path,
+        adapters: &[(String, PathBuf)],
+        shape: Shape,
+        devices: &str,
+    ) -> Result<Llama, LlamaError> {
         init_once();
         forget_error();
         let file = c_path(path)?;
-        // SAFETY: the parameters are llama.cpp's defaults with plain values changed; `file` outlives the call.
+        let chosen = Chosen::named(devices)?;
+        let (free_before, mut listed) = (chosen.free_bytes(), chosen.terminated());
+        // SAFETY: the parameters are llama.cpp's defaults with plain values changed; `file` and `listed` outlive the call.
         let model = unsafe {
             let mut params = sys::llama_model_default_params();
-            params.n_gpu_layers = i32::try_from(shape.gpu_layers).unwrap_or(i32::MAX);
+            params.devices = listed.as_mut_ptr();
+            params.split_mode = chosen.split_mode();
+            params.n_gpu_layers = if chosen.is_empty() { 0 } else { i32::MAX };
             params.load_mode = if shape.lock { sys::LLAMA_LOAD_MODE_MMAP_MLOCK } else { sys::LLAMA_LOAD_MODE_MMAP };
             sys::llama_model_load_from_file(file.as_ptr(), params)
         };
@@ -101,12 +116,18 @@ impl Llama {
             .collect::<Result<Vec<_>, LlamaError>>()?;
         let context = new_context(&model, shape)?;
         let aborts = batch::abortable(context);
-        Ok(Llama { model: model.keep(), context, vocab, adapters, aborts, turns: None })
+        let device_bytes = (!chosen.is_empty()).then(|| free_before.saturating_sub(chosen.free_bytes()));
+        Ok(Llama { model: model.keep(), context, vocab, adapters, aborts, turns: None, device_bytes })
     }
 
     /// Computes in turns with others from now on.
     pub(super) fn take_turns(&mut self, turns: Turns) {
         self.turns = Some(turns);
+    }
+
+    /// What the load took of a GPU's memory, bytes; `None`: it is in host memory.
+    pub(super) fn device_bytes(&self) -> Option<u64> {
+        self.device_bytes
     }
 
     /// The size of all tensors.

@@ -122,9 +122,41 @@ pub struct LoadSpec {
     pub turn_folder: Option<PathBuf>,
     /// Keep the weights in memory, whatever else needs it.
     pub lock: bool,
-    /// Layers that GPUs compute, in builds for them.
-    pub gpu_layers: u32,
+    /// The GPU that holds and computes all of it, as [`devices`] names it, or several, between [`DEVICES_SEPARATOR`]s, over
+    /// which its layers are split; `None`: the CPU, in host memory.
+    pub device: Option<String>,
 }
+
+/// Between the names of GPUs that share a model.
+pub const DEVICES_SEPARATOR: &str = ",";
+
+/// A GPU that the engine can compute on.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Device {
+    /// The engine's name of it, such as `CUDA0`.
+    pub name: String,
+    /// As its maker calls it.
+    pub model: String,
+    /// Its place on the bus, such as `0000:c1:00.0`; empty if nobody knows.
+    pub pci: String,
+    /// All of its memory, bytes.
+    pub total_bytes: u64,
+    /// What nobody uses, bytes.
+    pub free_bytes: u64,
+    /// It has no memory of its own, but computes in the machine's.
+    pub integrated: bool,
+}
+
+/// The GPUs that this build's engine can compute on. Starts their drivers: for a process that may hang, or end, with them.
+pub fn devices() -> Vec<Device> {
+    #[cfg(feature = "llama")]
+    return llama::devices();
+    #[cfg(not(feature = "llama"))]
+    Vec::new()
+}
+
+/// Is this build's engine made for GPUs at all?
+pub const FOR_GPUS: bool = cfg!(any(feature = "cuda", feature = "metal", feature = "vulkan"));
 
 /// What a load has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +225,15 @@ impl Failure {
     fn new(code: &'static str, message: impl Into<String>) -> Failure {
         Failure { code, message: message.into() }
     }
+}
+
+/// This very program, even if an upgrade has put another one in its place since it was started.
+pub fn own_program() -> Result<PathBuf, String> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() {
+        return Ok(running);
+    }
+    std::env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))
 }
 
 /// What the child writes on its standard output once its socket listens.

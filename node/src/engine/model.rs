@@ -47,11 +47,10 @@ impl Model {
             context: request.context,
             parallel: request.parallel.max(1),
             threads: request.threads,
-            gpu_layers: request.gpu_layers,
             lock: request.lock,
         };
         let before = memory::of_process(std::process::id());
-        let mut llama = Llama::open(path, &adapters, shape).map_err(|error| error.to_string())?;
+        let mut llama = Llama::open(path, &adapters, shape, &request.device).map_err(|error| error.to_string())?;
         if !request.turn_folder.is_empty() {
             let turns = Turns::open(Path::new(&request.turn_folder));
             llama.take_turns(turns.map_err(|error| format!("cannot take turns in {}: {error}", request.turn_folder))?);
@@ -64,7 +63,11 @@ impl Model {
         let reply = v1::LoadReply {
             weights_bytes,
             kv_bytes,
-            resident_bytes: measured.map_or(weights_bytes + kv_bytes, |footprint| footprint.resident_bytes),
+            resident_bytes: match llama.device_bytes() {
+                // Not every driver tells what is free.
+                Some(bytes) => bytes.max(weights_bytes + kv_bytes),
+                None => measured.map_or(weights_bytes + kv_bytes, |footprint| footprint.resident_bytes),
+            },
             load_ms: u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX),
             compute_bytes: private(measured).saturating_sub(private(before)).saturating_sub(kv_bytes),
             peak_bytes: measured.map_or(0, |footprint| footprint.peak_bytes),

@@ -177,7 +177,7 @@ fn load_request(spec: &LoadSpec) -> Result<v1::LoadRequest, EngineError> {
         private_bytes_max: spec.private_bytes_max.unwrap_or(0),
         turn_folder: spec.turn_folder.as_deref().map(text).transpose()?.unwrap_or_default(),
         lock: spec.lock,
-        gpu_layers: spec.gpu_layers,
+        device: spec.device.clone().unwrap_or_default(),
     })
 }
 

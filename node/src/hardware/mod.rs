@@ -7,18 +7,24 @@ mod memory;
 mod power;
 pub mod pressure;
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use crate::core::limits;
 use crate::core::membership::advert::{DomainKind, MemoryDomain};
 use crate::core::sizing::{Tier, ram_reserve_bytes};
+use crate::engine::{DEVICES_SEPARATOR, FOR_GPUS};
+use crate::hardware::gpu::{Gpu, Gpus};
 use crate::hardware::memory::HostMemory;
 
-/// The engine computes on the CPU: models are loaded into host or unified memory. A build with a GPU engine sets this.
-const GPU_HOSTS: bool = false;
 /// Of a GPU's memory: display and driver.
 const VRAM_RESERVE_BYTES: u64 = 512 << 20;
+/// Of a GPU's memory where a model is split over several: each has buffers of its own for what it computes, and a split goes
+/// between layers, so that the last one of a GPU may not fit.
+const JOINED_RESERVE_BYTES: u64 = 1 << 30;
+/// The name of the memory of GPUs that are one domain.
+const JOINED: &str = "gpus";
 /// A machine's name in the roster of members.
 const NAME_BYTES_MAX: usize = 63;
 
@@ -40,13 +46,19 @@ pub struct Hardware {
     pub domains: Vec<MemoryDomain>,
     /// For people: what could not be read, and what bounds the rest.
     pub notes: Vec<String>,
+    /// GPUs that replicas can be loaded on, by their domain: what the engine calls them. In unified memory, too, it is a GPU
+    /// that computes.
+    pub devices: BTreeMap<String, String>,
+    gpus: Vec<Gpu>,
+    /// Its owner wants models split over its GPUs.
+    joined: bool,
     disk_path: PathBuf,
     memory_override: Option<u64>,
 }
 
-/// Reads everything. `memory_override`: the owner's word on host memory, taken as it is. Takes up to three seconds where
-/// a GPU's driver hangs.
-pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>) -> Hardware {
+/// Reads everything. `memory_override`: the owner's word on host memory, taken as it is. `join_gpus`: those that the engine can
+/// use are one domain, and models are split over them by layers. Takes up to three seconds where a GPU's driver hangs.
+pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>, join_gpus: bool) -> Hardware {
     let mut hardware = Hardware {
         hostname: hostname(),
         cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(NonZero::get(cores)).unwrap_or(1)),
@@ -55,6 +67,9 @@ pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>) -> Hardware {
         disk_total_bytes: 0,
         domains: Vec::new(),
         notes: Vec::new(),
+        devices: BTreeMap::new(),
+        gpus: Vec::new(),
+        joined: join_gpus,
         disk_path: dir_for_disk.to_owned(),
         memory_override,
     };
@@ -68,21 +83,49 @@ pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>) -> Hardware {
         (Some(_), None) => {}
     }
     hardware.domains.extend(host_domain(host, memory_override));
-    let gpus = gpu::read();
-    let room = limits::MEMORY_DOMAINS_MAX - hardware.domains.len();
-    for (index, gpu) in gpus.found.iter().take(room).enumerate() {
-        hardware.domains.push(gpu_domain(index, gpu));
-        if !GPU_HOSTS {
-            hardware.notes.push(format!("gpu{index} ({}) is not used: this build computes on the CPU", gpu.model));
-        }
-    }
-    hardware.notes.extend(gpus.notes);
+    hardware.add_gpus(gpu::read());
     hardware.refresh();
     hardware
 }
 
 impl Hardware {
-    /// Reads again what changes and is cheap to read: host memory, disk, power. GPUs keep their first answer.
+    fn add_gpus(&mut self, gpus: Gpus) {
+        let unified =
+            self.domains.iter().find(|domain| domain.kind == DomainKind::Unified).map(|host| host.name.clone());
+        let room = limits::MEMORY_DOMAINS_MAX - self.domains.len();
+        for gpu in gpus.found {
+            match (&unified, &gpu.device) {
+                (Some(host), Some(device)) => drop(self.devices.insert(host.clone(), device.clone())),
+                _ if gpu.integrated => {
+                    self.notes.push(format!("{} is not used: it has no memory of its own", gpu.model))
+                }
+                _ if self.gpus.len() < room => self.gpus.push(gpu),
+                _ => {}
+            }
+        }
+        for (domain, of) in self.gpu_domains() {
+            let devices: Option<Vec<&str>> = of.iter().map(|gpu| gpu.device.as_deref()).collect();
+            match devices {
+                Some(devices) => drop(self.devices.insert(domain.name.clone(), devices.join(DEVICES_SEPARATOR))),
+                None => self.notes.push(format!("{} ({}) is not used: {}", domain.name, of[0].model, unused())),
+            }
+            self.domains.push(domain);
+        }
+        self.notes.extend(gpus.notes);
+    }
+
+    /// The domains that this machine's GPUs are, each with those that it is made of: one at least.
+    fn gpu_domains(&self) -> Vec<(MemoryDomain, Vec<Gpu>)> {
+        let usable = self.gpus.iter().all(|gpu| gpu.device.is_some());
+        if self.joined && usable && self.gpus.len() > 1 {
+            return vec![(joined_domain(&self.gpus), self.gpus.clone())];
+        }
+        let domain = |(index, gpu): (usize, &Gpu)| (gpu_domain(format!("gpu{index}"), gpu, 0), vec![gpu.clone()]);
+        self.gpus.iter().enumerate().map(domain).collect()
+    }
+
+    /// Reads again what changes and is cheap to read: memory, disk, power. GPUs that nobody computes on keep their first
+    /// answer.
     pub fn refresh(&mut self) {
         self.on_battery = power::on_battery();
         (self.disk_free_bytes, self.disk_total_bytes) = disk_bytes(&self.disk_path);
@@ -91,6 +134,10 @@ impl Hardware {
         if let (Some(known), Some(fresh)) = (known, fresh) {
             *known = fresh;
         }
+        gpu::refresh(&mut self.gpus);
+        self.domains.retain(|domain| domain.kind != DomainKind::Vram);
+        let fresh = self.gpu_domains();
+        self.domains.extend(fresh.into_iter().map(|(domain, _)| domain));
     }
 
     /// What this machine is good for, with a store of at most `disk_budget_bytes` if its owner says so.
@@ -130,16 +177,36 @@ fn host_domain(host: Option<HostMemory>, memory_override: Option<u64>) -> Option
     })
 }
 
-fn gpu_domain(index: usize, gpu: &gpu::Gpu) -> MemoryDomain {
+fn gpu_domain(name: String, gpu: &Gpu, more_reserve_bytes: u64) -> MemoryDomain {
+    let reserve_bytes = VRAM_RESERVE_BYTES + more_reserve_bytes;
     MemoryDomain {
-        name: format!("gpu{index}"),
+        name,
         kind: DomainKind::Vram,
         total_bytes: gpu.total_bytes,
-        free_bytes: gpu.free_bytes.min(gpu.total_bytes.saturating_sub(VRAM_RESERVE_BYTES)),
-        reserve_bytes: VRAM_RESERVE_BYTES,
+        free_bytes: gpu.free_bytes.min(gpu.total_bytes.saturating_sub(reserve_bytes)),
+        reserve_bytes,
         ours_bytes: 0,
-        hosts: GPU_HOSTS,
+        hosts: gpu.device.is_some(),
     }
+}
+
+fn joined_domain(gpus: &[Gpu]) -> MemoryDomain {
+    let each: Vec<MemoryDomain> =
+        gpus.iter().map(|gpu| gpu_domain(JOINED.to_owned(), gpu, JOINED_RESERVE_BYTES)).collect();
+    let sum = |of: fn(&MemoryDomain) -> u64| each.iter().map(of).fold(0, u64::saturating_add);
+    MemoryDomain {
+        name: JOINED.to_owned(),
+        kind: DomainKind::Vram,
+        total_bytes: sum(|domain| domain.total_bytes),
+        free_bytes: sum(|domain| domain.free_bytes),
+        reserve_bytes: sum(|domain| domain.reserve_bytes),
+        ours_bytes: 0,
+        hosts: true,
+    }
+}
+
+fn unused() -> &'static str {
+    if FOR_GPUS { "the engine cannot compute on it" } else { "this build computes on the CPU" }
 }
 
 /// Free and whole disk under `path`, or under the nearest folder above it that exists: the store may not be there yet.
@@ -201,23 +268,50 @@ mod tests {
     }
 
     #[test]
-    fn gpus_are_seen_but_not_hosted_on_by_a_cpu_engine() {
-        let gpu = gpu::Gpu { model: "X".into(), total_bytes: 24 << 30, free_bytes: 24 << 30 };
-        let domain = gpu_domain(1, &gpu);
-        assert_eq!((domain.name.as_str(), domain.kind, domain.budget_bytes()), ("gpu1", DomainKind::Vram, 0));
-        assert_eq!(domain.free_bytes, (24 << 30) - VRAM_RESERVE_BYTES);
+    fn gpus_are_hosted_on_where_the_engine_can_use_them_and_seen_where_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let without = || {
+            let mut hardware = Hardware { domains: Vec::new(), ..probe(folder.path(), Some(1), false) };
+            (hardware.gpus, hardware.devices) = (Vec::new(), BTreeMap::new());
+            hardware
+        };
+        let mut hardware = without();
+        let gpu = |device: Option<&str>, integrated| Gpu {
+            model: "X".into(),
+            total_bytes: 24 << 30,
+            free_bytes: 24 << 30,
+            pci: String::new(),
+            device: device.map(str::to_owned),
+            integrated,
+        };
+        let found = vec![gpu(Some("CUDA0"), false), gpu(Some("Vulkan0"), true), gpu(None, false)];
+        hardware.add_gpus(Gpus { found, notes: Vec::new() });
+        let budget = (24 << 30) - VRAM_RESERVE_BYTES;
+        let domains: Vec<_> = hardware.domains.iter().map(|d| (d.name.as_str(), d.kind, d.budget_bytes())).collect();
+        assert_eq!(domains, [("gpu0", DomainKind::Vram, budget), ("gpu1", DomainKind::Vram, 0)]);
+        assert_eq!(hardware.devices, BTreeMap::from([("gpu0".to_owned(), "CUDA0".to_owned())]));
+        assert_eq!(hardware.domains[1].free_bytes, budget);
+
+        let two = || vec![gpu(Some("CUDA0"), false), gpu(Some("CUDA1"), false)];
+        let mut joined = Hardware { joined: true, ..without() };
+        joined.add_gpus(Gpus { found: two(), notes: Vec::new() });
+        let budget = 2 * (budget - JOINED_RESERVE_BYTES);
+        let domains: Vec<_> =
+            joined.domains.iter().map(|d| (d.name.as_str(), d.free_bytes, d.budget_bytes())).collect();
+        assert_eq!(domains, [("gpus", budget, budget)]);
+        assert_eq!(joined.devices, BTreeMap::from([("gpus".to_owned(), "CUDA0,CUDA1".to_owned())]));
     }
 
     #[test]
     fn this_machine_can_be_read() {
         let folder = tempfile::tempdir().unwrap();
-        let hardware = probe(&folder.path().join("not/there/yet"), Some(3 << 30));
+        let hardware = probe(&folder.path().join("not/there/yet"), Some(3 << 30), false);
         assert!(hardware.cores > 0 && hardware.disk_free_bytes > 0 && !hardware.hostname.is_empty());
         assert!(hardware.disk_total_bytes >= hardware.disk_free_bytes);
         assert_eq!(hardware.tier(Some(1 << 40)), Tier::Delegate, "3 GiB are too little");
         let host = &hardware.domains[0];
         assert_eq!((host.total_bytes, host.budget_bytes()), (3 << 30, 3 << 30));
-        let mut read = probe(folder.path(), None);
+        let mut read = probe(folder.path(), None, false);
         read.refresh();
         assert!(read.domains[0].total_bytes > 0, "{:?}", read.notes);
     }

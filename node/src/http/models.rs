@@ -34,17 +34,18 @@ fn models(state: &view::State, caller: &Caller) -> Vec<Value> {
     visible(state, caller).flat_map(of_slot).collect()
 }
 
-/// Published slots, and those for which an external engine answers, that the caller may use.
+/// The slots that the caller may use.
 pub(super) fn visible<'a>(state: &'a view::State, caller: &Caller) -> impl Iterator<Item = &'a SlotView> {
-    let there = |slot: &&SlotView| !slot.artifact.is_empty() || slot.state == EXTERNAL;
-    state.slots.iter().filter(there).filter(|slot| caller.sees(&slot.name))
+    state.slots.iter().filter(|slot| caller.sees(&slot.name))
 }
 
-/// The slot's name and those of its published domains, each with its artifact.
+/// The slot's name and those of its published domains, each with its artifact. A manager that stands on another's model may have
+/// adapters and nothing of its own.
 pub(super) fn names(slot: &SlotView) -> impl Iterator<Item = (String, &String)> {
     let adapters = slot.domains.iter().filter(|domain| !domain.artifact.is_empty());
     let names = adapters.map(|domain| (format!("{}:{}", slot.name, domain.name), &domain.artifact));
-    std::iter::once((slot.name.clone(), &slot.artifact)).chain(names)
+    let itself = !slot.artifact.is_empty() || slot.state == EXTERNAL;
+    itself.then(|| (slot.name.clone(), &slot.artifact)).into_iter().chain(names)
 }
 
 fn of_slot(slot: &SlotView) -> Vec<Value> {

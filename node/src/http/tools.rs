@@ -62,6 +62,10 @@ pub(super) fn take(fields: &mut Fields) -> Result<Option<Tools>, ApiError> {
     if none {
         return Ok(None);
     }
+    let json = tools.to_string();
+    if json.len() > limits::TOOLS_BYTES_MAX {
+        return Err(fields.wrong("tools", &format!("at most {} bytes of JSON", limits::TOOLS_BYTES_MAX)));
+    }
     let wanted = wanted(choice, &functions)?;
     if wanted == Wanted::Auto
         && let Some(index) = functions.iter().position(|function| function.strict)
@@ -74,7 +78,7 @@ pub(super) fn take(fields: &mut Fields) -> Result<Option<Tools>, ApiError> {
     }
     let calls_max = if parallel { limits::TOOL_CALLS_MAX } else { 1 };
     let names = functions.into_iter().map(|function| function.name).collect();
-    Ok(Some(Tools { json: tools.to_string(), names, wanted, calls_max }))
+    Ok(Some(Tools { json, names, wanted, calls_max }))
 }
 
 fn functions(tools: &Value) -> Result<Vec<Function>, ApiError> {

@@ -137,6 +137,7 @@ fn roster_to_proto(roster: &SlotRoster) -> v1::SlotRoster {
     let slot = |slot: &RosterSlot| v1::RosterSlot {
         name: slot.name.to_string(),
         title: slot.title.clone(),
+        base: slot.base.as_ref().map(SlotName::to_string).unwrap_or_default(),
         context: slot.context,
         parallel: slot.parallel,
         replicas: slot.replicas,
@@ -177,6 +178,10 @@ fn slot_from_proto(proto: &v1::RosterSlot) -> Result<RosterSlot, WireError> {
     Ok(RosterSlot {
         name: slot_name("slot", &proto.name)?,
         title: text("slot title", &proto.title, 128)?,
+        base: match proto.base.as_str() {
+            "" => None,
+            base => Some(slot_name("base", base)?),
+        },
         context: proto.context,
         parallel: proto.parallel,
         replicas: proto.replicas,

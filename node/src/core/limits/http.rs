@@ -52,6 +52,8 @@ pub const EMBED_TEXTS_PER_REQUEST: usize = 32;
 pub const DETOKENIZED_MAX: usize = 1 << 18;
 /// Tools of one request, as OpenAI's API has it.
 pub const TOOLS_MAX: usize = 128;
+/// All of them as JSON: a context of 16,384 tokens has no room for more. What must be called travels twice, as tool and as schema.
+pub const TOOLS_BYTES_MAX: usize = 256 << 10;
 /// A tool's name, as OpenAI's API has it.
 pub const TOOL_NAME_BYTES_MAX: usize = 64;
 /// Text that may yet turn out to be a call of a tool is held back up to this: more is no call.

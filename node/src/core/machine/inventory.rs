@@ -8,6 +8,7 @@ use crate::core::machine::planning::already_there;
 use crate::core::membership::table::Presence;
 use crate::core::placement::inventory::{Inventory, Known};
 use crate::core::placement::plan::{PlanRole, PlannedReplica};
+use crate::core::roster::SlotRoster;
 use crate::core::sizing;
 use crate::core::types::{NodeId, SlotName};
 
@@ -58,7 +59,7 @@ impl Machine {
             domains.map(|domain| ((advert.node, domain.name.clone()), (domain.total_bytes, domain.reserve_bytes)))
         });
         let memory = memory.collect();
-        let roster = self.config.catalog.roster();
+        let roster = self.config.catalog.roster().map(SlotRoster::served);
         let published = roster.iter().flat_map(|roster| &roster.slots).filter_map(|slot| {
             let base = self.config.catalog.publication(&slot.name, None)?;
             Some((slot.name.clone(), base.shape.clone()))

@@ -14,7 +14,7 @@ use crate::core::membership::table::Presence;
 use crate::core::placement::plan::{Plan, PlannedAdapter, PlannedReplica};
 use crate::core::placement::problem::{ArtifactInput, DomainInput, NodeInput, Problem, RoleWanted, SlotInput};
 use crate::core::placement::{self};
-use crate::core::roster::RosterSlot;
+use crate::core::roster::{RosterSlot, SlotRoster};
 use crate::core::sizing;
 use crate::core::types::{NodeId, SlotName, Time};
 
@@ -119,7 +119,7 @@ impl Machine {
     }
 
     fn slot_inputs(&self) -> Vec<SlotInput> {
-        let Some(roster) = self.config.catalog.roster() else { return Vec::new() };
+        let Some(roster) = self.config.catalog.roster().map(SlotRoster::served) else { return Vec::new() };
         let published = roster.slots.iter().filter_map(|slot| {
             let base = self.config.catalog.publication(&slot.name, None)?;
             let fits_floor = !roster.requires_f16() || base.shape.precision.meets_f16_floor();

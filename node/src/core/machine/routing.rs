@@ -63,10 +63,10 @@ impl Machine {
     pub(super) fn published(&self, ask: &Ask) -> Result<(), Refusal> {
         let catalog = &self.config.catalog;
         let slot = &ask.slot;
-        if catalog.roster().and_then(|roster| roster.slot(slot)).is_none() {
+        let Some(roster) = catalog.roster().filter(|roster| roster.slot(slot).is_some()) else {
             let message = format!("there is no slot {slot} in this federation's roster; `fednode managers` lists them");
             return Err(Refusal { code: "model_not_found", message });
-        }
+        };
         if catalog.publication(slot, None).is_none() {
             let message = format!("nothing is published in {slot} yet; `fednode publish PATH --as {slot}` fills it");
             return Err(Refusal { code: "model_not_found", message });
@@ -74,7 +74,13 @@ impl Machine {
         if let Some(domain) = &ask.domain
             && catalog.publication(slot, Some(domain)).is_none()
         {
-            let message = format!("{slot} has no published domain {domain}; `fednode managers` lists them");
+            let name = roster.name_of(slot, Some(domain));
+            let message = match name.split_once(':') {
+                Some((slot, domain)) => {
+                    format!("{slot} has no published domain {domain}; `fednode managers` lists them")
+                }
+                None => format!("nothing is published in {name} yet; `fednode publish PATH --as {name}` fills it"),
+            };
             return Err(Refusal { code: "model_not_found", message });
         }
         Ok(())

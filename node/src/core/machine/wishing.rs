@@ -40,7 +40,7 @@ impl Machine {
     pub(super) fn follow_demand(&mut self) {
         let observed = self.observed();
         if let Some(roster) = self.config.catalog.roster() {
-            self.figures.follow(roster, &observed);
+            self.figures.follow(&roster.served(), &observed);
         }
     }
 
@@ -77,7 +77,7 @@ impl Machine {
     /// Must the replica of `slot` here stay, whatever anybody asks?
     pub(super) fn is_kept(&self, slot: &SlotName) -> bool {
         let catalog = &self.config.catalog;
-        let roster_says = catalog.roster().and_then(|roster| roster.slot(slot)).map(|slot| slot.policy);
+        let roster_says = catalog.roster().and_then(|roster| roster.policy_of(slot));
         roster_says == Some(SlotPolicy::Pinned) || catalog.is_pinned_on(slot, &self.config.me)
     }
 

@@ -55,7 +55,12 @@ fn took(private_mib: u64) -> Footprint {
 
 fn watched(engine: &Arc<dyn Engine>) -> Watched {
     let slot = SlotName::new("UFM").unwrap();
-    Watched { slot, engine: Arc::downgrade(engine), private_bytes_max: 64 << 20, period: Duration::from_millis(1) }
+    Watched {
+        slot,
+        engine: Arc::downgrade(engine),
+        promise: Promise::Host { private_bytes_max: 64 << 20 },
+        period: Duration::from_millis(1),
+    }
 }
 
 /// What the core was told.

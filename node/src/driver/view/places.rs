@@ -4,21 +4,28 @@ use std::collections::BTreeMap;
 
 use super::Facts;
 use crate::core::external::UNVERIFIED;
-use crate::core::membership::advert::{Advert, ReplicaState};
+use crate::core::membership::advert::{Advert, ReplicaState, ReplicaStatus};
 use crate::core::placement::plan::Plan;
+use crate::core::roster::Seat;
 use crate::core::types::{NodeId, SlotName};
 use crate::core::view::{ExternalView, ReplicaView};
 use crate::wire::ids::peer_id_text;
 
-/// Loaded and loading copies of `slot`; `plan` says which of them nobody asks.
+/// Loaded and loading copies of what serves at `seat`; `plan` says which of them nobody asks.
 pub(super) fn replicas(
     plan: Option<&Plan>,
     adverts: &BTreeMap<NodeId, &Advert>,
     facts: &Facts,
-    slot: &SlotName,
+    seat: &Seat,
 ) -> Vec<ReplicaView> {
+    let slot = &seat.slot;
+    // One that was loaded before its adapter was published is loaded again.
+    let serves = |replica: &ReplicaStatus| {
+        let attached = seat.domain.as_ref().is_none_or(|domain| replica.domains.contains(domain));
+        &replica.slot == slot && (attached || replica.state != ReplicaState::Ready)
+    };
     let all = adverts.iter().flat_map(|(node, advert)| advert.replicas.iter().map(move |replica| (node, replica)));
-    let views = all.filter(|(_, replica)| &replica.slot == slot).map(|(node, replica)| {
+    let views = all.filter(|(_, replica)| serves(replica)).map(|(node, replica)| {
         let ready = replica.state == ReplicaState::Ready;
         let distrust = plan.and_then(|plan| plan.distrust(node, slot)).filter(|_| ready);
         let state = distrust.map_or(replica.state.as_str(), |_| "distrusted");

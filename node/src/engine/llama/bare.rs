@@ -23,8 +23,8 @@ pub(in crate::engine) fn run(
     (context, threads): (u32, u32),
     (prompt_tokens, tokens, runs): (u32, u32, u32),
 ) -> Result<Vec<BareTimes>, LlamaError> {
-    let shape = Shape { context, parallel: 1, threads, gpu_layers: 0, lock: false };
-    let llama = Llama::open(path, &[], shape)?;
+    let shape = Shape { context, parallel: 1, threads, lock: false };
+    let llama = Llama::open(path, &[], shape, "")?;
     let context = llama.context.as_ptr();
     let vocabulary = llama.vocabulary_size().max(1);
     let mut ids: Vec<sys::llama_token> = (0..prompt_tokens).map(|n| (n * 7 % vocabulary) as i32).collect();

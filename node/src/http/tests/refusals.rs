@@ -13,6 +13,7 @@ async fn fields_that_cannot_be_honoured_are_refused_by_name() {
         ("tools[0].function.strict", json!([{"type": "function", "function": {"name": "f", "strict": true}}])),
         ("tools[1].function.name", json!([tool, tool])),
         ("tools", json!("f")),
+        ("tools", json!([{"type": "function", "function": {"name": "f", "description": "x".repeat(300_000)}}])),
         ("functions", json!([{"name": "f"}])),
         ("tool_choice", json!("auto")),
         ("response_format.type", json!({"type": "xml"})),

@@ -42,6 +42,7 @@ fn roster_record(names: &[&str]) -> Record {
     let slots = names.iter().map(|name| RosterSlot {
         name: slot(name),
         title: String::new(),
+        base: None,
         context: 512,
         parallel: 1,
         replicas: 1,

@@ -80,6 +80,23 @@ impl Model {
     }
 }
 
+/// The bytes of a GGUF file with another chat template, padded with a comment so that every tensor stays aligned.
+pub fn with_template(model: &[u8], template: &str) -> Result<Vec<u8>, Error> {
+    let key = b"tokenizer.chat_template";
+    let found = model.windows(key.len()).position(|window| window == key);
+    let length_at = found.ok_or_else(|| Error::Wrong("the model has no chat template".to_owned()))? + key.len() + 4;
+    let length = u64::from_le_bytes(model[length_at..length_at + 8].try_into().unwrap_or_default()) as usize;
+    let (open, close) = ("{#", "#}");
+    let bare = template.len() + open.len() + close.len();
+    let padding = (length + 32 - bare % 32) % 32;
+    let template = format!("{template}{open}{}{close}", " ".repeat(padding));
+    let mut bytes = model[..length_at].to_vec();
+    bytes.extend((template.len() as u64).to_le_bytes());
+    bytes.extend(template.as_bytes());
+    bytes.extend(&model[length_at + 8 + length..]);
+    Ok(bytes)
+}
+
 /// Publishes a model file into a slot; its artifact.
 pub fn publish(node: &NodeProcess, path: &Path, slot: &str) -> Result<String, Error> {
     let done = node.command(&["publish", &path.to_string_lossy(), "--as", slot, "--json"])?.json();

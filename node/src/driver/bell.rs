@@ -14,7 +14,7 @@ use crate::core::artifact::ArtifactKind;
 use crate::core::limits;
 use crate::core::machine::Machine;
 use crate::core::route::Refusal;
-use crate::core::route::local::{self, Forced, LocalModel, Policy, Reason, Route, Surroundings};
+use crate::core::route::local::{self, Forced, LOCAL, LocalModel, Policy, Reason, Route, Surroundings};
 use crate::core::types::{NodeId, SlotName};
 use crate::core::view::LocalView;
 use crate::driver::event_loop::{Event, Events};
@@ -22,8 +22,6 @@ use crate::engine::{ChildEngine, LoadSpec, own_program};
 use crate::store::gguf;
 use crate::wire::asking;
 
-/// The name by which clients ask for the local model itself.
-pub const LOCAL: &str = "local";
 /// Sequences that it computes at once: a person and one of their programs.
 const PARALLEL: u32 = 2;
 /// It is started again so long after it ended, then twice as long, ...

@@ -158,8 +158,10 @@ impl Backend for Node {
             node_peer_id: wire::ids::peer_id_text(&node),
             artifact_hex: artifact.unwrap_or_default(),
             precision: start.precision,
+            route: start.route,
             epoch,
             prompt_tokens: start.prompt_tokens,
+            cached_tokens: start.cached_tokens,
         };
         Ok(Generation { start, events })
     }

@@ -243,7 +243,7 @@ impl Relay {
                 self.fail(refusal, retryable).await;
                 return Break(());
             }
-            Some(Kind::Text(_) | Kind::Logprobs(_)) => {}
+            Some(Kind::Text(_) | Kind::Logprobs(_) | Kind::Reply(_)) => {}
             Some(Kind::End(end)) => {
                 let prompt = progress.prompt_tokens.max(end.prompt_tokens);
                 answered = Some(Tokens { prompt, answer: end.completion_tokens });
@@ -308,7 +308,16 @@ fn stamp(event: v1::GenerateEvent, me: NodeId, artifact: &[u8], precision: &str)
 
 /// Codes are a closed set: what a member says beyond it counts as a failure of its engine.
 fn known_code(code: &str) -> &'static str {
-    const CODES: [&str; 7] =
-        ["not_resident", "busy", "context_length", "bad_request", "model_not_found", "no_room", "deadline"];
+    const CODES: [&str; 9] = [
+        "not_resident",
+        "busy",
+        "context_length",
+        "bad_request",
+        "bad_schema",
+        "no_tools",
+        "model_not_found",
+        "no_room",
+        "deadline",
+    ];
     CODES.into_iter().find(|known| *known == code).unwrap_or("engine_failed")
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::core::route::auto::{Chosen, Routes, Said};
+use crate::core::route::local::LOCAL;
 use crate::core::route::naming::{self, Nobody, Target};
 use crate::core::types::SlotName;
-use crate::driver::bell::LOCAL;
 use crate::driver::error::RunError;
 use crate::driver::node::Node;
 use crate::http::ApiError;

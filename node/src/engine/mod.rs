@@ -31,6 +31,8 @@ mod prefetch;
 mod reply;
 mod supervise;
 #[cfg(feature = "llama")]
+mod task;
+#[cfg(feature = "llama")]
 mod text;
 #[cfg(feature = "llama")]
 mod turn;
@@ -53,6 +55,10 @@ pub const CODE_BUSY: &str = "busy";
 pub const CODE_BAD_REQUEST: &str = "bad_request";
 /// `GenerateError.code`: the prompt does not fit in the context.
 pub const CODE_CONTEXT_LENGTH: &str = "context_length";
+/// `GenerateError.code`: the JSON schema cannot be followed.
+pub const CODE_BAD_SCHEMA: &str = "bad_schema";
+/// `GenerateError.code`: the request is about tools, and the model's chat template has no place for them.
+pub const CODE_NO_TOOLS: &str = "no_tools";
 /// `GenerateError.code`: the engine broke; another replica may serve the request.
 pub const CODE_ENGINE_FAILED: &str = "engine_failed";
 /// `GenerateError.code`: the child has no model yet.

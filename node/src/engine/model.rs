@@ -14,7 +14,9 @@ use super::reply::Reply;
 use super::template::{ChatMessage, ChatTemplate, TemplateError};
 use super::text::TextGate;
 use super::turn::Turns;
-use super::{CODE_BAD_REQUEST, CODE_BUSY, CODE_CONTEXT_LENGTH, Failure, logprobs, memory};
+use super::{
+    CODE_BAD_REQUEST, CODE_BAD_SCHEMA, CODE_BUSY, CODE_CONTEXT_LENGTH, CODE_NO_TOOLS, Failure, logprobs, memory,
+};
 use crate::core::limits;
 
 /// A model that is ready to answer.
@@ -93,6 +95,9 @@ impl Model {
 
     /// Starts an answer. `reply` ends with exactly one terminal event, now or later, unless nobody listens any more.
     pub(super) fn start(&mut self, request: &v1::GenerateRequest, reply: Reply) {
+        if let Some(task) = &request.task {
+            return self.perform(&request.domain, task, reply);
+        }
         match self.prepare(request) {
             Ok((adapter, prompt, mut telling)) => {
                 telling.reply = Some(reply);
@@ -133,7 +138,7 @@ impl Model {
         if schema.is_empty() {
             return Ok(None);
         }
-        let refused = |why: String| Failure::new(CODE_BAD_REQUEST, why);
+        let refused = |why: String| Failure::new(CODE_BAD_SCHEMA, why);
         if self.constraints.is_none() {
             self.constraints = Some(Constraints::of(&self.llama).map_err(refused)?);
         }
@@ -160,6 +165,15 @@ impl Model {
         Ok(prompt)
     }
 
+    /// What a token writes down; of control tokens their name.
+    pub(super) fn written(&self, token: u32) -> Result<Vec<u8>, Failure> {
+        if token >= self.llama.vocabulary_size() {
+            return Err(Failure::new(CODE_BAD_REQUEST, format!("the vocabulary has no token {token}")));
+        }
+        let piece = self.llama.piece(Token(token));
+        Ok(if piece.is_empty() { self.llama.token_text(Token(token)).into_bytes() } else { piece })
+    }
+
     /// The tokens of a text.
     pub(super) fn tokenize(&self, text: &str) -> Result<Vec<u32>, Failure> {
         Ok(self.llama.tokenize(text)?.into_iter().map(|token| token.0).collect())
@@ -171,7 +185,7 @@ impl Model {
         let mut reply = v1::EmbedReply::default();
         for text in &request.texts {
             let tokens = self.llama.tokenize(text)?;
-            self.check_length(tokens.len())?;
+            self.check_length(tokens.len(), 1)?;
             let sequence = self.borrow()?;
             let mut values = self.llama.embed(adapter, sequence, &tokens)?;
             let length =
@@ -189,7 +203,7 @@ impl Model {
         let vocabulary = self.llama.vocabulary_size();
         let mut reply = v1::ScoreReply::default();
         for sequence in &request.sequences {
-            self.check_length(sequence.tokens.len())?;
+            self.check_length(sequence.tokens.len(), 2)?;
             if let Some(token) = sequence.tokens.iter().find(|&&token| token >= vocabulary) {
                 return Err(Failure::new(CODE_BAD_REQUEST, format!("the vocabulary has no token {token}")));
             }
@@ -229,9 +243,12 @@ impl Model {
         Ok(scored)
     }
 
-    fn check_length(&self, tokens: usize) -> Result<(), Failure> {
+    fn check_length(&self, tokens: usize, least: usize) -> Result<(), Failure> {
         match tokens {
-            0 | 1 => Err(Failure::new(CODE_BAD_REQUEST, "at least two tokens are needed")),
+            tokens if tokens < least => Err(Failure::new(
+                CODE_BAD_REQUEST,
+                format!("the text has {tokens} tokens; at least {least} are needed"),
+            )),
             tokens if tokens > self.context as usize => {
                 let message = format!("{tokens} tokens do not fit in {}", self.context);
                 Err(Failure::new(CODE_CONTEXT_LENGTH, message))
@@ -248,6 +265,7 @@ impl Model {
 
 impl From<TemplateError> for Failure {
     fn from(error: TemplateError) -> Failure {
-        Failure::new(CODE_BAD_REQUEST, error.to_string())
+        let code = if error == TemplateError::NoTools { CODE_NO_TOOLS } else { CODE_BAD_REQUEST };
+        Failure::new(code, error.to_string())
     }
 }

@@ -91,12 +91,18 @@ impl Reply {
 
     /// The answer is complete.
     pub(super) fn end(mut self, end: v1::GenerateEnd) {
-        self.finish(event(Event::End(end)));
+        self.finish([event(Event::End(end))]);
+    }
+
+    /// A task is done, and this came of it.
+    pub(super) fn done(mut self, result: v1::TaskReply) {
+        let end = v1::GenerateEnd { finish_reason: "stop".to_owned(), ..v1::GenerateEnd::default() };
+        self.finish([event(Event::Reply(result)), event(Event::End(end))]);
     }
 
     /// There is no answer, or no more of it.
     pub(super) fn error(mut self, code: &str, message: impl Into<String>) {
-        self.finish(error_event(code, message));
+        self.finish([error_event(code, message)]);
     }
 
     /// Nobody listens: nothing is to be said.
@@ -104,10 +110,10 @@ impl Reply {
         self.ended = true;
     }
 
-    fn finish(&mut self, last: v1::GenerateEvent) {
+    fn finish(&mut self, last: impl IntoIterator<Item = v1::GenerateEvent>) {
         self.ended = true;
         let mut rest = unsent(&mut self.logprobs, &mut self.pending);
-        rest.push(last);
+        rest.extend(last);
         let events = self.events.clone();
         self.runtime.spawn(async move {
             for event in rest {
@@ -123,7 +129,7 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.ended {
-            self.finish(error_event(CODE_ENGINE_FAILED, "the engine gave up this request"));
+            self.finish([error_event(CODE_ENGINE_FAILED, "the engine gave up this request")]);
         }
     }
 }

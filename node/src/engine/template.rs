@@ -87,6 +87,8 @@ fn with_arguments_as_objects(calls: Value) -> Value {
 pub enum TemplateError {
     #[error("the model's file has no chat template (tokenizer.chat_template), so it cannot take chat messages")]
     Missing,
+    #[error("the model's chat template has no place for tools or their answers")]
+    NoTools,
     #[error("the request has no messages")]
     NoMessages,
     /// The template called `raise_exception`: it does not take these messages.
@@ -102,6 +104,12 @@ impl ChatTemplate {
     pub fn render(&self, messages: &[ChatMessage<'_>], tools_json: &str) -> Result<String, TemplateError> {
         if self.source.is_some() && messages.is_empty() {
             return Err(TemplateError::NoMessages);
+        }
+        // Left out they would be answered as if they had not been sent.
+        let mentions = |word: &str| self.source.as_ref().is_none_or(|source| source.contains(word));
+        let answers = messages.iter().any(|message| message.role == "tool" || message.tool_calls.is_some());
+        if (!tools_json.is_empty() && !mentions("tools")) || (answers && !mentions("tool")) {
+            return Err(TemplateError::NoTools);
         }
         self.render_values(Value::from_serialize(messages), json(tools_json), true)
     }
@@ -228,6 +236,16 @@ mod tests {
         let messages = [ChatMessage::new("user", "x")];
         assert_eq!(ChatTemplate::default().render(&messages, ""), Err(TemplateError::Missing));
         check("x", &[], Err(TemplateError::NoMessages));
+    }
+
+    #[test]
+    fn tools_are_refused_by_a_template_without_a_place_for_them() {
+        let template = |source: &str| ChatTemplate { source: Some(source.to_owned()), ..ChatTemplate::default() };
+        let (asked, answered) = ([ChatMessage::new("user", "x")], [ChatMessage::new("tool", "4")]);
+        assert_eq!(template(DEEPSEEK).render(&asked, "[]"), Err(TemplateError::NoTools));
+        assert_eq!(template(DEEPSEEK).render(&answered, ""), Err(TemplateError::NoTools));
+        let knowing = "{{ tools | length }} {{ messages[0].role }} {{ 'tool' }}";
+        assert_eq!(template(knowing).render(&answered, "[1, 2]"), Ok("2 tool tool".to_owned()));
     }
 
     #[test]

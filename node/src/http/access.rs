@@ -29,8 +29,17 @@ use crate::wire::api_key::SecretKey;
 /// Reads the keys as they are now; an error is a sentence, and lets nobody pass.
 pub type KeySource = Arc<dyn Fn() -> Result<Arc<ApiKeys>, String> + Send + Sync>;
 
-/// The one route whose answers take as long as they take.
-const CHAT_PATH: &str = "/v1/chat/completions";
+/// Routes whose answers take as long as they take, for a manager makes them.
+const MANAGERS_PATHS: [&str; 8] = [
+    "/api/chat",
+    "/api/generate",
+    "/detokenize",
+    "/tokenize",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+];
 /// Where some clients put the key.
 const KEY_HEADER: &str = "x-api-key";
 
@@ -99,12 +108,17 @@ impl Caller {
     /// What tells about the whole node or federation is not for a key of some slots.
     fn check_path(&self, path: &str) -> Result<(), ApiError> {
         match &self.0 {
-            Some(key) if key.is_scoped() && !path.starts_with("/v1/") => {
+            Some(key) if key.is_scoped() && !is_about_managers(path) => {
                 Err(ApiError::new(StatusCode::FORBIDDEN, "key_scoped", scope(key)))
             }
             _ => Ok(()),
         }
     }
+}
+
+/// What is answered slot by slot.
+fn is_about_managers(path: &str) -> bool {
+    path.starts_with("/v1/") || path.starts_with("/api/") || MANAGERS_PATHS.contains(&path)
 }
 
 fn scope(key: &ApiKey) -> String {
@@ -282,10 +296,10 @@ async fn answer(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let chat = request.uri().path() == CHAT_PATH;
+    let by_manager = MANAGERS_PATHS.contains(&request.uri().path());
     request.extensions_mut().insert(caller);
     let answering = next.run(request);
-    if !chat {
+    if !by_manager {
         let late = "the node is too busy to answer; try again";
         let answer = tokio::time::timeout(span(limits::HTTP_ANSWER_WAIT), answering).await;
         return answer.map_err(|_| ApiError::from_code("deadline", late));
@@ -298,8 +312,9 @@ async fn answer(
 
 /// A streamed answer ends with an error when its key ends. Whole ones have been made already.
 fn until_ended(gate: &Gate, digest: Option<blake3::Hash>, response: Response) -> Response {
-    let streamed = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
-    if digest.is_none() || !streamed {
+    let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let lines = kind == Some(b"application/x-ndjson");
+    if digest.is_none() || !(lines || kind == Some(b"text/event-stream")) {
         return response;
     }
     let gate = gate.clone();
@@ -318,7 +333,11 @@ fn until_ended(gate: &Gate, digest: Option<blake3::Hash>, response: Response) ->
                 },
                 refusal = &mut ended => refusal,
             };
-            yield Ok(Bytes::from(format!("data: {}\n\n", refusal.body())));
+            let last = match lines {
+                true => format!("{}\n", serde_json::json!({"error": refusal.message})),
+                false => format!("data: {}\n\n", refusal.body()),
+            };
+            yield Ok(Bytes::from(last));
             break;
         }
     };

@@ -1,93 +1,41 @@
-//! The JSON of answers: whole completions, chunks of streamed ones, usage, and the headers that say who answered.
+//! The JSON of chats' answers: whole completions, chunks of streamed ones, usage.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use fednode_proto::v1;
 use serde_json::{Value, json};
 
-use super::StartInfo;
+use super::choices::{Count, Gathered, Piece, Tokens};
+use super::stream::{Line, Teller};
+use super::tool_text::{Told, ToolText};
+use super::tools::Tools;
+use super::{ApiError, StartInfo, logprobs, provenance};
 
 /// What is the same in every piece of one answer.
-pub(super) struct Answer {
+pub(super) struct Envelope {
     id: String,
     created_unix_s: u64,
     model: String,
     fingerprint: String,
-    prompt_tokens: u32,
-    /// Streamed answers whose client asked for usage carry `"usage": null` in every chunk but the last.
-    usage_asked: bool,
 }
 
-impl Answer {
-    /// An answer begun now by `start`.
-    pub(super) fn new(model: &str, start: &StartInfo, usage_asked: bool) -> Answer {
-        // A clock set before 1970 is no reason to refuse an answer.
-        let created_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or(0);
-        let artifact: String = start.artifact_hex.chars().take(12).collect();
-        // An external engine computes with nobody knows what.
-        let artifact = if artifact.is_empty() { start.precision.clone() } else { artifact };
-        Answer {
-            id: format!("chatcmpl-{:032x}", rand::random::<u128>()),
-            created_unix_s,
+impl Envelope {
+    /// An answer begun now.
+    pub(super) fn new(prefix: &str, model: &str) -> Envelope {
+        Envelope {
+            id: provenance::new_id(prefix),
+            created_unix_s: provenance::now_unix_s(),
             model: model.to_owned(),
-            fingerprint: format!("fp_{artifact}"),
-            prompt_tokens: start.prompt_tokens,
-            usage_asked,
+            fingerprint: String::new(),
         }
     }
 
-    /// Some engines say only at the end how long the prompt was.
-    pub(super) fn learn_prompt(&mut self, tokens: u32) {
-        self.prompt_tokens = self.prompt_tokens.max(tokens);
-    }
-
-    /// The whole answer of a request that does not stream.
-    pub(super) fn whole(&self, text: &str, finish_reason: &str, completion_tokens: u32) -> Value {
-        let choice = json!({
-            "index": 0,
-            "message": {"role": "assistant", "content": text, "refusal": null},
-            "logprobs": null,
-            "finish_reason": finish_reason,
-        });
-        let mut whole = self.envelope("chat.completion", json!([choice]));
-        whole["usage"] = self.usage(completion_tokens);
-        whole
-    }
-
-    /// The first chunk: who speaks.
-    pub(super) fn first_chunk(&self) -> Value {
-        self.chunk(json!({"role": "assistant", "content": "", "refusal": null}), Value::Null)
-    }
-
-    /// A chunk of text.
-    pub(super) fn text_chunk(&self, text: &str) -> Value {
-        self.chunk(json!({"content": text}), Value::Null)
-    }
-
-    /// The last chunk with a choice: why it ended.
-    pub(super) fn last_chunk(&self, finish_reason: &str) -> Value {
-        self.chunk(json!({}), json!(finish_reason))
-    }
-
-    /// The chunk after the last, without a choice, if the client asked for it.
-    pub(super) fn usage_chunk(&self, completion_tokens: u32) -> Option<Value> {
-        self.usage_asked.then(|| {
-            let mut chunk = self.envelope("chat.completion.chunk", json!([]));
-            chunk["usage"] = self.usage(completion_tokens);
-            chunk
-        })
-    }
-
-    fn chunk(&self, delta: Value, finish_reason: Value) -> Value {
-        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
-        let mut chunk = self.envelope("chat.completion.chunk", json!([choice]));
-        if self.usage_asked {
-            chunk["usage"] = Value::Null;
+    /// Who answers; the first one stays.
+    pub(super) fn started(&mut self, start: &StartInfo) {
+        if self.fingerprint.is_empty() {
+            self.fingerprint = provenance::fingerprint(start);
         }
-        chunk
     }
 
-    fn envelope(&self, object: &str, choices: Value) -> Value {
+    pub(super) fn json(&self, object: &str, choices: Value) -> Value {
         json!({
             "id": self.id,
             "object": object,
@@ -97,38 +45,163 @@ impl Answer {
             "choices": choices,
         })
     }
+}
 
-    fn usage(&self, completion_tokens: u32) -> Value {
+/// OpenAI's `usage` of chats and completions.
+pub(super) fn usage(tokens: Tokens) -> Value {
+    json!({
+        "prompt_tokens": tokens.prompt,
+        "completion_tokens": tokens.completion,
+        "total_tokens": u64::from(tokens.prompt) + u64::from(tokens.completion),
+        "prompt_tokens_details": {"cached_tokens": tokens.cached},
+    })
+}
+
+/// Calls take the place of an end that is not for want of room.
+fn finish_reason(end: &v1::GenerateEnd, called: bool) -> &str {
+    if called && end.finish_reason == "stop" { "tool_calls" } else { &end.finish_reason }
+}
+
+/// The whole answer of a chat that does not stream.
+pub(super) fn whole(model: &str, choices: &[Gathered], tools: Option<&Tools>, with_logprobs: bool) -> Value {
+    let mut envelope = Envelope::new("chatcmpl-", model);
+    choices.iter().for_each(|choice| envelope.started(&choice.start));
+    let one = |(index, choice): (usize, &Gathered)| {
+        let (message, called) = message(&choice.text, tools);
         json!({
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": u64::from(self.prompt_tokens) + u64::from(completion_tokens),
+            "index": index,
+            "message": message,
+            "logprobs": with_logprobs.then(|| logprobs::of_chat(&choice.logprobs)),
+            "finish_reason": finish_reason(&choice.end, called),
         })
+    };
+    let all = choices.iter().enumerate().map(one).collect();
+    let mut whole = envelope.json("chat.completion", all);
+    whole["usage"] = usage(Count::of_all(choices, choices.len()));
+    whole
+}
+
+/// What the assistant said, and whether it called a tool.
+fn message(text: &str, tools: Option<&Tools>) -> (Value, bool) {
+    let Some(tools) = tools else {
+        return (json!({"role": "assistant", "content": text, "refusal": null}), false);
+    };
+    let (text, calls) = read(text, tools);
+    if calls.is_empty() {
+        return (json!({"role": "assistant", "content": text, "refusal": null}), false);
+    }
+    let call = |(name, arguments): &(String, String)| {
+        let id = provenance::new_id("call_");
+        json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+    };
+    let calls: Vec<Value> = calls.iter().map(call).collect();
+    let content = if text.is_empty() { Value::Null } else { json!(text) };
+    (json!({"role": "assistant", "content": content, "refusal": null, "tool_calls": calls}), true)
+}
+
+/// The text of a whole answer, and the calls in it: name and arguments.
+pub(super) fn read(answer: &str, tools: &Tools) -> (String, Vec<(String, String)>) {
+    let mut reader = ToolText::new(tools);
+    let told = reader.push(answer).into_iter().chain(reader.finish());
+    let (mut text, mut calls) = (String::new(), Vec::<(String, String)>::new());
+    for one in told {
+        match one {
+            Told::Text(more) => text.push_str(&more),
+            Told::Call { name, .. } => calls.push((name, String::new())),
+            Told::Arguments { index, json } => {
+                if let Some((_, arguments)) = calls.get_mut(index) {
+                    arguments.push_str(&json);
+                }
+            }
+        }
+    }
+    (text, calls)
+}
+
+/// A chat's answer as it streams.
+pub(super) struct ChatTeller {
+    envelope: Envelope,
+    count: Count,
+    /// Streamed answers whose client asked for usage carry `"usage": null` in every chunk but the last.
+    usage_asked: bool,
+    with_logprobs: bool,
+    /// Of each choice, where tools may be called.
+    readers: Vec<ToolText>,
+}
+
+impl ChatTeller {
+    pub(super) fn new(
+        model: &str,
+        n: usize,
+        usage_asked: bool,
+        with_logprobs: bool,
+        tools: Option<&Tools>,
+    ) -> ChatTeller {
+        let readers = tools.map(|tools| (0..n).map(|_| ToolText::new(tools)).collect()).unwrap_or_default();
+        let envelope = Envelope::new("chatcmpl-", model);
+        ChatTeller { envelope, count: Count::new(n), usage_asked, with_logprobs, readers }
+    }
+
+    fn chunk(&self, choice: usize, delta: Value, logprobs: Value, finish_reason: Value) -> Line {
+        let choice = json!({"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason});
+        let mut chunk = self.envelope.json("chat.completion.chunk", json!([choice]));
+        if self.usage_asked {
+            chunk["usage"] = Value::Null;
+        }
+        Line::Json(chunk)
+    }
+
+    fn delta(&self, choice: usize, told: Told) -> Line {
+        let delta = match told {
+            Told::Text(text) => json!({"content": text}),
+            Told::Call { index, name } => {
+                let id = provenance::new_id("call_");
+                let function = json!({"name": name, "arguments": ""});
+                json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": function}]})
+            }
+            Told::Arguments { index, json } => {
+                json!({"tool_calls": [{"index": index, "function": {"arguments": json}}]})
+            }
+        };
+        self.chunk(choice, delta, Value::Null, Value::Null)
     }
 }
 
-/// Who answers and with what, as headers. A name that cannot stand in a header is left out; the PeerId always can.
-pub(super) fn headers(start: &StartInfo) -> HeaderMap {
-    let epoch = start.epoch.to_string();
-    let pairs = [
-        ("x-fednode-node", start.node_name.as_str()),
-        ("x-fednode-peer", &start.node_peer_id),
-        ("x-fednode-artifact", &start.artifact_hex),
-        ("x-fednode-precision", &start.precision),
-        ("x-fednode-epoch", &epoch),
-    ];
-    let said = pairs.into_iter().filter(|(_, value)| !value.is_empty());
-    let valid = said.filter_map(|(name, value)| {
-        HeaderValue::from_bytes(value.as_bytes()).ok().map(|value| (HeaderName::from_static(name), value))
-    });
-    valid.collect()
-}
+impl Teller for ChatTeller {
+    fn started(&mut self, choice: usize, start: &StartInfo) -> Vec<Line> {
+        self.envelope.started(start);
+        self.count.started(choice, start);
+        let delta = json!({"role": "assistant", "content": "", "refusal": null});
+        vec![self.chunk(choice, delta, Value::Null, Value::Null)]
+    }
 
-/// The same as one line, for a stream whose headers had left before the replica was known.
-pub(super) fn comment(start: &StartInfo) -> String {
-    let facts = json!({
-        "node": start.node_name, "peer": start.node_peer_id, "artifact": start.artifact_hex,
-        "precision": start.precision, "epoch": start.epoch,
-    });
-    format!("fednode {facts}")
+    fn piece(&mut self, choice: usize, piece: Piece) -> Vec<Line> {
+        if let Some(reader) = self.readers.get_mut(choice) {
+            let told = reader.push(&piece.text);
+            return told.into_iter().map(|told| self.delta(choice, told)).collect();
+        }
+        let logprobs = if self.with_logprobs { logprobs::of_chat(&piece.logprobs) } else { Value::Null };
+        vec![self.chunk(choice, json!({"content": piece.text}), logprobs, Value::Null)]
+    }
+
+    fn ended(&mut self, choice: usize, end: &v1::GenerateEnd) -> Vec<Line> {
+        self.count.ended(choice, end);
+        let told = self.readers.get_mut(choice).map(ToolText::finish).unwrap_or_default();
+        let called = self.readers.get(choice).is_some_and(ToolText::has_called);
+        let last = self.chunk(choice, json!({}), Value::Null, json!(finish_reason(end, called)));
+        told.into_iter().map(|told| self.delta(choice, told)).chain([last]).collect()
+    }
+
+    fn done(&mut self) -> Vec<Line> {
+        let usage = self.usage_asked.then(|| {
+            let mut chunk = self.envelope.json("chat.completion.chunk", json!([]));
+            chunk["usage"] = usage(self.count.total());
+            Line::Json(chunk)
+        });
+        usage.into_iter().chain([Line::Done]).collect()
+    }
+
+    fn failed(&mut self, error: &ApiError) -> Vec<Line> {
+        vec![Line::Json(error.body())]
+    }
 }

@@ -7,16 +7,32 @@ mod answer;
 mod body;
 mod chat;
 mod chat_request;
+mod choices;
+mod completions;
 mod connections;
 mod error;
+mod fields;
+mod format;
+mod glance;
 mod guard;
+mod logprobs;
 mod message;
 mod models;
+mod ollama;
+mod openapi;
 mod patience;
+mod provenance;
+mod responses;
+mod routes;
+mod sampling;
 mod server;
+mod stream;
+mod task;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod tool_text;
+mod tools;
 mod tries;
 mod way;
 mod whom;
@@ -26,13 +42,14 @@ use std::future::Future;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode, Uri};
-use axum::routing::{get, post};
 use axum::{Json, Router, extract, middleware};
 use fednode_proto::v1;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
+use self::glance::Glance;
+use self::way::Way;
 use crate::core::limits;
 use crate::core::route::auto::{Chosen, Said};
 use crate::core::types;
@@ -87,8 +104,12 @@ pub struct StartInfo {
     pub precision: String,
     /// The coordinator's epoch as this node knows it.
     pub epoch: u64,
+    /// Whether a node's own small model answers or the federation, and why: "local; simple". Empty on a node without one.
+    pub route: String,
     /// Tokens of the prompt, template included.
     pub prompt_tokens: u32,
+    /// Of these, not computed again.
+    pub cached_tokens: u32,
 }
 
 /// How long requests and streamed answers may keep somebody waiting; tests shorten it.
@@ -114,6 +135,32 @@ impl Default for Patience {
 struct Edge<B> {
     backend: B,
     patience: Patience,
+    glance: Glance,
+}
+
+/// Sent by `engine/external`.
+const ASKED_AS_EXTERNAL: &str = "x-fednode-external";
+
+/// A request for a manager, read.
+struct Asked {
+    body: Vec<u8>,
+    /// An external engine may answer.
+    unverified: bool,
+    way: Way,
+}
+
+impl Asked {
+    async fn read<B>(edge: &Edge<B>, request: extract::Request) -> Result<Asked, ApiError> {
+        // A node that has this one as its external engine must not be answered by one of ours: they could go round for ever.
+        let unverified = !request.headers().contains_key(ASKED_AS_EXTERNAL);
+        let way = Way::of(&request)?;
+        Ok(Asked { body: body::read(request, edge.patience.body).await?, unverified, way })
+    }
+
+    /// With what is known of the way it came.
+    fn stamped(&self, request: v1::GenerateRequest) -> v1::GenerateRequest {
+        self.way.stamp(v1::GenerateRequest { unverified: self.unverified, ..request })
+    }
 }
 
 /// Where the API listens and what it demands there. Whoever makes one has asked [`check_listen`] first.
@@ -149,18 +196,11 @@ pub async fn serve_private<B: Backend>(
 }
 
 fn router<B: Backend>(backend: B, patience: Patience, gate: Gate) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(chat::completions::<B>))
-        .route("/v1/models", get(models::list::<B>))
-        .route("/v1/models/{id}", get(models::one::<B>))
-        .route("/health", get(alive))
-        .route("/healthz", get(alive))
-        .route("/readyz", get(ready::<B>))
-        .route("/state", get(state::<B>))
+    routes::router::<B>()
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(gate, access::pass))
-        .with_state(Edge { backend, patience })
+        .with_state(Edge { backend, patience, glance: Glance::default() })
 }
 
 /// A span of `limits` for timers.

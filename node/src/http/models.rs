@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::access::Caller;
 use super::{ApiError, Backend, Edge};
 use crate::core::external::UNVERIFIED;
-use crate::core::view::{self, SlotView};
+use crate::core::route::local::LOCAL;
+use crate::core::view::{self, LocalView, SlotView};
 
 /// The state of a slot for which only an external engine answers.
-const EXTERNAL: &str = "external";
+pub(super) const EXTERNAL: &str = "external";
 
 /// Every published slot that the caller may use, each followed by its published domains.
 pub(super) async fn list<B: Backend>(State(edge): State<Edge<B>>, Extension(caller): Extension<Caller>) -> Json<Value> {
@@ -31,18 +32,40 @@ pub(super) async fn one<B: Backend>(
 }
 
 fn models(state: &view::State, caller: &Caller) -> Vec<Value> {
-    state.slots.iter().filter(|slot| caller.sees(&slot.name)).flat_map(of_slot).collect()
+    let local = state.local.iter().filter(|_| caller.sees(LOCAL)).map(of_local);
+    visible(state, caller).flat_map(of_slot).chain(local).collect()
+}
+
+/// The small model of this machine.
+fn of_local(local: &LocalView) -> Value {
+    json!({
+        "id": LOCAL,
+        "object": "model",
+        "created": 0,
+        "owned_by": "this machine",
+        "status": {"value": if local.state == "ready" { "resident" } else { &local.state }},
+        "context_length": local.context,
+        "precision": local.precision,
+        "artifact": "",
+    })
+}
+
+/// The slots that the caller may use.
+pub(super) fn visible<'a>(state: &'a view::State, caller: &Caller) -> impl Iterator<Item = &'a SlotView> {
+    state.slots.iter().filter(|slot| caller.sees(&slot.name))
+}
+
+/// The slot's name and those of its published domains, each with its artifact. A manager that stands on another's model may have
+/// adapters and nothing of its own.
+pub(super) fn names(slot: &SlotView) -> impl Iterator<Item = (String, &String)> {
+    let adapters = slot.domains.iter().filter(|domain| !domain.artifact.is_empty());
+    let names = adapters.map(|domain| (format!("{}:{}", slot.name, domain.name), &domain.artifact));
+    let itself = !slot.artifact.is_empty() || slot.state == EXTERNAL;
+    itself.then(|| (slot.name.clone(), &slot.artifact)).into_iter().chain(names)
 }
 
 fn of_slot(slot: &SlotView) -> Vec<Value> {
-    let adapters = slot.domains.iter().filter(|domain| !domain.artifact.is_empty());
-    let names = adapters.map(|domain| (format!("{}:{}", slot.name, domain.name), &domain.artifact));
-    // A manager that stands on another's model may have adapters and nothing of its own.
-    let itself = !slot.artifact.is_empty() || slot.state == EXTERNAL;
-    let itself = itself.then(|| (slot.name.clone(), &slot.artifact));
-    itself
-        .into_iter()
-        .chain(names)
+    names(slot)
         .map(|(id, artifact)| {
             json!({
                 "id": id,

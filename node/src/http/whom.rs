@@ -3,21 +3,22 @@
 use fednode_proto::v1;
 
 use super::access::Caller;
+use super::fields::Model;
 use super::{ApiError, Backend};
 use crate::core::route::auto::Said;
 
-/// The request with the slot and the domain that `model` means, if its caller may use them.
+/// The model with the slot and the domain that its name means, if its caller may use them. `request`: what is said to it.
 pub(super) async fn resolve<B: Backend>(
     backend: &B,
     caller: &Caller,
-    model: &str,
-    request: v1::GenerateRequest,
-) -> Result<v1::GenerateRequest, ApiError> {
+    model: Model,
+    request: &v1::GenerateRequest,
+) -> Result<Model, ApiError> {
     let messages = request.messages.iter().map(|message| (message.role.as_str(), message.content.as_str()));
     let prompt = Some(("user", request.prompt.as_str())).filter(|(_, prompt)| !prompt.is_empty());
-    let chosen = backend.whom(model, Said::of(messages.chain(prompt)), caller.slots()).await?;
+    let chosen = backend.whom(&model.name, Said::of(messages.chain(prompt)), caller.slots()).await?;
     let slot = chosen.slot.slot.to_string();
     caller.check_slot(&slot)?;
     let domain = chosen.slot.domain.map(|domain| domain.to_string()).unwrap_or_default();
-    Ok(v1::GenerateRequest { slot, domain, ..request })
+    Ok(Model { slot, domain, ..model })
 }

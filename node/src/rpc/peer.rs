@@ -244,6 +244,11 @@ impl<B: PeerBackend> Peer for Service<B> {
         if message.messages.len() > limits::CHAT_MESSAGES_MAX || message.stop.len() > limits::STOPS_MAX {
             return Err(Status::invalid_argument("more messages or stop strings than a request may have"));
         }
+        if let Some(v1::task::Task::Embed(embed)) = message.task.as_ref().and_then(|task| task.task.as_ref())
+            && embed.texts.len() > limits::EMBED_TEXTS_PER_REQUEST
+        {
+            return Err(Status::invalid_argument("more texts than a request may have"));
+        }
         let events = self.backend.generate(message).await;
         Ok(Response::new(Box::pin(ReceiverStream::new(events).map(Ok))))
     }

@@ -53,6 +53,7 @@ pub fn beyond(request: &v1::GenerateRequest) -> Option<&'static str> {
         (!request.tools_json.is_empty() || request.messages.iter().any(about_tools), "calling tools"),
         (!request.json_schema.is_empty(), "JSON of a schema"),
         (!request.domain.is_empty(), "a domain"),
+        (request.task.is_some(), "embeddings or tokens"),
     ];
     asked.into_iter().find(|(asked, _)| *asked).map(|(_, what)| what)
 }
@@ -391,7 +392,8 @@ mod tests {
             v1::GenerateRequest { logprobs: true, ..plain.clone() },
             v1::GenerateRequest { tools_json: "[]".into(), ..plain.clone() },
             v1::GenerateRequest { json_schema: "{}".into(), ..plain.clone() },
-            v1::GenerateRequest { domain: "core".into(), ..plain },
+            v1::GenerateRequest { domain: "core".into(), ..plain.clone() },
+            v1::GenerateRequest { task: Some(v1::Task::default()), ..plain },
         ];
         assert!(asks.iter().all(|request| beyond(request).is_some()));
     }

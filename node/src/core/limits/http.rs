@@ -41,6 +41,25 @@ pub const API_KEY_TRIERS_MAX: usize = 1024;
 pub const PEM_BYTES_MAX: u64 = 1 << 20;
 /// Messages of one chat request.
 pub const CHAT_MESSAGES_MAX: usize = 1024;
+/// Choices of one request, those of all its prompts together: each is a request of its own to the replicas.
+pub const CHOICES_MAX: usize = 16;
+/// Texts to be embedded that a client may send at once: OpenAI's own bound.
+pub const EMBED_TEXTS_MAX: usize = 2048;
+/// Of these so many are one request to a replica: its reply, at 8,192 numbers each, is a quarter of a message, and others get
+/// their turn after it.
+pub const EMBED_TEXTS_PER_REQUEST: usize = 32;
+/// Tokens that a client may have turned into text at once: more than any context has.
+pub const DETOKENIZED_MAX: usize = 1 << 18;
+/// Tools of one request, as OpenAI's API has it.
+pub const TOOLS_MAX: usize = 128;
+/// All of them as JSON: a context of 16,384 tokens has no room for more. What must be called travels twice, as tool and as schema.
+pub const TOOLS_BYTES_MAX: usize = 256 << 10;
+/// A tool's name, as OpenAI's API has it.
+pub const TOOL_NAME_BYTES_MAX: usize = 64;
+/// Text that may yet turn out to be a call of a tool is held back up to this: more is no call.
+pub const TOOL_CALL_BYTES_MAX: usize = 64 << 10;
+/// Calls in one answer: a model that repeats itself makes no more of them.
+pub const TOOL_CALLS_MAX: usize = 32;
 /// Stop strings of one request, as OpenAI's API has it.
 pub const STOPS_MAX: usize = 4;
 /// Tokens a client may ask for at most.

@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::limits;
 
+/// The name by which clients ask for the local model itself.
+pub const LOCAL: &str = "local";
+
 /// When the local model answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -125,7 +125,7 @@ impl Engine for Service {
 
     async fn tokenize(&self, request: Request<v1::TokenizeRequest>) -> Result<Response<v1::TokenizeReply>, Status> {
         let tokens = self.ask(|back| Job::Tokenize(request.into_inner().text, back)).await?;
-        Ok(Response::new(v1::TokenizeReply { tokens: tokens.into_inner() }))
+        Ok(Response::new(v1::TokenizeReply { tokens: tokens.into_inner(), pieces: Vec::new() }))
     }
 
     async fn status(&self, _: Request<v1::EngineStatusRequest>) -> Result<Response<v1::EngineStatus>, Status> {

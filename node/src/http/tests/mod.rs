@@ -2,9 +2,14 @@
 //! client leaves. Requests that are refused at the edge are in `refusals`.
 
 mod access;
+mod kinds;
+mod ollama;
+mod openapi;
 mod refusals;
 mod slow;
+mod tools;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
@@ -33,19 +38,27 @@ enum Script {
 #[derive(Clone, Default)]
 struct Canned {
     state: Arc<State>,
-    script: Arc<Mutex<Option<Script>>>,
+    /// One for each request.
+    scripts: Arc<Mutex<VecDeque<Script>>>,
+    /// The last request.
     seen: Arc<Mutex<Option<v1::GenerateRequest>>>,
+    all_seen: Arc<Mutex<Vec<v1::GenerateRequest>>>,
 }
 
 impl Canned {
     fn new(script: Script) -> Canned {
-        Canned { script: Arc::new(Mutex::new(Some(script))), state: Arc::new(federation()), ..Canned::default() }
+        Canned::in_turn([script])
+    }
+
+    /// Answers several requests, one after the other.
+    fn in_turn(scripts: impl IntoIterator<Item = Script>) -> Canned {
+        let scripts = Arc::new(Mutex::new(scripts.into_iter().collect()));
+        Canned { scripts, state: Arc::new(federation()), ..Canned::default() }
     }
 
     /// Ends well after `texts`.
     fn says(texts: &[&str]) -> Canned {
-        let texts = texts.iter().map(|text| Generated::Text((*text).to_owned()));
-        Canned::new(Script::Events(texts.chain([end()]).collect()))
+        Canned::new(script(texts))
     }
 }
 
@@ -61,6 +74,8 @@ fn start() -> StartInfo {
         precision: "F16".to_owned(),
         epoch: 7,
         prompt_tokens: 11,
+        cached_tokens: 2,
+        route: String::new(),
     }
 }
 
@@ -74,8 +89,9 @@ impl Backend for Canned {
     }
 
     async fn generate(&self, request: v1::GenerateRequest) -> Result<Generation, ApiError> {
+        self.all_seen.lock().unwrap().push(request.clone());
         *self.seen.lock().unwrap() = Some(request);
-        let script = self.script.lock().unwrap().take().expect("one request per test");
+        let script = self.scripts.lock().unwrap().pop_front().expect("a script for each request");
         let list = match script {
             Script::Refuse(error) => return Err(error),
             Script::Channel(events) => return Ok(Generation { start: start(), events }),
@@ -138,7 +154,17 @@ fn get(path: &str) -> Request<Body> {
 }
 
 fn post(body: impl Into<Body>) -> Request<Body> {
-    Request::post("/v1/chat/completions").header("host", "127.0.0.1:7717").body(body.into()).unwrap()
+    post_to("/v1/chat/completions", body)
+}
+
+fn post_to(path: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(path).header("host", "127.0.0.1:7717").body(body.into()).unwrap()
+}
+
+/// What the backend says in one answer, as it streams.
+fn script(texts: &[&str]) -> Script {
+    let texts = texts.iter().map(|text| Generated::Text((*text).to_owned()));
+    Script::Events(texts.chain([end()]).collect())
 }
 
 /// A minimal request with `extra` fields laid over it.
@@ -178,7 +204,11 @@ async fn a_whole_answer_carries_text_usage_and_who_answered() {
     assert_eq!(body["system_fingerprint"], "fp_001122334455");
     assert_eq!(body["choices"][0]["message"]["content"], "Hello world");
     assert_eq!(body["choices"][0]["finish_reason"], "stop");
-    assert_eq!(body["usage"], json!({"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}));
+    let cached = json!({"cached_tokens": 2});
+    let usage = json!({
+        "prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14, "prompt_tokens_details": cached,
+    });
+    assert_eq!(body["usage"], usage);
     let seen = backend.seen.lock().unwrap().clone().expect("a request");
     assert_eq!((seen.slot.as_str(), seen.domain.as_str(), seen.seed), ("UCM", "", u64::MAX));
     assert_eq!((seen.max_tokens, seen.temperature, seen.top_p), (limits::MAX_TOKENS_DEFAULT, 1.0, 1.0));

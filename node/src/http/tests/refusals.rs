@@ -5,19 +5,32 @@ use super::*;
 
 #[tokio::test]
 async fn fields_that_cannot_be_honoured_are_refused_by_name() {
+    let tool = json!({"type": "function", "function": {"name": "f"}});
     let refused = [
-        ("tools", json!([{"type": "function"}])),
+        ("tools[0].function", json!([{"type": "function"}])),
+        ("tools[0].type", json!([{"type": "web_search"}])),
+        ("tools[0].function.name", json!([{"type": "function", "function": {"name": "a b"}}])),
+        ("tools[0].function.strict", json!([{"type": "function", "function": {"name": "f", "strict": true}}])),
+        ("tools[1].function.name", json!([tool, tool])),
+        ("tools", json!("f")),
+        ("tools", json!([{"type": "function", "function": {"name": "f", "description": "x".repeat(300_000)}}])),
         ("functions", json!([{"name": "f"}])),
         ("tool_choice", json!("auto")),
-        ("response_format", json!({"type": "json_object"})),
-        ("logprobs", json!(true)),
+        ("response_format.type", json!({"type": "xml"})),
+        ("response_format.json_schema.schema", json!({"type": "json_schema", "json_schema": {"name": "x"}})),
+        ("response_format", json!("json")),
+        ("logprobs", json!(3)),
         ("top_logprobs", json!(3)),
-        ("n", json!(2)),
+        ("top_logprobs", json!(21)),
+        ("n", json!(17)),
         ("n", json!(0)),
         ("logit_bias", json!({"5": 1})),
-        ("presence_penalty", json!(0.5)),
-        ("frequency_penalty", json!(-1)),
-        ("min_p", json!(0.1)),
+        ("presence_penalty", json!(2.5)),
+        ("frequency_penalty", json!("-1")),
+        ("min_p", json!(1.1)),
+        ("top_k", json!(-1)),
+        ("reasoning_effort", json!("high")),
+        ("store", json!(true)),
         ("Temperature", json!(0)),
         ("temperature", json!(2.1)),
         ("temperature", json!("0")),
@@ -34,7 +47,9 @@ async fn fields_that_cannot_be_honoured_are_refused_by_name() {
         ("messages", json!([])),
         ("messages", json!("hi")),
         ("messages[0]", json!(["hi"])),
-        ("messages[0].role", json!([{"role": "tool", "content": "x"}])),
+        ("messages[0].role", json!([{"role": "function", "content": "x"}])),
+        ("messages[0].tool_call_id", json!([{"role": "tool", "content": "x"}])),
+        ("messages[0].tool_calls[0].id", json!([{"role": "assistant", "tool_calls": [{"type": "function"}]}])),
         ("messages[0].role", json!([{"content": "x"}])),
         ("messages[0].content", json!([{"role": "user", "content": null}])),
         ("messages[0].content[0]", json!([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}])),
@@ -42,7 +57,7 @@ async fn fields_that_cannot_be_honoured_are_refused_by_name() {
         ("model", json!(5)),
     ];
     for (param, value) in refused {
-        let field = param.split_once('[').map_or(param, |(field, _)| field);
+        let field = param.split(['[', '.']).next().unwrap_or(param);
         let response = send(Canned::default(), chat(json!({field: value}))).await;
         assert_eq!(response.status(), 400, "{param}: {value}");
         let error = json_of(response).await["error"].clone();
@@ -96,7 +111,7 @@ async fn names_that_cannot_be_managers_are_unknown_models() {
 
 #[tokio::test]
 async fn unknown_paths_and_methods_have_the_error_shape_too() {
-    let missing = send(Canned::default(), get("/v1/embeddings")).await;
+    let missing = send(Canned::default(), get("/v1/audio")).await;
     assert_eq!((missing.status().as_u16(), json_of(missing).await["error"]["code"].clone()), (404, json!("not_found")));
     let wrong = send(Canned::default(), get("/v1/chat/completions")).await;
     assert_eq!((wrong.status().as_u16(), &wrong.headers()[header::ALLOW]), (405, &"POST".parse().unwrap()));

@@ -328,6 +328,7 @@ mod tests {
             name: "desk".to_owned(),
             threads: None,
             lock: false,
+            join_gpus: false,
             priority: 0,
             limit_up: None,
             limit_down: None,

@@ -79,6 +79,9 @@ struct NodeArgs {
     /// system must allow it (`ulimit -l`)
     #[arg(long, env = "FEDNODE_LOCK", value_parser = clap::builder::FalseyValueParser::new())]
     lock: bool,
+    /// Split models by layers over all GPUs of this machine, which then count as one memory; in builds for GPUs
+    #[arg(long, env = "FEDNODE_JOIN_GPUS", value_parser = clap::builder::FalseyValueParser::new())]
+    join_gpus: bool,
     /// Wish for the coordinator's seat; higher first
     #[arg(long, default_value_t = 0)]
     priority: u32,
@@ -140,6 +143,8 @@ pub struct UpOptions {
     pub threads: Option<u32>,
     /// Weights of what is to stay resident are locked in memory.
     pub lock: bool,
+    /// Models are split by layers over all GPUs.
+    pub join_gpus: bool,
     /// Wish for the coordinator's seat; higher first.
     pub priority: u32,
     /// Weights sent, bytes per second at most.
@@ -185,6 +190,7 @@ impl NodeArgs {
             name: self.name.unwrap_or_else(host_name),
             threads: self.threads,
             lock: self.lock,
+            join_gpus: self.join_gpus,
             priority: self.priority,
             limit_up: self.limit_up,
             limit_down: self.limit_down,

@@ -73,7 +73,7 @@ pub async fn run(options: UpOptions, told: &Told<'_>) -> Result<(), RunError> {
     let mut fresh = Fresh::look(&options.data_dir);
     let dir = Arc::new(DataDir::open(&options.data_dir)?);
     fresh.arm();
-    let hardware = hardware::probe(dir.path(), options.memory_bytes);
+    let hardware = hardware::probe(dir.path(), options.memory_bytes, options.join_gpus);
     let role = role(options.role, hardware.tier(options.disk_budget_bytes));
     let identity = enrol::identify(&dir, &options.name, ticket, role, told).await;
     fresh.keep_if(identity.as_ref().map_or_else(RunError::may_be_a_member, |identity| !identity.created));

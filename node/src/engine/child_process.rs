@@ -15,6 +15,9 @@ use tokio::sync::{oneshot, watch};
 use super::{EngineError, READY, std_duration};
 use crate::core::limits;
 
+/// GPUs are to sum products of F16 numbers in F32. Left to themselves they sum in F16 where that is faster, and are then as far from
+/// the model's answers as its Q8_0 copy is (ARCHITECTURE, decision 81).
+const FULL_PRECISION: [(&str, &str); 2] = [("GGML_VK_DISABLE_F16", "1"), ("GGML_CUDA_CUBLAS_COMPUTE_TYPE", "f32")];
 /// How much of one line of the child's standard error is kept.
 const LINE_BYTES_MAX: u64 = 4096;
 
@@ -186,6 +189,7 @@ fn spawn(exe: &Path, socket: &Path) -> std::io::Result<Child> {
         .arg(socket)
         // When it aborts, ggml would start a debugger to print its stack.
         .env("GGML_NO_BACKTRACE", "1")
+        .envs(FULL_PRECISION)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

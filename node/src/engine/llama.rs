@@ -20,6 +20,7 @@ use std::ptr::NonNull;
 use llama_cpp_sys_2 as sys;
 
 use self::batch::Aborts;
+use self::device::Chosen;
 use self::log::{forget_error, init_once, last_error};
 use super::batching::Token;
 use super::turn::Turns;
@@ -84,29 +85,25 @@ pub(super) struct Llama {
 }
 
 impl Llama {
-    /// Maps the model, attaches the adapters, and makes the context with an F16 KV cache; on `device`, the GPU of this name,
-    /// if there is one. Blocks for seconds.
+    /// Maps the model, attaches the adapters, and makes the context with an F16 KV cache; on the GPUs that `devices` names,
+    /// if any. Blocks for seconds.
     pub(super) fn open(
         path: &Path,
         adapters: &[(String, PathBuf)],
         shape: Shape,
-        device: Option<&str>,
+        devices: &str,
     ) -> Result<Llama, LlamaError> {
         init_once();
         forget_error();
         let file = c_path(path)?;
-        let name =
-            device.map(|name| CString::new(name).map_err(|_| LlamaError::NoDevice(name.to_owned()))).transpose()?;
-        let device = name.as_deref().map(device::named).transpose()?;
-        let free_before = device.map_or(0, device::free_bytes);
-        // Ended by a null; of none alone, nothing is computed anywhere but on the CPU.
-        let mut listed = [device.unwrap_or(std::ptr::null_mut()), std::ptr::null_mut()];
+        let chosen = Chosen::named(devices)?;
+        let (free_before, mut listed) = (chosen.free_bytes(), chosen.terminated());
         // SAFETY: the parameters are llama.cpp's defaults with plain values changed; `file` and `listed` outlive the call.
         let model = unsafe {
             let mut params = sys::llama_model_default_params();
             params.devices = listed.as_mut_ptr();
-            params.split_mode = sys::LLAMA_SPLIT_MODE_NONE;
-            params.n_gpu_layers = if device.is_some() { i32::MAX } else { 0 };
+            params.split_mode = chosen.split_mode();
+            params.n_gpu_layers = if chosen.is_empty() { 0 } else { i32::MAX };
             params.load_mode = if shape.lock { sys::LLAMA_LOAD_MODE_MMAP_MLOCK } else { sys::LLAMA_LOAD_MODE_MMAP };
             sys::llama_model_load_from_file(file.as_ptr(), params)
         };
@@ -119,7 +116,7 @@ impl Llama {
             .collect::<Result<Vec<_>, LlamaError>>()?;
         let context = new_context(&model, shape)?;
         let aborts = batch::abortable(context);
-        let device_bytes = device.map(|device| free_before.saturating_sub(device::free_bytes(device)));
+        let device_bytes = (!chosen.is_empty()).then(|| free_before.saturating_sub(chosen.free_bytes()));
         Ok(Llama { model: model.keep(), context, vocab, adapters, aborts, turns: None, device_bytes })
     }
 

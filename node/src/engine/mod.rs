@@ -116,9 +116,13 @@ pub struct LoadSpec {
     pub turn_folder: Option<PathBuf>,
     /// Keep the weights in memory, whatever else needs it.
     pub lock: bool,
-    /// The GPU that holds and computes all of it, as [`devices`] names it; `None`: the CPU, in host memory.
+    /// The GPU that holds and computes all of it, as [`devices`] names it, or several, between [`DEVICES_SEPARATOR`]s, over
+    /// which its layers are split; `None`: the CPU, in host memory.
     pub device: Option<String>,
 }
+
+/// Between the names of GPUs that share a model.
+pub const DEVICES_SEPARATOR: &str = ",";
 
 /// A GPU that the engine can compute on.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

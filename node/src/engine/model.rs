@@ -48,8 +48,7 @@ impl Model {
             lock: request.lock,
         };
         let before = memory::of_process(std::process::id());
-        let device = (!request.device.is_empty()).then_some(request.device.as_str());
-        let mut llama = Llama::open(path, &adapters, shape, device).map_err(|error| error.to_string())?;
+        let mut llama = Llama::open(path, &adapters, shape, &request.device).map_err(|error| error.to_string())?;
         if !request.turn_folder.is_empty() {
             let turns = Turns::open(Path::new(&request.turn_folder));
             llama.take_turns(turns.map_err(|error| format!("cannot take turns in {}: {error}", request.turn_folder))?);

@@ -14,12 +14,17 @@ use std::path::{Path, PathBuf};
 use crate::core::limits;
 use crate::core::membership::advert::{DomainKind, MemoryDomain};
 use crate::core::sizing::{Tier, ram_reserve_bytes};
-use crate::engine::FOR_GPUS;
+use crate::engine::{DEVICES_SEPARATOR, FOR_GPUS};
 use crate::hardware::gpu::{Gpu, Gpus};
 use crate::hardware::memory::HostMemory;
 
 /// Of a GPU's memory: display and driver.
 const VRAM_RESERVE_BYTES: u64 = 512 << 20;
+/// Of a GPU's memory where a model is split over several: each has buffers of its own for what it computes, and a split goes
+/// between layers, so that the last one of a GPU may not fit.
+const JOINED_RESERVE_BYTES: u64 = 1 << 30;
+/// The name of the memory of GPUs that are one domain.
+const JOINED: &str = "gpus";
 /// A machine's name in the roster of members.
 const NAME_BYTES_MAX: usize = 63;
 
@@ -45,13 +50,15 @@ pub struct Hardware {
     /// that computes.
     pub devices: BTreeMap<String, String>,
     gpus: Vec<Gpu>,
+    /// Its owner wants models split over its GPUs.
+    joined: bool,
     disk_path: PathBuf,
     memory_override: Option<u64>,
 }
 
-/// Reads everything. `memory_override`: the owner's word on host memory, taken as it is. Takes up to three seconds where
-/// a GPU's driver hangs.
-pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>) -> Hardware {
+/// Reads everything. `memory_override`: the owner's word on host memory, taken as it is. `join_gpus`: those that the engine can
+/// use are one domain, and models are split over them by layers. Takes up to three seconds where a GPU's driver hangs.
+pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>, join_gpus: bool) -> Hardware {
     let mut hardware = Hardware {
         hostname: hostname(),
         cores: std::thread::available_parallelism().map_or(1, |cores| u32::try_from(NonZero::get(cores)).unwrap_or(1)),
@@ -62,6 +69,7 @@ pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>) -> Hardware {
         notes: Vec::new(),
         devices: BTreeMap::new(),
         gpus: Vec::new(),
+        joined: join_gpus,
         disk_path: dir_for_disk.to_owned(),
         memory_override,
     };
@@ -91,19 +99,29 @@ impl Hardware {
                 _ if gpu.integrated => {
                     self.notes.push(format!("{} is not used: it has no memory of its own", gpu.model))
                 }
-                _ if self.gpus.len() < room => {
-                    let domain = gpu_domain(self.gpus.len(), &gpu);
-                    match &gpu.device {
-                        Some(device) => drop(self.devices.insert(domain.name.clone(), device.clone())),
-                        None => self.notes.push(format!("{} ({}) is not used: {}", domain.name, gpu.model, unused())),
-                    }
-                    self.domains.push(domain);
-                    self.gpus.push(gpu);
-                }
+                _ if self.gpus.len() < room => self.gpus.push(gpu),
                 _ => {}
             }
         }
+        for (domain, of) in self.gpu_domains() {
+            let devices: Option<Vec<&str>> = of.iter().map(|gpu| gpu.device.as_deref()).collect();
+            match devices {
+                Some(devices) => drop(self.devices.insert(domain.name.clone(), devices.join(DEVICES_SEPARATOR))),
+                None => self.notes.push(format!("{} ({}) is not used: {}", domain.name, of[0].model, unused())),
+            }
+            self.domains.push(domain);
+        }
         self.notes.extend(gpus.notes);
+    }
+
+    /// The domains that this machine's GPUs are, each with those that it is made of: one at least.
+    fn gpu_domains(&self) -> Vec<(MemoryDomain, Vec<Gpu>)> {
+        let usable = self.gpus.iter().all(|gpu| gpu.device.is_some());
+        if self.joined && usable && self.gpus.len() > 1 {
+            return vec![(joined_domain(&self.gpus), self.gpus.clone())];
+        }
+        let domain = |(index, gpu): (usize, &Gpu)| (gpu_domain(format!("gpu{index}"), gpu, 0), vec![gpu.clone()]);
+        self.gpus.iter().enumerate().map(domain).collect()
     }
 
     /// Reads again what changes and is cheap to read: memory, disk, power. GPUs that nobody computes on keep their first
@@ -117,10 +135,9 @@ impl Hardware {
             *known = fresh;
         }
         gpu::refresh(&mut self.gpus);
-        let vram = self.domains.iter_mut().filter(|domain| domain.kind == DomainKind::Vram);
-        for (index, (domain, gpu)) in vram.zip(&self.gpus).enumerate() {
-            *domain = gpu_domain(index, gpu);
-        }
+        self.domains.retain(|domain| domain.kind != DomainKind::Vram);
+        let fresh = self.gpu_domains();
+        self.domains.extend(fresh.into_iter().map(|(domain, _)| domain));
     }
 
     /// What this machine is good for, with a store of at most `disk_budget_bytes` if its owner says so.
@@ -160,15 +177,31 @@ fn host_domain(host: Option<HostMemory>, memory_override: Option<u64>) -> Option
     })
 }
 
-fn gpu_domain(index: usize, gpu: &Gpu) -> MemoryDomain {
+fn gpu_domain(name: String, gpu: &Gpu, more_reserve_bytes: u64) -> MemoryDomain {
+    let reserve_bytes = VRAM_RESERVE_BYTES + more_reserve_bytes;
     MemoryDomain {
-        name: format!("gpu{index}"),
+        name,
         kind: DomainKind::Vram,
         total_bytes: gpu.total_bytes,
-        free_bytes: gpu.free_bytes.min(gpu.total_bytes.saturating_sub(VRAM_RESERVE_BYTES)),
-        reserve_bytes: VRAM_RESERVE_BYTES,
+        free_bytes: gpu.free_bytes.min(gpu.total_bytes.saturating_sub(reserve_bytes)),
+        reserve_bytes,
         ours_bytes: 0,
         hosts: gpu.device.is_some(),
+    }
+}
+
+fn joined_domain(gpus: &[Gpu]) -> MemoryDomain {
+    let each: Vec<MemoryDomain> =
+        gpus.iter().map(|gpu| gpu_domain(JOINED.to_owned(), gpu, JOINED_RESERVE_BYTES)).collect();
+    let sum = |of: fn(&MemoryDomain) -> u64| each.iter().map(of).fold(0, u64::saturating_add);
+    MemoryDomain {
+        name: JOINED.to_owned(),
+        kind: DomainKind::Vram,
+        total_bytes: sum(|domain| domain.total_bytes),
+        free_bytes: sum(|domain| domain.free_bytes),
+        reserve_bytes: sum(|domain| domain.reserve_bytes),
+        ours_bytes: 0,
+        hosts: true,
     }
 }
 
@@ -237,8 +270,12 @@ mod tests {
     #[test]
     fn gpus_are_hosted_on_where_the_engine_can_use_them_and_seen_where_not() {
         let folder = tempfile::tempdir().unwrap();
-        let mut hardware = Hardware { domains: Vec::new(), ..probe(folder.path(), Some(1)) };
-        (hardware.gpus, hardware.devices) = (Vec::new(), BTreeMap::new());
+        let without = || {
+            let mut hardware = Hardware { domains: Vec::new(), ..probe(folder.path(), Some(1), false) };
+            (hardware.gpus, hardware.devices) = (Vec::new(), BTreeMap::new());
+            hardware
+        };
+        let mut hardware = without();
         let gpu = |device: Option<&str>, integrated| Gpu {
             model: "X".into(),
             total_bytes: 24 << 30,
@@ -254,18 +291,27 @@ mod tests {
         assert_eq!(domains, [("gpu0", DomainKind::Vram, budget), ("gpu1", DomainKind::Vram, 0)]);
         assert_eq!(hardware.devices, BTreeMap::from([("gpu0".to_owned(), "CUDA0".to_owned())]));
         assert_eq!(hardware.domains[1].free_bytes, budget);
+
+        let two = || vec![gpu(Some("CUDA0"), false), gpu(Some("CUDA1"), false)];
+        let mut joined = Hardware { joined: true, ..without() };
+        joined.add_gpus(Gpus { found: two(), notes: Vec::new() });
+        let budget = 2 * (budget - JOINED_RESERVE_BYTES);
+        let domains: Vec<_> =
+            joined.domains.iter().map(|d| (d.name.as_str(), d.free_bytes, d.budget_bytes())).collect();
+        assert_eq!(domains, [("gpus", budget, budget)]);
+        assert_eq!(joined.devices, BTreeMap::from([("gpus".to_owned(), "CUDA0,CUDA1".to_owned())]));
     }
 
     #[test]
     fn this_machine_can_be_read() {
         let folder = tempfile::tempdir().unwrap();
-        let hardware = probe(&folder.path().join("not/there/yet"), Some(3 << 30));
+        let hardware = probe(&folder.path().join("not/there/yet"), Some(3 << 30), false);
         assert!(hardware.cores > 0 && hardware.disk_free_bytes > 0 && !hardware.hostname.is_empty());
         assert!(hardware.disk_total_bytes >= hardware.disk_free_bytes);
         assert_eq!(hardware.tier(Some(1 << 40)), Tier::Delegate, "3 GiB are too little");
         let host = &hardware.domains[0];
         assert_eq!((host.total_bytes, host.budget_bytes()), (3 << 30, 3 << 30));
-        let mut read = probe(folder.path(), None);
+        let mut read = probe(folder.path(), None, false);
         read.refresh();
         assert!(read.domains[0].total_bytes > 0, "{:?}", read.notes);
     }

@@ -14,6 +14,7 @@ use crate::core::fingerprint::{Fingerprint, MicroNats};
 use crate::core::limits;
 use crate::core::types::{Digest, SlotName};
 use crate::driver::fingerprint::{self, Known};
+use crate::engine::LoadSpec;
 use crate::store::make_model::{MakeModel, ModelDtype, make_model};
 
 /// `fednode bench fingerprint`.
@@ -28,6 +29,9 @@ pub(super) struct FingerprintArgs {
     /// Where generated models lie meanwhile; the system's folder for temporary files if not given
     #[arg(long, value_name = "PATH")]
     dir: Option<PathBuf>,
+    /// Let this GPU answer too, as `fednode engine --devices` names it
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
 }
 
 /// Three shapes: a small one, a deep one, and one with the reference models' vocabulary.
@@ -54,6 +58,8 @@ struct Measured {
     /// The largest of any honest way.
     honest: MicroNats,
     quantised: MicroNats,
+    /// The larger of a GPU's two ways.
+    device: Option<MicroNats>,
 }
 
 /// Measures and prints.
@@ -61,13 +67,13 @@ pub(super) async fn run(out: Out, args: &FingerprintArgs) -> Result<(), Failure>
     let mut all = Vec::new();
     if let (Some(model), Some(quantised)) = (&args.model, &args.quantised) {
         let name = model.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        all.push(measure(name, model, quantised).await?);
+        all.push(measure(name, model, quantised, args.device.as_deref()).await?);
     } else {
         let folder = super::folder(args.dir.as_deref())?;
         for shape in SHAPES {
             let (model, quantised) = made(folder.path(), shape).await?;
             let name = format!("{} x {} layers, {} tokens", shape.hidden, shape.layers, shape.vocab);
-            all.push(measure(name, &model, &quantised).await?);
+            all.push(measure(name, &model, &quantised, args.device.as_deref()).await?);
             let _ = (std::fs::remove_file(model), std::fs::remove_file(quantised)); // the folder goes with the bench
         }
     }
@@ -80,7 +86,8 @@ pub(super) async fn run(out: Out, args: &FingerprintArgs) -> Result<(), Failure>
 
 impl Measured {
     fn separates(&self) -> bool {
-        self.honest <= self.threshold && self.threshold < self.quantised
+        let honest = self.honest.max(self.device.unwrap_or_default());
+        honest <= self.threshold && self.threshold < self.quantised
     }
 
     /// How many times further away the quantised copy is; honest ways that agree to the bit count as one micro-nat.
@@ -109,27 +116,32 @@ async fn made(folder: &Path, shape: Shape) -> Result<(PathBuf, PathBuf), Failure
     made.map_err(|error| Failure::failed(error.to_string())).map(|()| paths)
 }
 
-async fn measure(name: String, model: &Path, quantised: &Path) -> Result<Measured, Failure> {
-    let (recorded, _) = asked(model, (1, 1), None).await?;
+async fn measure(name: String, model: &Path, quantised: &Path, device: Option<&str>) -> Result<Measured, Failure> {
+    let on =
+        |model: &Path, (threads, parallel): (u32, u32)| spec(model, limits::FINGERPRINT_CONTEXT, parallel, threads);
+    let (recorded, _) = asked(&on(model, (1, 1)), None).await?;
     let mut honest = MicroNats(0);
     for way in WAYS {
-        let (_, distances) = asked(model, way, Some(&recorded)).await?;
+        let (_, distances) = asked(&on(model, way), Some(&recorded)).await?;
         honest = distances.into_iter().fold(honest, MicroNats::max);
     }
-    let (_, distances) = asked(quantised, (1, 1), Some(&recorded)).await?;
+    let (_, distances) = asked(&on(quantised, (1, 1)), Some(&recorded)).await?;
     let quantised = distances.into_iter().min().unwrap_or_default();
-    Ok(Measured { name, threshold: recorded.threshold, honest, quantised })
+    let device = match device {
+        Some(device) => {
+            let spec = LoadSpec { device: Some(device.to_owned()), ..on(model, (1, 1)) };
+            asked(&spec, Some(&recorded)).await?.1.into_iter().max()
+        }
+        None => None,
+    };
+    Ok(Measured { name, threshold: recorded.threshold, honest, quantised, device })
 }
 
 /// Runs one model: its fingerprint, recorded now unless there is one, and how far its answers are from that, computed in one go
 /// and position by position.
-async fn asked(
-    model: &Path,
-    (threads, parallel): (u32, u32),
-    recorded: Option<&Fingerprint>,
-) -> Result<(Fingerprint, Vec<MicroNats>), Failure> {
+async fn asked(spec: &LoadSpec, recorded: Option<&Fingerprint>) -> Result<(Fingerprint, Vec<MicroNats>), Failure> {
     let failed = |error: fingerprint::FingerprintError| Failure::failed(error.to_string());
-    let (engine, _) = start(&spec(model, limits::FINGERPRINT_CONTEXT, parallel, threads)).await?;
+    let (engine, _) = start(spec).await?;
     let recorded = match recorded {
         Some(recorded) => recorded.clone(),
         None => fingerprint::record(&engine, "", Digest::default()).await.map_err(failed)?,
@@ -148,6 +160,7 @@ fn document(all: &[Measured]) -> Value {
         json!({
             "model": one.name, "honest_max": nats(one.honest), "threshold": nats(one.threshold),
             "quantised": nats(one.quantised), "ratio": one.ratio(), "separates": one.separates(),
+            "gpu": one.device.map(nats),
         })
     };
     json!({ "models": all.iter().map(model).collect::<Vec<_>>() })
@@ -156,8 +169,9 @@ fn document(all: &[Measured]) -> Value {
 fn text(all: &[Measured]) -> String {
     let row = |one: &Measured| {
         let numbers = [one.honest, one.threshold, one.quantised].map(MicroNats::text);
-        [vec![one.name.clone()], numbers.to_vec(), vec![format!("{}", one.ratio())]].concat()
+        let gpu = one.device.map_or_else(|| "-".to_owned(), MicroNats::text);
+        [vec![one.name.clone()], numbers.to_vec(), vec![format!("{}", one.ratio()), gpu]].concat()
     };
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
-    table(&["MODEL", "HONEST MAX", "THRESHOLD", "Q8_0", "RATIO"], &rows)
+    table(&["MODEL", "HONEST MAX", "THRESHOLD", "Q8_0", "RATIO", "GPU"], &rows)
 }

@@ -15,10 +15,12 @@ pub const FINGERPRINT_BYTES_MAX: usize = 8 << 10;
 /// Publications of one catalog that are recorded with a fingerprint; those beyond have none. The whole catalog travels in one
 /// message, of which they take half: 2 MiB.
 pub const FINGERPRINTS_MAX: usize = 256;
-/// What an honest machine may be away, in multiples of what two ways of computing on the publisher's own are apart.
-pub const FINGERPRINT_NOISE_TIMES: i64 = 25;
-/// But so much at least, in micro-nats: where the publisher's two ways agree to the bit, another processor's need not.
-pub const FINGERPRINT_THRESHOLD_MIN: i64 = 1_000;
+/// What an honest machine may be away, in multiples of what two ways of computing on the publisher's own are apart. A GPU that
+/// multiplies with activations in F32, where a CPU rounds them to F16, was seen 25 times as far; a Q8_0 copy is 400 times.
+pub const FINGERPRINT_NOISE_TIMES: i64 = 100;
+/// But so much at least, in micro-nats: where the publisher's two ways agree to the bit, another processor's need not. That GPU
+/// was seen 1,350 away, Q8_0 copies at least 12,000.
+pub const FINGERPRINT_THRESHOLD_MIN: i64 = 4_000;
 /// And so much at most: a model whose two ways are further apart has no fingerprint worth comparing.
 pub const FINGERPRINT_THRESHOLD_MAX: i64 = 20_000;
 /// Context of the engine that reads a fingerprint when it is published, tokens: one text, with room to spare.

@@ -24,7 +24,7 @@ pub(in crate::engine) fn run(
     (prompt_tokens, tokens, runs): (u32, u32, u32),
 ) -> Result<Vec<BareTimes>, LlamaError> {
     let shape = Shape { context, parallel: 1, threads, lock: false };
-    let llama = Llama::open(path, &[], shape, None)?;
+    let llama = Llama::open(path, &[], shape, "")?;
     let context = llama.context.as_ptr();
     let vocabulary = llama.vocabulary_size().max(1);
     let mut ids: Vec<sys::llama_token> = (0..prompt_tokens).map(|n| (n * 7 % vocabulary) as i32).collect();

@@ -1,7 +1,11 @@
 //! The one view of a node that every reader gets: `GET /state`, `fednode status --json`, the dashboard. Plain data, filled
 //! by the driver from the core's tables; field names are a contract (DESIGN 13).
 
+mod traffic;
+
 use serde::{Deserialize, Serialize};
+
+pub use traffic::{RequestsView, TrafficView};
 
 /// Everything one node knows, at one moment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -395,30 +399,4 @@ pub struct ScrubView {
     pub passed_unix_s: u64,
     /// Damaged chunks found since the start of the process.
     pub damaged_chunks: u64,
-}
-
-/// Weights that went over this node's lines, and how fast they may.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct TrafficView {
-    /// Bytes of chunks sent to members.
-    pub served_bytes: u64,
-    /// Bytes of chunks asked of members.
-    pub asked_bytes: u64,
-    /// What `--limit-up` says.
-    pub limit_up_bytes_per_s: Option<u64>,
-    /// What `--limit-down` says.
-    pub limit_down_bytes_per_s: Option<u64>,
-}
-
-/// Requests through this node.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct RequestsView {
-    /// Accepted and not yet ended.
-    pub in_flight: u64,
-    /// Ended well.
-    pub done: u64,
-    /// Ended with an error.
-    pub failed: u64,
-    /// Sent to another holder after the first one failed before its first token.
-    pub retried: u64,
 }

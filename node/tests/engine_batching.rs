@@ -77,6 +77,7 @@ async fn answer(engine: &ChildEngine, request: v1::GenerateRequest) -> Answer {
             Event::Start(start) => answer.start = start,
             Event::Text(text) => answer.text += &text,
             Event::Logprobs(logprobs) => answer.tokens.extend(logprobs.tokens),
+            Event::Reply(_) => panic!("nobody asked for more than text"),
             Event::End(end) => answer.end = Some(end),
             Event::Error(error) => answer.error = Some(error),
         }

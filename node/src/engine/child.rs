@@ -23,6 +23,7 @@ use crate::core::limits;
 /// Serves until the node goes away or the worker ends. Blocks the calling thread; call it from `main`.
 pub fn run_child(socket: PathBuf) -> Result<(), EngineError> {
     log_to_stderr();
+    allow_huge_pages();
     end_with_the_node();
     offer_to_the_oom_killer();
     let node_gone = watch_stdin()?;
@@ -49,6 +50,14 @@ async fn serve(socket: PathBuf, node_gone: oneshot::Receiver<()>, ended: Ended) 
         served = server => served.map_err(|error| EngineError::Serve(error.to_string())),
         _ = node_gone => Ok(()),
         Ok(()) = worker_gone => Err(EngineError::Serve("the computing thread ended".to_owned())),
+    }
+}
+
+/// The node itself does without huge pages, and its children would inherit that: buffers of gigabytes are what they are for.
+fn allow_huge_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(false) {
+        tracing::debug!(%error, "huge pages stay off");
     }
 }
 

@@ -190,6 +190,7 @@ fn spawn(exe: &Path, socket: &Path) -> std::io::Result<Child> {
         // When it aborts, ggml would start a debugger to print its stack.
         .env("GGML_NO_BACKTRACE", "1")
         .envs(FULL_PRECISION)
+        .env("MIMALLOC_ALLOW_THP", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

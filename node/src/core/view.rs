@@ -1,10 +1,12 @@
 //! The one view of a node that every reader gets: `GET /state`, `fednode status --json`, the dashboard. Plain data, filled
 //! by the driver from the core's tables; field names are a contract (DESIGN 13).
 
+mod local;
 mod traffic;
 
 use serde::{Deserialize, Serialize};
 
+pub use local::LocalView;
 pub use traffic::{RequestsView, TrafficView};
 
 /// Everything one node knows, at one moment.
@@ -281,23 +283,6 @@ pub struct SlotView {
     pub domains: Vec<SlotDomainView>,
     /// Why a replica that should exist cannot, or empty.
     pub shortfall: String,
-}
-
-/// The local model of a machine that delegates.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LocalView {
-    /// Its name, from the file.
-    pub model: String,
-    /// Such as `Q4_K`; a local model is no manager and may be quantised.
-    pub precision: String,
-    /// Tokens.
-    pub context: u32,
-    /// never | offline | hybrid | always.
-    pub policy: String,
-    /// ready | loading | failed.
-    pub state: String,
-    /// Why it does not run, or empty.
-    pub reason: String,
 }
 
 /// Bytes one source has given to a transfer.

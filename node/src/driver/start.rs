@@ -111,11 +111,22 @@ struct Starting {
 }
 
 impl Starting {
-    fn bell(&self, role: Role, threads: u32) -> Result<Bell, RunError> {
+    /// Compute threads of all engines together.
+    fn threads(&self) -> u32 {
+        self.options.threads.unwrap_or(self.hardware.cores).max(1)
+    }
+
+    fn replicas(&self, store: Option<Arc<Store>>, loading: Loading) -> Replicas {
+        let devices = self.hardware.devices.clone();
+        let how = How { threads: self.threads(), lock: self.options.lock, devices };
+        Replicas::new(self.dir.path().join("run"), how, store, loading)
+    }
+
+    fn bell(&self, role: Role) -> Result<Bell, RunError> {
         match &self.options.local {
             None => Ok(Bell::default()),
             Some(_) if role == Role::Full => Err(BellError::Hosts.into()),
-            Some(options) => Ok(Bell::start(self.identity.me, options, threads, &self.dir.path().join("run"))?),
+            Some(options) => Ok(Bell::start(self.identity.me, options, self.threads(), &self.dir.path().join("run"))?),
         }
     }
 
@@ -136,12 +147,9 @@ impl Starting {
         let (up, down) = (Throttle::new(self.options.limit_up), Throttle::new(self.options.limit_down));
         let client = WeightsClient::new(net.clone());
         let weights = Weights::new(store.clone(), client, peers.clone(), down.clone(), events.clone());
-        let threads = self.options.threads.unwrap_or(self.hardware.cores).max(1);
         let loading = Loading::new(me);
-        let run_dir = self.dir.path().join("run");
-        let how = How { threads, lock: self.options.lock, devices: self.hardware.devices.clone() };
-        let replicas = Replicas::new(run_dir, how, store.clone(), loading.clone());
-        let bell = self.bell(role, threads)?;
+        let replicas = self.replicas(store.clone(), loading.clone());
+        let bell = self.bell(role)?;
         let externals = Externals::open(self.dir.clone(), events.clone())?;
         let requests = Requests::new(me, replicas.clone(), externals.clone(), peers.clone(), events.clone());
         let writer =

@@ -11,7 +11,9 @@ use crate::core::view::State;
 
 /// The last view, and when it was taken.
 #[derive(Clone, Default)]
-pub(super) struct Glance(Arc<Mutex<Option<(Instant, Arc<State>)>>>);
+pub(super) struct Glance(Arc<Mutex<Option<Taken>>>);
+
+type Taken = (Instant, Arc<State>);
 
 impl Glance {
     /// A view that is no older than `age`. Those who come while one is taken wait for it.

@@ -230,10 +230,13 @@ mod tests {
         (name.to_owned(), arguments.to_owned())
     }
 
+    /// What a model wrote, the text in it, and the calls: names and arguments.
+    type Case = (String, &'static str, Vec<(String, String)>);
+
     #[test]
     fn the_forms_of_calls_are_told_from_text() {
         let add = r#"{"name": "add", "arguments": {"a": 1}}"#;
-        let cases: [(String, &str, Vec<(String, String)>); 11] = [
+        let cases: [Case; 11] = [
             (add.to_owned(), "", vec![call("add", r#"{"a":1}"#)]),
             (format!("\n {add}\n"), "", vec![call("add", r#"{"a":1}"#)]),
             (

@@ -88,7 +88,7 @@ impl Fixture {
                 match event.event.unwrap() {
                     Event::Text(piece) => text += &piece,
                     Event::Error(error) => panic!("{error:?}"),
-                    Event::Start(_) | Event::Logprobs(_) | Event::End(_) => {}
+                    Event::Start(_) | Event::Logprobs(_) | Event::Reply(_) | Event::End(_) => {}
                 }
             }
             assert_eq!(text, said["answer"], "{name} {:?}", said["prompt"]);

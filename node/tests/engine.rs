@@ -92,7 +92,7 @@ async fn collect(mut events: Receiver<v1::GenerateEvent>) -> Answer {
                 assert!(begun, "Start comes before text");
                 answer.text += &text;
             }
-            Event::Logprobs(_) | Event::Reply(_) => panic!("nobody asked for more than text"),
+            Event::Logprobs(_) | Event::Reply(_) => panic!("nobody asked for log-probabilities, or for a task"),
             last @ (Event::End(_) | Event::Error(_)) => {
                 ended = true;
                 answer.last = last;

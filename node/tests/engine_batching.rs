@@ -68,6 +68,8 @@ struct Answer {
     tokens: Vec<v1::TokenLogprob>,
     end: Option<v1::GenerateEnd>,
     error: Option<v1::GenerateError>,
+    /// Of a task.
+    reply: Option<v1::task_reply::Reply>,
 }
 
 async fn answer(engine: &ChildEngine, request: v1::GenerateRequest) -> Answer {
@@ -77,7 +79,7 @@ async fn answer(engine: &ChildEngine, request: v1::GenerateRequest) -> Answer {
             Event::Start(start) => answer.start = start,
             Event::Text(text) => answer.text += &text,
             Event::Logprobs(logprobs) => answer.tokens.extend(logprobs.tokens),
-            Event::Reply(_) => panic!("nobody asked for more than text"),
+            Event::Reply(reply) => answer.reply = reply.reply,
             Event::End(end) => answer.end = Some(end),
             Event::Error(error) => answer.error = Some(error),
         }
@@ -122,6 +124,50 @@ async fn a_conversation_goes_on_where_it_ended() {
     let cached = follow_up.start.cached_tokens;
     // How the template joins the two may cut the last token in another way.
     assert!(cached + 3 >= spoken && cached < follow_up.start.prompt_tokens, "{cached} of {spoken} tokens were kept");
+    running.engine.stop().await;
+}
+
+fn asked_to(task: v1::task::Task) -> v1::GenerateRequest {
+    v1::GenerateRequest { task: Some(v1::Task { task: Some(task) }), ..v1::GenerateRequest::default() }
+}
+
+/// Embeddings and tokens as requests like any other: a start, one result, an end; refusals with their codes.
+#[tokio::test]
+async fn tasks_are_answered_as_requests_are() {
+    use v1::task::Task;
+    use v1::task_reply::Reply;
+
+    let running = start(&spec("UCM", &[], 1)).await;
+    let text = "Who are you? é<s>".to_owned();
+    let got = answer(&running.engine, asked_to(Task::Tokenize(v1::TokenizeRequest { text: text.clone() }))).await;
+    let Some(Reply::Tokenize(told)) = got.reply else { panic!("{:?}", got.error) };
+    assert_eq!((got.start.prompt_tokens as usize, told.pieces.len()), (told.tokens.len(), told.tokens.len()));
+    assert!(got.end.is_some());
+    let back = Task::Detokenize(v1::DetokenizeRequest { tokens: told.tokens });
+    let got = answer(&running.engine, asked_to(back)).await;
+    let Some(Reply::Detokenize(told)) = got.reply else { panic!("{:?}", got.error) };
+    assert_eq!(String::from_utf8(told.text).unwrap().trim_start(), text);
+
+    let embed = |texts: &[&str]| {
+        let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+        asked_to(Task::Embed(v1::EmbedRequest { texts, domain: String::new() }))
+    };
+    let got = answer(&running.engine, embed(&["Who are you?", "a"])).await;
+    let Some(Reply::Embed(told)) = got.reply else { panic!("{:?}", got.error) };
+    let length = |one: &v1::Embedding| one.values.iter().map(|value| value * value).sum::<f32>().sqrt();
+    assert!(told.embeddings.len() == 2 && told.embeddings.iter().all(|one| (length(one) - 1.0).abs() < 1e-3));
+
+    let unknown = Task::Detokenize(v1::DetokenizeRequest { tokens: vec![1 << 20] });
+    let refusals = [
+        (asked_to(unknown), "bad_request"),
+        (embed(&[&"word ".repeat(5000)]), "context_length"),
+        (v1::GenerateRequest { task: Some(v1::Task::default()), ..v1::GenerateRequest::default() }, "bad_request"),
+        (v1::GenerateRequest { tools_json: "[]".to_owned(), ..ask("Who are you?") }, "no_tools"),
+    ];
+    for (request, code) in refusals {
+        let got = answer(&running.engine, request).await;
+        assert_eq!(got.error.expect("a refusal").code, code);
+    }
     running.engine.stop().await;
 }
 
@@ -178,7 +224,7 @@ async fn an_answer_follows_its_schema() {
     }
     for bad in ["{", "3", r#"{"type":"nonsense"}"#] {
         let got = answer(&running.engine, v1::GenerateRequest { json_schema: bad.to_owned(), ..ask("x") }).await;
-        assert_eq!(got.error.unwrap().code, "bad_request", "{bad}");
+        assert_eq!(got.error.unwrap().code, "bad_schema", "{bad}");
     }
     running.engine.stop().await;
 }

@@ -167,6 +167,15 @@ impl Model {
         }
     }
 
+    /// Whom to look for: the name without what a protocol adds to names.
+    pub(super) fn sought(&self) -> String {
+        match (self.slot.as_str(), self.domain.as_str()) {
+            ("", _) => self.name.clone(),
+            (slot, "") => slot.to_owned(),
+            (slot, domain) => format!("{slot}:{domain}"),
+        }
+    }
+
     /// The request, for it.
     pub(super) fn of(&self, request: v1::GenerateRequest) -> v1::GenerateRequest {
         v1::GenerateRequest { slot: self.slot.clone(), domain: self.domain.clone(), ..request }

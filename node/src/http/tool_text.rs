@@ -195,15 +195,18 @@ mod tests {
         ToolText::new(&Tools { json: String::new(), names, wanted, calls_max })
     }
 
+    /// Name and arguments of each.
+    type Calls = Vec<(String, String)>;
+
     /// What an answer comes to, the same in pieces of any size: its text, and its calls.
-    fn read(wanted: &Wanted, calls_max: usize, answer: &str) -> (String, Vec<(String, String)>) {
+    fn read(wanted: &Wanted, calls_max: usize, answer: &str) -> (String, Calls) {
         let in_pieces = |size: usize| {
             let mut reader = reader(wanted.clone(), calls_max);
             let chars: Vec<char> = answer.chars().collect();
             let mut told: Vec<Told> =
                 chars.chunks(size).flat_map(|piece| reader.push(&piece.iter().collect::<String>())).collect();
             told.extend(reader.finish());
-            let (mut text, mut calls) = (String::new(), Vec::<(String, String)>::new());
+            let (mut text, mut calls) = (String::new(), Calls::new());
             for one in told {
                 match one {
                     Told::Text(more) => text.push_str(&more),
@@ -230,13 +233,10 @@ mod tests {
         (name.to_owned(), arguments.to_owned())
     }
 
-    /// What a model wrote, the text in it, and the calls: names and arguments.
-    type Case = (String, &'static str, Vec<(String, String)>);
-
     #[test]
     fn the_forms_of_calls_are_told_from_text() {
         let add = r#"{"name": "add", "arguments": {"a": 1}}"#;
-        let cases: [Case; 11] = [
+        let cases: [(String, &str, Calls); 11] = [
             (add.to_owned(), "", vec![call("add", r#"{"a":1}"#)]),
             (format!("\n {add}\n"), "", vec![call("add", r#"{"a":1}"#)]),
             (

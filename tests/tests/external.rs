@@ -76,13 +76,16 @@ fn what_may_not_be_is_refused(users: &Federation, door: &str) {
 
 /// The answer of UCM through `node`, once `is` holds of it.
 fn answer_that(users: &Federation, node: &str, what: &str, is: impl Fn(&Answer) -> bool) -> Answer {
-    let known = managers::first_answer("UCM").expect("a known answer");
+    let known = managers::answers("UCM").expect("known answers");
     let client = Client::with_limit(users.node(node).client().base(), ASK_LIMIT);
+    // Each time another conversation: one goes on where it was answered before.
+    let mut questions = known.iter().cycle();
     let found = until(what, PLAN_LIMIT, || {
+        let known = questions.next().ok_or("no question")?;
         let answer = client.chat("UCM", &known.prompt).map_err(|error| error.to_string())?;
-        if answer.is_complete() && is(&answer) { Ok(answer) } else { Err(format!("{answer:?}")) }
+        if answer.is_complete() && is(&answer) { Ok((answer, known)) } else { Err(format!("{answer:?}")) }
     });
-    let found = found.expect("an answer");
+    let (found, known) = found.expect("an answer");
     assert_eq!(found.text, known.answer, "word for word");
     found
 }

@@ -83,9 +83,10 @@ fn wait_healed(node: &NodeProcess, artifact: &str) {
     healed.expect("healed");
 }
 
-/// The manager's own answer, asked on `node`, from the machine called `from`.
-fn check_answer(node: &NodeProcess, from: &str) {
-    let known = managers::first_answer(SLOT).expect("known");
+/// The manager's own answer, asked on `node`, from the machine called `from`. `question`: one of those that are known, for a
+/// conversation goes on where it was answered before.
+fn check_answer(node: &NodeProcess, from: &str, question: usize) {
+    let known = managers::answers(SLOT).expect("known").swap_remove(question);
     let answer = node.client().chat(SLOT, &known.prompt).expect("a reply");
     assert_eq!((answer.text.as_str(), answer.node.as_deref()), (known.answer.as_str(), Some(from)));
 }
@@ -113,11 +114,11 @@ fn a_substituted_file_is_not_loaded_and_is_fetched_again() {
             if mine["state"] == "failed" && reason.contains(why) { Ok(()) } else { Err(replicas.to_string()) }
         });
         told.expect("the reason is told");
-        check_answer(desktop, "griffith");
+        check_answer(desktop, "griffith", 1);
         wait_healed(desktop, &artifact);
         wait_holders(&federation);
     }
-    check_answer(federation.node("desktop"), "desktop");
+    check_answer(federation.node("desktop"), "desktop", 2);
 }
 
 #[test]
@@ -134,7 +135,7 @@ fn a_file_overwritten_under_a_living_replica_costs_it_its_requests_until_it_is_h
     assert_eq!((&distrust["node"], &distrust["slot"]), (&"desktop".into(), &SLOT.into()), "{distrust}");
     let why = distrust["why"].as_str().expect("a reason");
     assert!(why.contains("nats from those recorded at publication, more than"), "{why}");
-    check_answer(griffith, "griffith");
+    check_answer(griffith, "griffith", 3);
     wait_healed(desktop, &artifact);
     let trusted = until("it being trusted again", LIMIT, || {
         let plan = griffith.command(&["plan", "--json"]).map_err(|error| error.to_string())?.json();
@@ -142,7 +143,7 @@ fn a_file_overwritten_under_a_living_replica_costs_it_its_requests_until_it_is_h
     });
     trusted.expect("trusted again");
     wait_holders(&federation);
-    check_answer(desktop, "desktop");
+    check_answer(desktop, "desktop", 4);
 }
 
 #[test]

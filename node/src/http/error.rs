@@ -48,7 +48,10 @@ impl ApiError {
 
     /// No slot (or domain) of this name: 404.
     pub fn model_not_found(model: &str) -> ApiError {
-        let message = format!("no manager is called {:?} here; GET /v1/models lists those there are", echo(model));
+        let message = format!(
+            "no manager is called {:?} here; `fednode managers` and GET /v1/models list those there are",
+            echo(model)
+        );
         let missing = ApiError::new(StatusCode::NOT_FOUND, "model_not_found", message);
         ApiError { param: Some("model".to_owned()), ..missing }
     }

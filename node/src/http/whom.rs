@@ -16,7 +16,11 @@ pub(super) async fn resolve<B: Backend>(
 ) -> Result<Model, ApiError> {
     let messages = request.messages.iter().map(|message| (message.role.as_str(), message.content.as_str()));
     let prompt = Some(("user", request.prompt.as_str())).filter(|(_, prompt)| !prompt.is_empty());
-    let chosen = backend.whom(&model.sought(), Said::of(messages.chain(prompt)), caller.slots()).await?;
+    let found = backend.whom(&model.sought(), Said::of(messages.chain(prompt)), caller.slots()).await;
+    let chosen = found.or_else(|nobody| {
+        // Whose key is for some slots is not told which others there are.
+        if model.slot.is_empty() { Err(nobody) } else { caller.check_slot(&model.slot).and(Err(nobody)) }
+    })?;
     let slot = chosen.slot.slot.to_string();
     caller.check_slot(&slot)?;
     let domain = chosen.slot.domain.map(|domain| domain.to_string()).unwrap_or_default();

@@ -59,7 +59,7 @@ impl From<Target> for String {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Nobody {
     /// Nothing is called so.
-    #[error("no manager is called so here; GET /v1/models lists those there are")]
+    #[error("no manager is called so here; `fednode managers` and GET /v1/models list those there are")]
     Unknown,
     /// Several artifacts are.
     #[error("{} managers have an artifact of this name; ask for one of them: {}", .0.len(), list(.0))]

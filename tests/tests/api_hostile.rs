@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 
 use fednode_tests::{Federation, NodeProcess, NodeSpec, Random, engines_of, managers, until};
 
-use exchange::exchange;
+use exchange::{Answer, exchange};
+use kinds::Case;
 use schema::Operation;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -32,6 +33,8 @@ const REQUESTS: u64 = 1_000;
 const WARM_REQUESTS: u64 = 1_000;
 /// Clients at once.
 const CLIENTS: u64 = 6;
+/// One more in so many stalls, all of them at once.
+const STALLED_EACH: u64 = 2_000;
 const FILES_MORE_MAX: usize = 8;
 const BYTES_MORE_MAX: u64 = 20 << 20;
 const FAULTS_SHOWN: usize = 20;
@@ -51,13 +54,41 @@ struct Target {
 /// What became of all requests.
 #[derive(Default)]
 struct Report {
-    kinds: BTreeMap<&'static str, u64>,
+    /// How many, and how long they took together and at most.
+    kinds: BTreeMap<&'static str, (u64, Duration, Duration)>,
     statuses: BTreeMap<String, u64>,
     faults: Vec<String>,
 }
 
+impl Report {
+    fn count(&mut self, kind: &'static str, outcome: &Result<Option<Answer>, String>, took: Duration) {
+        let (count, all, most) = self.kinds.entry(kind).or_default();
+        (*count, *all, *most) = (*count + 1, *all + took, took.max(*most));
+        let status = match outcome {
+            Ok(Some(answer)) => answer.status.to_string(),
+            Ok(None) => "left".to_owned(),
+            Err(_) => "none".to_owned(),
+        };
+        *self.statuses.entry(status).or_default() += 1;
+    }
+
+    fn print(&self) {
+        for (kind, (count, all, most)) in &self.kinds {
+            println!(
+                "{count:6} {kind:24} {:8.1} ms on average, {most:?} at most",
+                all.as_secs_f64() * 1e3 / *count as f64
+            );
+        }
+    }
+}
+
+/// As much of a long text as a person reads.
+fn cut(text: &str) -> String {
+    text.chars().take(600).collect()
+}
+
 /// The requests from `first` to `last`, each of which is the same whenever its number and the seed are.
-fn attack(targets: &[Target], seed: u64, first: u64, last: u64, report: &Mutex<Report>) {
+fn attack(targets: &[Target], seed: u64, (first, last): (u64, u64), report: &Mutex<Report>) {
     let next = AtomicU64::new(first);
     let client = || {
         loop {
@@ -65,29 +96,37 @@ fn attack(targets: &[Target], seed: u64, first: u64, last: u64, report: &Mutex<R
             if number >= last {
                 return;
             }
-            let target = &targets[number as usize % targets.len()];
-            let case = kinds::case(&target.operations, &mut Random::new(seed << 32 | (number + 1)));
-            let begin = Instant::now();
-            let outcome = exchange(target.address, &case.request, case.way);
-            let verdict = outcome.as_ref().map_err(Clone::clone).and_then(|answer| judge::check(&case, answer.as_ref()));
-            let mut report = report.lock().expect("no client panics");
-            *report.kinds.entry(case.kind).or_default() += 1;
-            let status = outcome.as_ref().map_or("none", |answer| if answer.is_some() { "" } else { "left" }).to_owned();
-            let status = outcome.ok().flatten().map_or(status, |answer| answer.status.to_string());
-            *report.statuses.entry(status).or_default() += 1;
-            if let Err(why) = verdict {
-                let head = String::from_utf8_lossy(&case.request.head).chars().take(300).collect::<String>();
-                let body = String::from_utf8_lossy(&case.request.body).chars().take(600).collect::<String>();
-                let (kind, way, took) = (case.kind, case.way, begin.elapsed());
-                let why: String = why.chars().take(600).collect();
-                report.faults.push(format!(
-                    "request {number} of seed {seed} to {}, {kind}, {way:?}, after {took:?}: {why}\n  {head:?}\n  {body:?}",
-                    target.name
-                ));
-            }
+            one(targets, seed, number, kinds::case, report);
         }
     };
-    std::thread::scope(|scope| (0..CLIENTS).for_each(|_| drop(scope.spawn(client))));
+    std::thread::scope(|scope| {
+        (0..CLIENTS).for_each(|_| drop(scope.spawn(client)));
+        // They wait for a minute, so that only the long version has any.
+        for number in (first..last).filter(|number| number % STALLED_EACH == STALLED_EACH - 1) {
+            scope.spawn(move || one(targets, seed, number, kinds::stalled, report));
+        }
+    });
+}
+
+fn one(
+    targets: &[Target],
+    seed: u64,
+    number: u64,
+    make: fn(&[Operation], &mut Random) -> Case,
+    report: &Mutex<Report>,
+) {
+    let target = &targets[number as usize % targets.len()];
+    let case = make(&target.operations, &mut Random::new(seed << 32 | (number + 1)));
+    let begin = Instant::now();
+    let outcome = exchange(target.address, &case.request, case.way);
+    let verdict = outcome.as_ref().map_err(Clone::clone).and_then(|answer| judge::check(&case, answer.as_ref()));
+    let mut report = report.lock().expect("no client panics");
+    let took = begin.elapsed();
+    report.count(case.kind, &outcome, took);
+    if let Err(why) = verdict {
+        let why = format!("request {number} of seed {seed} to {}, after {took:?}: {}", target.name, cut(&why));
+        report.faults.push(format!("{why}\n  {}", case.summary()));
+    }
 }
 
 #[test]
@@ -106,13 +145,13 @@ fn whatever_is_sent_is_answered_as_it_should_be_and_nothing_of_it_stays() {
     let (begin, report) = (Instant::now(), Mutex::new(Report::default()));
     let files = NODES.map(|name| open_files(federation.node(name)));
     let warm = WARM_REQUESTS.min(requests / 2);
-    attack(&targets, seed, 0, warm, &report);
+    attack(&targets, seed, (0, warm), &report);
     NODES.iter().for_each(|name| nothing_in_flight(federation.node(name)));
     let memory = NODES.map(|name| memory(federation.node(name)));
-    attack(&targets, seed, warm, requests, &report);
+    attack(&targets, seed, (warm, requests), &report);
     let report = report.into_inner().expect("no client panics");
     println!("{requests} requests of seed {seed} in {:?}: {:?}", begin.elapsed(), report.statuses);
-    println!("{:?}", report.kinds);
+    report.print();
     let faults = report.faults.len();
     assert_eq!(faults, 0, "{}", report.faults[..faults.min(FAULTS_SHOWN)].join("\n"));
     for ((name, files), before) in NODES.into_iter().zip(files).zip(memory) {
@@ -133,7 +172,11 @@ fn settled(node: &NodeProcess, files: usize, before: Memory) {
     println!("{name}: {open} open files, {files} before; {now:?}, {before:?} before");
     assert!(now.node <= before.node + BYTES_MORE_MAX, "{name}: {now:?}, {before:?} before");
     let log = std::fs::read_to_string(node.log_path()).expect("a log");
-    assert!(!log.contains("panicked"), "{name}: {}", log.lines().filter(|l| l.contains("panicked")).collect::<String>());
+    assert!(
+        !log.contains("panicked"),
+        "{name}: {}",
+        log.lines().filter(|l| l.contains("panicked")).collect::<String>()
+    );
     for known in managers::answers(good::MODEL).expect("known answers").into_iter().take(3) {
         let answer = node.client().chat(good::MODEL, &known.prompt).expect("a reply");
         assert!(answer.is_complete(), "{}", answer.summary());

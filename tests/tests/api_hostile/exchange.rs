@@ -9,6 +9,10 @@ use rustix::net::sockopt;
 
 /// Longer than any answer of these may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than a node waits for a body.
+const PATIENCE_OF_THE_STALLED: Duration = Duration::from_secs(90);
+/// Whoever leaves waits no longer than this for the next byte: many answers are not done by then.
+const PATIENCE_OF_THOSE_WHO_LEAVE: Duration = Duration::from_millis(60);
 
 /// How a request is sent and its answer read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,7 +27,9 @@ pub enum Way {
     HalfClosed(usize),
     /// After so many bytes of the whole request the connection is closed, or reset.
     Halted(usize, bool),
-    /// After so many bytes of the answer the connection is closed, or reset.
+    /// After so many bytes of the body nothing more is sent, and the connection stays open.
+    Stalled(usize),
+    /// After so many bytes of the answer, or when it takes too long, the connection is closed, or reset.
     Left(usize, bool),
 }
 
@@ -44,6 +50,8 @@ pub struct Answer {
     pub headers: BTreeMap<String, String>,
     /// Without its chunks.
     pub body: Vec<u8>,
+    /// The request could be sent to its end. A usual client that cannot do that never looks at the answer.
+    pub sent: bool,
 }
 
 impl Answer {
@@ -60,7 +68,12 @@ impl Answer {
 pub fn exchange(address: SocketAddr, request: &Request, way: Way) -> Result<Option<Answer>, String> {
     let mut stream = TcpStream::connect(address).map_err(|error| format!("no connection: {error}"))?;
     let limit = |error: std::io::Error| format!("the socket takes no limit: {error}");
-    stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE))).map_err(limit)?;
+    let patience = match way {
+        Way::Left(..) => PATIENCE_OF_THOSE_WHO_LEAVE,
+        Way::Stalled(_) => PATIENCE_OF_THE_STALLED,
+        _ => PATIENCE,
+    };
+    stream.set_read_timeout(Some(patience)).and_then(|()| stream.set_write_timeout(Some(PATIENCE))).map_err(limit)?;
     stream.set_nodelay(true).map_err(limit)?;
     // The node may answer and close before it has read all; what it answered is looked at all the same.
     let sent = send(&mut stream, request, way);
@@ -80,6 +93,7 @@ pub fn exchange(address: SocketAddr, request: &Request, way: Way) -> Result<Opti
         }
         _ => {
             let answer = reader.answer(&request.method).map_err(|why| format!("{why}; sending: {sent:?}"))?;
+            let answer = Answer { sent: sent.is_ok(), ..answer };
             if way == Way::Again && answer.header("connection") != "close" {
                 reader.again()?;
             }
@@ -93,6 +107,7 @@ fn send(stream: &mut TcpStream, request: &Request, way: Way) -> std::io::Result<
     match way {
         Way::Whole | Way::Again | Way::Left(..) => stream.write_all(&whole),
         Way::Halted(after, _) => stream.write_all(&whole[..after.min(whole.len())]),
+        Way::Stalled(after) => stream.write_all(&whole[..request.head.len() + after]),
         Way::HalfClosed(after) => {
             stream.write_all(&whole[..(request.head.len() + after).min(whole.len())])?;
             stream.shutdown(Shutdown::Write)
@@ -161,8 +176,9 @@ impl Reader {
         if status == 100 {
             return self.answer(method);
         }
-        let header = |line: &str| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
-        let mut answer = Answer { status, headers: lines.filter_map(header).collect(), body: Vec::new() };
+        let header =
+            |line: &str| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
+        let mut answer = Answer { status, headers: lines.filter_map(header).collect(), ..Answer::default() };
         let length = answer.headers.get("content-length").map(|length| length.parse::<usize>());
         if method == "HEAD" {
             return Ok(answer);

@@ -8,10 +8,12 @@ use crate::schema::Operation;
 
 pub const MODEL: &str = "UCM";
 
-/// A short question to the manager, as any client sends it.
-pub fn text(random: &mut Random) -> String {
+/// A short question to the manager, or many in one: some hundred tokens.
+fn text(random: &mut Random) -> String {
     let known = managers::answers(MODEL).expect("known answers");
-    random.pick(&known).prompt.clone()
+    let questions = if random.chance(30) { random.between(4, 14) } else { 1 };
+    let texts: Vec<&str> = (0..questions).map(|_| random.pick(&known).prompt.as_str()).collect();
+    texts.join(" ").chars().take(400).collect()
 }
 
 /// A body that `operation` takes; `tokens`: as many as it may answer. A path that is not known here needs a line here.
@@ -86,7 +88,9 @@ pub fn check(operation: &Operation, answer: &Answer) -> Result<(), String> {
             let last = data.last().copied().unwrap_or_default();
             let (end, events) = match last {
                 "[DONE]" => (true, &data[..data.len() - 1]),
-                last => (last.contains("\"response.completed\"") || last.contains("\"response.incomplete\""), &data[..]),
+                last => {
+                    (last.contains("\"response.completed\"") || last.contains("\"response.incomplete\""), &data[..])
+                }
             };
             let good = |event: &&str| is_object(event) && !event.starts_with("{\"error\"");
             end && events.iter().all(good)
@@ -97,5 +101,6 @@ pub fn check(operation: &Operation, answer: &Answer) -> Result<(), String> {
 }
 
 fn is_object(text: &str) -> bool {
-    serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object() && value.get("error").is_none_or(Value::is_null))
+    serde_json::from_str::<Value>(text)
+        .is_ok_and(|value| value.is_object() && value.get("error").is_none_or(Value::is_null))
 }

@@ -19,20 +19,20 @@ pub fn check(case: &Case, outcome: Option<&Answer>) -> Result<(), String> {
     };
     match &case.expect {
         Expect::Nothing => Ok(()),
+        // Said by the HTTP library, before anything of ours has seen the request.
+        Expect::Bare(statuses) if statuses.contains(&answer.status) && answer.body.is_empty() => Ok(()),
+        Expect::Bare(statuses) => refused(case, answer, statuses),
+        _ if !answer.sent => Err(format!("HTTP {}, and the connection was closed on who still sent", answer.status)),
         Expect::Good => good::check(&case.operation, answer),
         Expect::Either if answer.status == 200 => good::check(&case.operation, answer),
         Expect::Either => refused(case, answer, &[400, 404]),
         Expect::Refused(statuses) => refused(case, answer, statuses),
-        // Said by the HTTP library, before anything of ours has seen the request.
-        Expect::Bare(statuses) if statuses.contains(&answer.status) && answer.body.is_empty() => Ok(()),
-        Expect::Bare(statuses) => refused(case, answer, statuses),
     }
 }
 
 fn refused(case: &Case, answer: &Answer, statuses: &[u16]) -> Result<(), String> {
     let status = answer.status;
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    // The first place that knows a case is the document; routes that it does not know cannot be there.
     let ollama = case.target.starts_with("/api/");
     let error = if ollama { &body } else { &body["error"] };
     let text = |field: &str| error[field].as_str().is_some_and(|text| !text.is_empty());
@@ -42,6 +42,7 @@ fn refused(case: &Case, answer: &Answer, statuses: &[u16]) -> Result<(), String>
         false => text("message") && text("type") && nullable("param") && nullable("code"),
     };
     let not_now = status == 503 && NOT_NOW.iter().any(|code| error["code"] == *code);
+    // The document knows what its own operations may answer.
     let told = case.operation.statuses.contains(&status) || !case.known;
     if !statuses.contains(&status) && !not_now {
         return Err(format!("HTTP {status} instead of one of {statuses:?}: {}", answer.text()));

@@ -54,6 +54,12 @@ impl Case {
     pub fn by(self, way: Way) -> Case {
         Case { way, ..self }
     }
+
+    /// For people who look for a fault.
+    pub fn summary(&self) -> String {
+        let start = |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().take(500).collect::<String>();
+        format!("{}, {:?}: {:?} {:?}", self.kind, self.way, start(&self.request.head), start(&self.request.body))
+    }
 }
 
 pub const JSON: &str = "content-type: application/json\r\n";
@@ -140,7 +146,11 @@ fn in_chunks(operation: &Operation, random: &mut Random) -> Case {
         false => {
             let at = chunked.iter().position(|byte| *byte == b'\r').unwrap_or_default();
             // A size that is none, or a chunk longer than it says.
-            if random.chance(50) { chunked[0] = b'x' } else { chunked.insert(at + 2, b'{') }
+            if random.chance(50) {
+                chunked[0] = b'x'
+            } else {
+                chunked.insert(at + 2, b'{')
+            }
             ("broken chunks", Expect::Refused(vec![400]))
         }
     };
@@ -173,6 +183,15 @@ fn halted(operation: &Operation, random: &mut Random) -> Case {
     case.by(way)
 }
 
+/// Waits until the node has had enough.
+pub fn stalled(operations: &[Operation], random: &mut Random) -> Case {
+    let fit: Vec<&Operation> = operations.iter().filter(|operation| operation.body.is_some()).collect();
+    let operation = *random.pick(&fit);
+    let body = good_body(operation, 12, random);
+    let after = random.between(0, body.len() - 1);
+    Case::json("a body that stalls", operation, body, Expect::Refused(vec![408])).by(Way::Stalled(after))
+}
+
 fn half_closed(operation: &Operation, random: &mut Random) -> Case {
     let body = good_body(operation, 12, random);
     let after = random.between(0, body.len() - 1);
@@ -188,15 +207,42 @@ fn cut_json(operation: &Operation, random: &mut Random) -> Case {
 
 fn any_value(random: &mut Random) -> Value {
     let values = [
-        json!(null), json!(true), json!(false), json!(0), json!(1), json!(-1), json!(7), json!(0.5), json!(-3.5), json!(1e300),
-        json!(u64::MAX), json!(i64::MIN), json!(1.0), json!(""), json!("a"), json!("none"), json!("\u{0}"), json!("é".repeat(500)),
-        json!([]), json!([null]), json!([1, "a"]), json!([[]]), json!(["a", "b", "c", "d", "e", "f"]), json!({}),
-        json!({"type": "json_object"}), json!({"type": "function", "function": {"name": "f"}}), json!({"a": {"b": [1]}}),
-        json!([{"role": "user"}]), json!([{"role": "user", "content": [{"type": "text", "text": "a"}]}]),
-        json!([{"role": "king", "content": "a"}]), json!([{"role": "assistant", "content": null}]),
+        json!(null),
+        json!(true),
+        json!(false),
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(7),
+        json!(0.5),
+        json!(-3.5),
+        json!(1e300),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!(1.0),
+        json!(""),
+        json!("a"),
+        json!("none"),
+        json!("\u{0}"),
+        json!("é".repeat(500)),
+        json!([]),
+        json!([null]),
+        json!([1, "a"]),
+        json!([[]]),
+        json!(["a", "b", "c", "d", "e", "f"]),
+        json!({}),
+        json!({"type": "json_object"}),
+        json!({"type": "function", "function": {"name": "f"}}),
+        json!({"a": {"b": [1]}}),
+        json!([{"role": "user"}]),
+        json!([{"role": "user", "content": [{"type": "text", "text": "a"}]}]),
+        json!([{"role": "king", "content": "a"}]),
+        json!([{"role": "assistant", "content": null}]),
         json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]),
         json!({"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "integer"}}}),
-        json!({"temperature": "hot"}), json!({"num_predict": -7}), json!({"include_usage": 1}),
+        json!({"temperature": "hot"}),
+        json!({"num_predict": -7}),
+        json!({"include_usage": 1}),
     ];
     random.pick(&values).clone()
 }
@@ -219,7 +265,8 @@ fn wrong_value(operation: &Operation, random: &mut Random) -> Case {
 
 fn unknown_field(operation: &Operation, random: &mut Random) -> Case {
     let mut body = good::body(operation, 4, random);
-    let name = (*random.pick(&["colour", "", "__proto__", "Model", "model ", "\u{0}", "stream\u{200b}", "a.b"])).to_owned();
+    let name =
+        (*random.pick(&["colour", "", "__proto__", "Model", "model ", "\u{0}", "stream\u{200b}", "a.b"])).to_owned();
     body[name] = random.pick(&[json!(1), json!("a"), json!([]), json!({})]).clone();
     Case::json("an unknown field", operation, body.to_string().into_bytes(), Expect::Refused(vec![400]))
 }

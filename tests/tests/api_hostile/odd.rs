@@ -144,7 +144,8 @@ pub fn large_head(operation: &Operation, random: &mut Random) -> Case {
         _ => String::new(),
     };
     let target = good::path(operation);
-    let target = if headers.is_empty() { format!("{target}?{}", "a".repeat(random.between(70, 200) << 10)) } else { target };
+    let target =
+        if headers.is_empty() { format!("{target}?{}", "a".repeat(random.between(70, 200) << 10)) } else { target };
     let mut case = Case::new("a large head", operation, &headers, body, Expect::Bare(vec![431, 414]));
     let announced = format!("{JSON}{headers}content-length: {}\r\n", case.request.body.len());
     case.request.head = head(&operation.method, &target, &announced);
@@ -170,9 +171,19 @@ pub fn wrong_path(operation: &Operation, random: &mut Random) -> Case {
     let body = vec![b'a'; *random.pick(&[0, 0, 10, 3000, 300_000, 3_000_000])];
     let path = good::path(operation);
     let targets = [
-        format!("{path}/"), format!("{path}%00"), format!("/{path}"), path.to_uppercase(), "/../../etc/passwd".to_owned(),
-        "/v1/models/%ff%fe".to_owned(), "/v1/models/%00".to_owned(), "/v1/models/a%2Fb".to_owned(), "/%e2%80%ae".to_owned(),
-        "/v1/files".to_owned(), "/api/pull".to_owned(), format!("/{}", "a/".repeat(2000)), "/v1/models/{id}".to_owned(),
+        format!("{path}/"),
+        format!("{path}%00"),
+        format!("/{path}"),
+        path.to_uppercase(),
+        "/../../etc/passwd".to_owned(),
+        "/v1/models/%ff%fe".to_owned(),
+        "/v1/models/%00".to_owned(),
+        "/v1/models/a%2Fb".to_owned(),
+        "/%e2%80%ae".to_owned(),
+        "/v1/files".to_owned(),
+        "/api/pull".to_owned(),
+        format!("/{}", "a/".repeat(2000)),
+        "/v1/models/{id}".to_owned(),
     ];
     let target = random.pick(&targets).clone();
     let model = target.starts_with("/v1/models/");
@@ -201,7 +212,9 @@ pub fn wrong_head(operation: &Operation, random: &mut Random) -> Case {
             let announced = format!("{JSON}content-length: 3000000\r\nx-fednode-wait: soon\r\n");
             (String::from_utf8(head("POST", &case.target, &announced)).expect("text"), [400])
         }
-        5 if operation.body.is_some() => (text.replacen(host, "host: localhost\r\nx-fednode-route: moon\r\n", 1), [400]),
+        5 if operation.body.is_some() => {
+            (text.replacen(host, "host: localhost\r\nx-fednode-route: moon\r\n", 1), [400])
+        }
         6 => (text.replacen("HTTP/1.1", "HTTP/9.1", 1), [400]),
         7 => (text.replacen(" HTTP/1.1", "", 1), [400]),
         8 => (text.replacen("localhost", "local\u{0}host", 1), [400]),
@@ -218,7 +231,8 @@ pub fn wrong_head(operation: &Operation, random: &mut Random) -> Case {
 /// Somebody who is not there.
 pub fn other_model(operation: &Operation, random: &mut Random) -> Case {
     let mut body = good::body(operation, 4, random);
-    let names: [Value; 9] = ["UAM", "ULM:core", "UCM:moon", "gpt-4o", "", ":", "../../etc/passwd", "UCM\u{0}", "local"].map(Value::from);
+    let names: [Value; 9] =
+        ["UAM", "ULM:core", "UCM:moon", "gpt-4o", "", ":", "../../etc/passwd", "UCM\u{0}", "local"].map(Value::from);
     body["model"] = random.pick(&names).clone();
     if random.chance(10) {
         body["model"] = json!("x".repeat(random.between(100, 100_000)));

@@ -66,9 +66,10 @@ fn word_fits(schema: &Value, word: &str, want: &Value, value: &Value) -> bool {
         "properties" => value.as_object().is_none_or(|fields| {
             fields.iter().all(|(name, value)| want.get(name).is_none_or(|schema| fits(schema, value)))
         }),
-        "additionalProperties" if want == false => {
-            let known = |name: &String| schema["properties"].get(name).is_some();
-            value.as_object().is_none_or(|fields| fields.keys().all(known))
+        "additionalProperties" => {
+            let (known, more) = (&schema["properties"], |value: &Value| want != false && fits(want, value));
+            let fields = value.as_object().into_iter().flatten();
+            fields.filter(|(name, _)| known.get(name).is_none()).all(|(_, value)| more(value))
         }
         _ => true,
     }
@@ -101,18 +102,34 @@ fn values_fit_as_json_schema_has_it() {
     let schema = json!({"type": "object", "required": ["a"], "additionalProperties": false, "properties": {
         "a": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 3}, {"type": "null"}]},
         "b": {"type": "array", "minItems": 1, "maxItems": 2, "items": {"enum": ["x", 1.0]}},
-        "c": {"const": {}}, "d": {"type": ["string", "null"], "minLength": 2, "maxLength": 3},
+        "c": {"const": {}}, "f": {"type": "object", "additionalProperties": {"type": "null"}},
+        "d": {"type": ["string", "null"], "minLength": 2, "maxLength": 3},
     }});
     for good in [
-        json!({"a": 1}), json!({"a": 3.0}), json!({"a": null, "b": ["x"]}), json!({"a": 1, "b": ["x", 1]}),
-        json!({"a": 1, "c": {}}), json!({"a": 1, "d": "éé"}), json!({"a": 1, "d": null}),
+        json!({"a": 1}),
+        json!({"a": 3.0}),
+        json!({"a": null, "b": ["x"]}),
+        json!({"a": 1, "b": ["x", 1]}),
+        json!({"a": 1, "c": {}}),
+        json!({"a": 1, "d": "éé"}),
+        json!({"a": 1, "d": null}),
     ] {
         assert!(fits(&schema, &good), "{good}");
     }
     for bad in [
-        json!([]), json!({}), json!({"a": 0}), json!({"a": 4}), json!({"a": 1.5}), json!({"a": "1"}), json!({"a": 1, "e": 1}),
-        json!({"a": 1, "b": []}), json!({"a": 1, "b": ["x", 1, 1]}), json!({"a": 1, "b": ["y"]}), json!({"a": 1, "c": []}),
-        json!({"a": 1, "d": "é"}), json!({"a": 1, "d": "four"}),
+        json!([]),
+        json!({}),
+        json!({"a": 0}),
+        json!({"a": 4}),
+        json!({"a": 1.5}),
+        json!({"a": "1"}),
+        json!({"a": 1, "e": 1}),
+        json!({"a": 1, "b": []}),
+        json!({"a": 1, "b": ["x", 1, 1]}),
+        json!({"a": 1, "b": ["y"]}),
+        json!({"a": 1, "c": []}),
+        json!({"a": 1, "d": "é"}),
+        json!({"a": 1, "d": "four"}),
     ] {
         assert!(!fits(&schema, &bad), "{bad}");
     }

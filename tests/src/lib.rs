@@ -30,6 +30,7 @@ mod node;
 mod ports;
 mod process;
 pub mod quantise;
+mod random;
 pub mod sparse;
 mod wait;
 
@@ -39,4 +40,5 @@ pub use federation::Federation;
 pub use http::{Client, Reply};
 pub use node::{NodeProcess, NodeSpec, Output};
 pub use process::engines_of;
+pub use random::Random;
 pub use wait::until;

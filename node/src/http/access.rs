@@ -9,17 +9,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures::StreamExt;
 
 use super::body;
 use super::connections::Trust;
 use super::error::ApiError;
 use super::guard::Hosts;
-use super::span;
 use super::tries::{FailedTries, Verdict};
+use super::{ollama, span};
 use crate::core::api_keys::{ApiKey, ApiKeys, Found};
 use crate::core::limits;
 use crate::core::route::ClientId;
@@ -258,15 +258,16 @@ fn now_unix_s() -> u64 {
 
 /// Middleware: refuses what may not pass before anything else looks at the request.
 pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
     let refusal = match admit(&gate, &request) {
         Ok((digest, caller)) => {
             let answered = answer(&gate, digest, caller, request, next).await;
-            return answered.unwrap_or_else(IntoResponse::into_response);
+            return answered.unwrap_or_else(|refusal| ollama::told(&path, refusal));
         }
         Err(refusal) => refusal,
     };
     let noisy = refusal.code == "too_many_tries";
-    let mut response = refusal.into_response();
+    let mut response = ollama::told(&path, refusal);
     if noisy {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     } else {
@@ -297,6 +298,10 @@ async fn answer(
     next: Next,
 ) -> Result<Response, ApiError> {
     let by_manager = MANAGERS_PATHS.contains(&request.uri().path());
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        // Nobody reads such a body, and a connection that is closed on it would take the answer with it.
+        request = body::without_body(request).await;
+    }
     request.extensions_mut().insert(caller);
     let answering = next.run(request);
     if !by_manager {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, BodyDataStream, HttpBody};
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use futures::StreamExt;
@@ -28,22 +28,40 @@ pub(super) async fn read(request: Request, wait: Duration) -> Result<Vec<u8>, Ap
 async fn read_all(request: Request) -> Result<Vec<u8>, ApiError> {
     let max = limits::HTTP_BODY_BYTES_MAX;
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let announced: usize = announced.unwrap_or(0);
+    if announced > max {
+        drop_refused(request).await;
+        return Err(too_large());
+    }
     let mut pieces = request.into_body().into_data_stream();
-    let mut all = Vec::with_capacity(announced.unwrap_or(0).min(max));
+    let mut all = Vec::with_capacity(announced);
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|_| {
             let message = "the body could not be read to its end; send it again";
             ApiError::new(StatusCode::BAD_REQUEST, "invalid_body", message)
         })?;
-        if announced.unwrap_or(0).max(all.len() + piece.len()) > max {
+        if all.len() + piece.len() > max {
             drop(all);
             drop_rest(pieces).await;
-            let message = format!("the body is larger than {max} bytes; send less history");
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message));
+            return Err(too_large());
         }
         all.extend_from_slice(&piece);
     }
     Ok(all)
+}
+
+fn too_large() -> ApiError {
+    let message = format!("the body is larger than {} bytes; send less history", limits::HTTP_BODY_BYTES_MAX);
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+}
+
+/// The request of somebody whose body is not looked at.
+pub(super) async fn without_body(request: Request) -> Request {
+    let (head, body) = request.into_parts();
+    if !body.is_end_stream() && !head.headers.contains_key(header::EXPECT) {
+        drop_rest(body.into_data_stream()).await;
+    }
+    Request::from_parts(head, Body::empty())
 }
 
 /// Takes in and drops the body of a refused request. A client that waits to be told to send has nothing to be taken.

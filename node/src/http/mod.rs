@@ -41,7 +41,8 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::{Json, Router, extract, middleware};
 use fednode_proto::v1;
 use serde_json::{Value, json};
@@ -153,8 +154,10 @@ impl Asked {
     async fn read<B>(edge: &Edge<B>, request: extract::Request) -> Result<Asked, ApiError> {
         // A node that has this one as its external engine must not be answered by one of ours: they could go round for ever.
         let unverified = !request.headers().contains_key(ASKED_AS_EXTERNAL);
-        let way = Way::of(&request)?;
-        Ok(Asked { body: body::read(request, edge.patience.body).await?, unverified, way })
+        let way = Way::of(&request);
+        // The body first, whatever is wrong with the head: see `body`.
+        let body = body::read(request, edge.patience.body).await?;
+        Ok(Asked { body, unverified, way: way? })
     }
 
     /// With what is known of the way it came.
@@ -229,15 +232,19 @@ async fn state<B: Backend>(extract::State(edge): extract::State<Edge<B>>) -> Jso
     Json(edge.backend.state().await)
 }
 
-async fn no_route(uri: Uri) -> ApiError {
-    let message = format!("this node has nothing at {}", error::echo(uri.path()));
-    ApiError::new(StatusCode::NOT_FOUND, "not_found", message)
+async fn no_route(request: extract::Request) -> Response {
+    let path = request.uri().path().to_owned();
+    body::drop_refused(request).await;
+    let message = format!("this node has nothing at {}", error::echo(&path));
+    ollama::told(&path, ApiError::new(StatusCode::NOT_FOUND, "not_found", message))
 }
 
-async fn no_method(method: Method, uri: Uri) -> ApiError {
-    let (method, path) = (error::echo(method.as_str()), error::echo(uri.path()));
-    let message = format!("{method} is not possible on {path}; the Allow header names what is");
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+async fn no_method(request: extract::Request) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    body::drop_refused(request).await;
+    let (method, shown) = (error::echo(method.as_str()), error::echo(&path));
+    let message = format!("{method} is not possible on {shown}; the Allow header names what is");
+    ollama::told(&path, ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message))
 }
 
 /// See `fuzzing`.

@@ -45,6 +45,14 @@ fn ours_anyway(name: &HeaderName) -> bool {
     name == header::CONTENT_LENGTH || name == header::CONTENT_TYPE
 }
 
+/// An error as the clients of `path` read errors.
+pub(super) fn told(path: &str, error: ApiError) -> Response {
+    match path.starts_with("/api/") {
+        true => OllamaError(error).into_response(),
+        false => error.into_response(),
+    }
+}
+
 /// `POST /api/chat`.
 pub(super) async fn chat<B: Backend>(
     State(edge): State<Edge<B>>,

@@ -1,5 +1,6 @@
 //! `GET /openapi.json`: what the API is, in OpenAPI 3.1, made from the table of routes.
 
+mod messages;
 pub(super) mod schemas;
 
 use axum::Json;
@@ -75,11 +76,14 @@ impl Operation {
     fn json(&self, ollama: bool) -> Value {
         let mut content = Map::new();
         content.insert("application/json".to_owned(), json!({"schema": {"type": "object"}}));
+        let mut done = "done".to_owned();
         if let Some(kind) = self.stream {
-            content.insert(kind.to_owned(), json!({"schema": {"type": "string"}}));
+            // OpenAPI 3.1 has no words for the items of a stream.
+            content.insert(kind.to_owned(), json!({}));
+            done = format!("done; as {kind} if it streams, each event or line with one JSON object");
         }
         let mut responses = Map::new();
-        let mut good = json!({"description": "done", "content": content});
+        let mut good = json!({"description": done, "content": content});
         if self.fails.contains(&502) {
             good["headers"] = provenance();
         }
@@ -129,10 +133,8 @@ fn failure(status: u16, ollama: bool) -> Value {
         503 => "not ready yet; Retry-After says when to try again",
         _ => "it took too long",
     };
-    let schema = match ollama && status != 401 && status != 403 {
-        true => json!({"type": "object", "required": ["error"]}),
-        false => json!({"$ref": "#/components/schemas/Error"}),
-    };
+    let name = if ollama { "OllamaError" } else { "Error" };
+    let schema = json!({"$ref": format!("#/components/schemas/{name}")});
     json!({"description": what, "content": {"application/json": {"schema": schema}}})
 }
 
@@ -155,15 +157,22 @@ pub(super) fn document<B: Backend>() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": format!(
                 "Every manager of the federation, wherever it is loaded. A body has at most {} bytes. What cannot be done is \
-                 refused by the name of its field.",
-                limits::HTTP_BODY_BYTES_MAX
+                 refused by the name of its field. A head of more than {} bytes or {} headers is refused with 431 and no body.",
+                limits::HTTP_BODY_BYTES_MAX,
+                limits::HTTP_HEAD_BYTES_MAX,
+                limits::HTTP_HEADERS_MAX
             ),
         },
         "paths": paths,
         "security": [{}, {"key": []}],
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Error": {"type": "object", "required": ["error"], "properties": {"error": error}}},
+            "schemas": {
+                "Error": {"type": "object", "required": ["error"], "properties": {"error": error}},
+                "OllamaError": {"type": "object", "required": ["error", "param", "code"], "properties": {
+                    "error": {"type": "string"}, "param": text, "code": text,
+                }},
+            },
         },
     })
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fednode_tests::model::{self, Model};
-use fednode_tests::{Federation, until};
+use fednode_tests::{Federation, Random, until};
 
 use crate::{CHUNK_BYTES, CHUNKS_IN_FLIGHT, LIMIT, federation, file_of, number, pin, shelf, transfer, wait_whole};
 
@@ -15,18 +15,6 @@ const IN_FLIGHT_BYTES: u64 = CHUNKS_IN_FLIGHT * CHUNK_BYTES;
 
 fn environment(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// Numbers that look random, the same for the same seed (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }
 
 struct Chaos {
@@ -134,7 +122,7 @@ fn whoever_is_killed_whenever_the_file_ends_the_same() {
     let bytes = model.bytes().expect("the model").len() as u64;
     let artifact = model::publish(federation.node("seed"), &model.path, "UCM").expect("published");
     pin(&federation, "desk");
-    let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let random = Random::new(seed);
     let mut chaos = Chaos { federation, model, artifact, random, bytes };
     let mut kills = 0;
     for round in 0.. {

@@ -93,6 +93,11 @@ impl Decoder for Llama {
     }
 }
 
+fn entries(tokens: &[Token], position: u32, sequence: u32, output: bool) -> Vec<Entry> {
+    let one = |(at, &token): (usize, &Token)| Entry { token, position: position + at as u32, sequence, output };
+    tokens.iter().enumerate().map(one).collect()
+}
+
 impl Llama {
     /// The logits of the last step's entry at `index`, which must have been an output; one for each token of the vocabulary.
     pub(in crate::engine) fn logits(&mut self, index: usize) -> Result<&mut [f32], LlamaError> {
@@ -113,34 +118,30 @@ impl Llama {
         sequence: u32,
         tokens: &[Token],
     ) -> Result<Vec<f32>, LlamaError> {
-        // SAFETY: the context lives as long as `self`.
-        unsafe { sys::llama_set_embeddings(self.context.as_ptr(), true) };
         let embedded = self.embed_on(adapter, sequence, tokens);
-        // SAFETY: as above.
-        unsafe { sys::llama_set_embeddings(self.context.as_ptr(), false) };
         self.forget(sequence, 0);
         embedded
     }
 
     fn embed_on(&mut self, adapter: Option<usize>, sequence: u32, tokens: &[Token]) -> Result<Vec<f32>, LlamaError> {
+        let (before, last) = tokens.split_at(tokens.len().saturating_sub(1));
         let mut position = 0;
-        let mut last = 0;
-        for part in tokens.chunks(self.batch_max()) {
-            let entry = |(at, &token): (usize, &Token)| Entry {
-                token,
-                position: position + at as u32,
-                sequence,
-                output: at + 1 == part.len(),
-            };
-            let entries: Vec<Entry> = part.iter().enumerate().map(entry).collect();
-            self.decode(adapter, &entries, Vec::new())?;
+        for part in before.chunks(self.batch_max()) {
+            self.decode(adapter, &entries(part, position, sequence, false), Vec::new())?;
             position += part.len() as u32;
-            last = part.len() - 1;
         }
+        // While embeddings are asked for every token of a step is looked at, and with more than the context has room for
+        // llama.cpp aborts: the last token is a step of its own.
+        // SAFETY: the context lives as long as `self`.
+        unsafe { sys::llama_set_embeddings(self.context.as_ptr(), true) };
+        let decoded = self.decode(adapter, &entries(last, position, sequence, true), Vec::new());
+        // SAFETY: as above.
+        unsafe { sys::llama_set_embeddings(self.context.as_ptr(), false) };
+        decoded?;
         // SAFETY: null, or as many numbers as the model's hidden size, which the context owns until the next step.
         let values = unsafe {
             let len = sys::llama_model_n_embd(self.model.as_ptr()).max(0) as usize;
-            let values = sys::llama_get_embeddings_ith(self.context.as_ptr(), last as i32);
+            let values = sys::llama_get_embeddings_ith(self.context.as_ptr(), 0);
             NonNull::new(values).map(|values| std::slice::from_raw_parts(values.as_ptr(), len).to_vec())
         };
         values.ok_or_else(|| LlamaError::Decode { code: 0, reason: "the step left no embedding".to_owned() })

@@ -3,10 +3,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::messages;
 use crate::core::limits;
 
 /// An object of these fields, each of which but the needed ones may be null.
-fn object(needed: &[&str], fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+pub(super) fn object(needed: &[&str], fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
     let field = |(name, schema): (&'static str, Value)| match needed.contains(&name) {
         true => (name.to_owned(), schema),
         false => (name.to_owned(), json!({"anyOf": [schema, {"type": "null"}]})),
@@ -15,7 +16,7 @@ fn object(needed: &[&str], fields: impl IntoIterator<Item = (&'static str, Value
     json!({"type": "object", "properties": fields, "required": needed, "additionalProperties": false})
 }
 
-fn text() -> Value {
+pub(super) fn text() -> Value {
     json!({"type": "string"})
 }
 
@@ -35,12 +36,13 @@ fn one_of(values: &[Value]) -> Value {
     json!({"enum": values})
 }
 
-fn nothing_else(value: Value) -> Value {
+pub(super) fn nothing_else(value: Value) -> Value {
     json!({"const": value})
 }
 
-fn empty() -> Value {
-    json!({"type": "object", "maxProperties": 0})
+/// Either kind: programs that know no types send what is at hand.
+pub(super) fn empty() -> Value {
+    json!({"anyOf": [{"type": "object", "maxProperties": 0}, {"type": "array", "maxItems": 0}]})
 }
 
 fn tokens() -> Value {
@@ -81,10 +83,6 @@ fn labels() -> [(&'static str, Value); 3] {
     ["user", "safety_identifier", "prompt_cache_key"].map(|name| (name, text()))
 }
 
-fn format() -> Value {
-    json!({"type": "object", "required": ["type"], "properties": {"type": {"enum": ["text", "json_object", "json_schema"]}}})
-}
-
 fn tools() -> [(&'static str, Value); 3] {
     let function = object(
         &["name"],
@@ -95,32 +93,31 @@ fn tools() -> [(&'static str, Value); 3] {
             ("strict", boolean()),
         ],
     );
-    let tool = object(&["type", "function"], [("type", nothing_else(json!("function"))), ("function", function)]);
+    let of_function = |function: Value| {
+        object(&["type", "function"], [("type", nothing_else(json!("function"))), ("function", function)])
+    };
+    let named = of_function(object(&["name"], [("name", text())]));
+    let tool = of_function(function);
     [
         ("tools", json!({"type": "array", "items": tool, "maxItems": limits::TOOLS_MAX})),
-        ("tool_choice", json!({"anyOf": [{"enum": ["none", "auto", "required"]}, {"type": "object"}]})),
+        ("tool_choice", json!({"anyOf": [{"enum": ["none", "auto", "required"]}, named]})),
         ("parallel_tool_calls", boolean()),
     ]
-}
-
-fn messages(roles: &[&str]) -> Value {
-    let message = json!({"type": "object", "required": ["role"], "properties": {"role": {"enum": roles}}});
-    json!({"type": "array", "items": message, "minItems": 1, "maxItems": limits::CHAT_MESSAGES_MAX})
 }
 
 /// `/v1/chat/completions`.
 pub(in crate::http) fn chat() -> Value {
     let fields = [
         model(),
-        ("messages", messages(&["system", "developer", "user", "assistant", "tool"])),
+        ("messages", messages::of_chat()),
         ("max_tokens", tokens()),
         ("max_completion_tokens", tokens()),
         ("n", integer(1, limits::CHOICES_MAX as u64)),
         ("logprobs", boolean()),
         ("top_logprobs", integer(0, limits::TOP_LOGPROBS_MAX.into())),
-        ("response_format", format()),
+        ("response_format", messages::format(true)),
         ("logit_bias", empty()),
-        ("functions", json!({"type": "array", "maxItems": 0})),
+        ("functions", empty()),
         ("function_call", nothing_else(json!("none"))),
         ("modalities", nothing_else(json!(["text"]))),
         ("metadata", empty()),
@@ -154,20 +151,18 @@ pub(in crate::http) fn completion() -> Value {
 
 /// `/v1/responses`.
 pub(in crate::http) fn response() -> Value {
-    let items = messages(&["system", "developer", "user", "assistant"]);
     let nothing = || json!({"type": "null"});
-    let none = || json!({"type": "array", "maxItems": 0});
     let fields = [
         model(),
-        ("input", json!({"anyOf": [text(), items]})),
+        ("input", json!({"anyOf": [text(), messages::of_response()]})),
         ("instructions", text()),
         ("max_output_tokens", tokens()),
-        ("text", object(&[], [("format", format()), ("verbosity", nothing_else(json!("medium")))])),
+        ("text", object(&[], [("format", messages::format(false)), ("verbosity", nothing_else(json!("medium")))])),
         ("stream", boolean()),
         ("stream_options", empty()),
         ("background", nothing_else(json!(false))),
         ("conversation", nothing()),
-        ("include", none()),
+        ("include", empty()),
         ("max_tool_calls", nothing()),
         ("metadata", empty()),
         ("parallel_tool_calls", boolean()),
@@ -177,7 +172,7 @@ pub(in crate::http) fn response() -> Value {
         ("service_tier", one_of(&[json!("auto"), json!("default")])),
         ("store", nothing_else(json!(false))),
         ("tool_choice", one_of(&[json!("none"), json!("auto")])),
-        ("tools", none()),
+        ("tools", empty()),
         ("top_logprobs", nothing_else(json!(0))),
         ("truncation", nothing_else(json!("disabled"))),
     ];
@@ -241,16 +236,16 @@ fn of_ollama() -> Vec<(&'static str, Value)> {
         ("options", object(&[], options.into_iter().chain(seed_and_stop()))),
         ("keep_alive", json!({"type": "null"})),
         ("think", nothing_else(json!(false))),
-        ("images", json!({"type": "array", "maxItems": 0})),
+        ("images", empty()),
         ("suffix", nothing_else(json!(""))),
-        ("context", json!({"type": "array", "maxItems": 0})),
+        ("context", empty()),
         ("template", nothing_else(json!(""))),
     ]
 }
 
 /// `/api/chat`.
 pub(in crate::http) fn ollama_chat() -> Value {
-    let messages = ("messages", messages(&["system", "user", "assistant", "tool"]));
+    let messages = ("messages", messages::of_ollama());
     object(&["model", "messages"], of_ollama().into_iter().chain([messages]).chain(tools()))
 }
 

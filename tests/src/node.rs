@@ -262,6 +262,17 @@ impl NodeProcess {
         }
     }
 
+    /// Waits until no request is open here, and none in a replica that this node knows of.
+    pub fn wait_idle(&self, limit: Duration) -> Result<(), Error> {
+        wait::until("no request in flight", limit, || {
+            let state = self.state().map_err(|error| error.to_string())?;
+            let replicas = state["slots"].as_array().into_iter().flatten().flat_map(|slot| slot["replicas"].as_array());
+            let running: u64 = replicas.flatten().filter_map(|replica| replica["in_flight"].as_u64()).sum();
+            let open = state["requests"]["in_flight"].as_u64().unwrap_or(u64::MAX);
+            if open + running == 0 { Ok(()) } else { Err(format!("{open} open, {running} in replicas")) }
+        })
+    }
+
     /// The names of the nodes with a ready replica of `slot`, as this node sees it.
     pub fn holders(&self, slot: &str) -> Result<Vec<String>, Error> {
         let state = self.state()?;

@@ -146,7 +146,7 @@ fn whatever_is_sent_is_answered_as_it_should_be_and_nothing_of_it_stays() {
     let files = NODES.map(|name| open_files(federation.node(name)));
     let warm = WARM_REQUESTS.min(requests / 2);
     attack(&targets, seed, (0, warm), &report);
-    NODES.iter().for_each(|name| nothing_in_flight(federation.node(name)));
+    NODES.iter().for_each(|name| federation.node(name).wait_idle(LIMIT).expect("nothing in flight"));
     let memory = NODES.map(|name| memory(federation.node(name)));
     attack(&targets, seed, (warm, requests), &report);
     let report = report.into_inner().expect("no client panics");
@@ -162,7 +162,7 @@ fn whatever_is_sent_is_answered_as_it_should_be_and_nothing_of_it_stays() {
 /// Nothing is left of what was asked, and a question is answered as before.
 fn settled(node: &NodeProcess, files: usize, before: Memory) {
     let name = node.name();
-    nothing_in_flight(node);
+    node.wait_idle(LIMIT).expect("nothing in flight");
     let closed = until("files being closed", LIMIT, || match open_files(node) {
         now if now <= files + FILES_MORE_MAX => Ok(now),
         now => Err(format!("{now} open files, {files} before")),
@@ -182,17 +182,6 @@ fn settled(node: &NodeProcess, files: usize, before: Memory) {
         assert!(answer.is_complete(), "{}", answer.summary());
         assert_eq!((answer.text.as_str(), answer.node.as_deref()), (known.answer.as_str(), Some("north")));
     }
-}
-
-fn nothing_in_flight(node: &NodeProcess) {
-    let zero = until("no request", LIMIT, || {
-        let state = node.state().map_err(|error| error.to_string())?;
-        let replicas = state["slots"].as_array().into_iter().flatten().flat_map(|slot| slot["replicas"].as_array());
-        let running: u64 = replicas.flatten().filter_map(|replica| replica["in_flight"].as_u64()).sum();
-        let open = state["requests"]["in_flight"].as_u64().unwrap_or(u64::MAX);
-        if open + running == 0 { Ok(()) } else { Err(format!("{open} open, {running} in replicas")) }
-    });
-    zero.unwrap_or_else(|why| panic!("{}: {why}", node.name()));
 }
 
 fn open_files(node: &NodeProcess) -> usize {

@@ -64,7 +64,7 @@ fn no_stream_is_lost_or_mixed_and_memory_stays_flat() {
     assert!(outcome.whole >= streams, "every client had an answer: {}", outcome.whole);
     assert!(idle <= IDLE_BYTES_MAX && most <= BUSY_BYTES_MAX, "idle {idle}, at most {most}");
     for name in ["north", "south", "laptop"] {
-        nothing_in_flight(federation.node(name));
+        federation.node(name).wait_idle(LIMIT).expect("nothing in flight");
     }
 }
 
@@ -89,19 +89,8 @@ fn a_killed_holder_costs_only_the_answers_that_had_begun() {
     let outcome = load.stop();
     println!("{streams} streams, a holder killed: {} whole, {} cut", outcome.whole, outcome.cut);
     assert_eq!((outcome.wrong.as_slice(), outcome.refused), ([].as_slice(), 0));
-    nothing_in_flight(federation.node("laptop"));
-    nothing_in_flight(federation.node("north"));
-}
-
-fn nothing_in_flight(node: &NodeProcess) {
-    let zero = until("no request", LIMIT, || {
-        let state = node.state().map_err(|error| error.to_string())?;
-        let replicas = state["slots"].as_array().into_iter().flatten().flat_map(|slot| slot["replicas"].as_array());
-        let running: u64 = replicas.flatten().filter_map(|replica| replica["in_flight"].as_u64()).sum();
-        let open = state["requests"]["in_flight"].as_u64().unwrap_or(u64::MAX);
-        if open + running == 0 { Ok(()) } else { Err(format!("{open} open, {running} in replicas")) }
-    });
-    zero.unwrap_or_else(|why| panic!("{}: {why}", node.name()));
+    federation.node("laptop").wait_idle(LIMIT).expect("nothing in flight");
+    federation.node("north").wait_idle(LIMIT).expect("nothing in flight");
 }
 
 fn resident_bytes(node: &NodeProcess) -> u64 {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fednode_tests::{Federation, NodeSpec, Question, engines_of, managers, until};
+use fednode_tests::{Federation, NodeSpec, Question, managers, until};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -37,7 +37,6 @@ fn a_manager_that_has_no_room_in_host_memory_is_computed_on_the_gpu_as_it_was_pu
     let replicas = state["slots"].as_array().expect("slots").iter().flat_map(|slot| list(&slot["replicas"]));
     let places: Vec<&Value> = replicas.map(|replica| &replica["memory_domain"]).collect();
     assert_eq!(places, ["gpu0", "gpu0"]);
-    assert_eq!(engines_of(den.pid().expect("it runs")).len(), 2);
     let gpu = list(&state["members"][0]["domains"]).iter().find(|domain| domain["name"] == "gpu0").expect("its memory");
     assert!(gpu["hosts"] == true && gpu["ours_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{gpu}");
 }

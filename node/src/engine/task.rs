@@ -8,6 +8,7 @@ use fednode_proto::v1::task_reply::Reply as Done;
 use super::model::Model;
 use super::reply::Reply;
 use super::{CODE_BAD_REQUEST, Failure};
+use crate::core::limits;
 
 impl Model {
     /// Does what is asked and tells what came of it. `domain` is the adapter's; empty: the base.
@@ -37,6 +38,11 @@ impl Model {
             Some(Task::Detokenize(detokenize)) => {
                 let pieces = detokenize.tokens.iter().map(|&token| self.written(token));
                 let text = pieces.collect::<Result<Vec<_>, _>>()?.concat();
+                let max = limits::DETOKENIZED_BYTES_MAX;
+                if text.len() > max {
+                    let message = format!("the text of these tokens has {} bytes, more than {max}", text.len());
+                    return Err(Failure::new(CODE_BAD_REQUEST, message));
+                }
                 Ok((detokenize.tokens.len() as u32, Done::Detokenize(v1::DetokenizeReply { text })))
             }
             None => Err(Failure::new(CODE_BAD_REQUEST, "this node is older than whoever asked: it knows no such task")),

@@ -122,6 +122,9 @@ pub(super) async fn tokenize<B: Backend>(
     let mut fields = Fields::of_body(&asked.body)?;
     let model = fields.model()?;
     let text = fields.needed("content")?;
+    if text.len() > limits::TOKENIZED_BYTES_MAX {
+        return Err(fields.wrong("content", &format!("a text of at most {} bytes", limits::TOKENIZED_BYTES_MAX)));
+    }
     let with_pieces = fields.boolean("with_pieces", false)?;
     fields.refuse_the_rest(&NEUTRAL)?;
     let model = whom::resolve(&edge.backend, &caller, model, &v1::GenerateRequest::default()).await?;

@@ -107,11 +107,15 @@ pub fn deep(operation: &Operation, random: &mut Random) -> Case {
 /// As long as bodies may be, and far too long for the manager.
 pub fn long(operation: &Operation, random: &mut Random) -> Case {
     let mut body = good::body(operation, 4, random);
-    let words = "so it goes ".repeat(random.between(2_000, 60_000));
+    let words = "so it goes ".repeat(if random.chance(10) { 300_000 } else { random.between(2_000, 60_000) });
     for name in ["messages", "prompt", "input", "content", "system"] {
         if body.get(name).is_some() {
             body[name] = if name == "messages" { json!([{"role": "user", "content": words}]) } else { json!(words) };
         }
+    }
+    if body.get("tokens").is_some() {
+        // The most that may be asked for at once, and how long their text is depends on the token.
+        body["tokens"] = json!(vec![random.below(512); 1 << 18]);
     }
     Case::json("a long text", operation, body.to_string().into_bytes(), Expect::Either)
 }

@@ -50,6 +50,11 @@ pub const EMBED_TEXTS_MAX: usize = 2048;
 pub const EMBED_TEXTS_PER_REQUEST: usize = 32;
 /// Tokens that a client may have turned into text at once: more than any context has.
 pub const DETOKENIZED_MAX: usize = 1 << 18;
+/// Bytes of their text: a message has at most twice as many.
+pub const DETOKENIZED_BYTES_MAX: usize = 2 << 20;
+/// Bytes of a text whose tokens are asked for: eight times what a context of 16,384 tokens holds. The reply has at most six bytes
+/// for each (a token, its length, its piece), and a message has at most 4 MiB.
+pub const TOKENIZED_BYTES_MAX: usize = 512 << 10;
 /// Tools of one request, as OpenAI's API has it.
 pub const TOOLS_MAX: usize = 128;
 /// All of them as JSON: a context of 16,384 tokens has no room for more. What must be called travels twice, as tool and as schema.

@@ -196,7 +196,8 @@ pub(in crate::http) fn embeddings() -> Value {
 pub(in crate::http) fn tokenize() -> Value {
     let fields = [
         model(),
-        ("content", text()),
+        // Of bytes there may be so many; a character has one at least.
+        ("content", json!({"type": "string", "maxLength": limits::TOKENIZED_BYTES_MAX})),
         ("with_pieces", boolean()),
         ("add_special", nothing_else(json!(false))),
         ("parse_special", nothing_else(json!(true))),

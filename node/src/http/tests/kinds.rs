@@ -152,6 +152,8 @@ async fn texts_become_tokens_and_tokens_text() {
     assert_eq!(body["content"], "Hi \u{fffd}");
     refused("/tokenize", "add_special", json!({"model": "UCM", "content": "a", "add_special": true})).await;
     refused("/tokenize", "content", json!({"model": "UCM"})).await;
+    let long = "a".repeat(limits::TOKENIZED_BYTES_MAX + 1);
+    refused("/tokenize", "content", json!({"model": "UCM", "content": long})).await;
     refused("/detokenize", "tokens", json!({"model": "UCM", "tokens": [-1]})).await;
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use fednode::core::limits::ENGINE_OUTPUTS_MAX;
 use fednode::engine::{ChildEngine, Engine, EngineError, LoadSpec};
 use fednode_proto::v1;
 use fednode_proto::v1::generate_event::Event;
@@ -232,7 +233,9 @@ async fn an_answer_follows_its_schema() {
 #[tokio::test]
 async fn embeddings_have_length_one_and_tell_texts_apart() {
     let running = start(&spec("UAM", &[], 1)).await;
-    let texts = ["Who are you?", "Who are you?", "Write a poem."].map(str::to_owned).to_vec();
+    // The last has far more tokens than a step of the engine has outputs.
+    let long = "Write a poem. ".repeat(40);
+    let texts = ["Who are you?", "Who are you?", "Write a poem.", &long].map(str::to_owned).to_vec();
     let got = running.engine.embed(v1::EmbedRequest { texts, domain: String::new() }).await.unwrap();
     let vectors: Vec<&[f32]> = got.embeddings.iter().map(|embedding| embedding.values.as_slice()).collect();
     for vector in &vectors {
@@ -240,8 +243,10 @@ async fn embeddings_have_length_one_and_tell_texts_apart() {
         assert!((length - 1.0).abs() < 1e-4 && vector.len() == 64);
     }
     assert_eq!(vectors[0], vectors[1]);
+    assert!(got.tokens > 2 * ENGINE_OUTPUTS_MAX, "{}", got.tokens);
     let likeness: f32 = vectors[0].iter().zip(vectors[2]).map(|(a, b)| a * b).sum();
     assert!(likeness < 0.999, "{likeness}");
+    assert_ne!(vectors[2], vectors[3]);
     // It answers afterwards as before.
     let said = &answers()["UAM"][0];
     assert_eq!(answer(&running.engine, ask(&said["prompt"])).await.text, said["answer"]);

@@ -1,5 +1,7 @@
 //! Requests that are answered, and what a good answer is.
 
+use std::sync::OnceLock;
+
 use fednode_tests::{Random, managers};
 use serde_json::{Value, json};
 
@@ -10,9 +12,13 @@ pub const MODEL: &str = "UCM";
 
 /// A short question to the manager, or many in one: some hundred tokens.
 fn text(random: &mut Random) -> String {
-    let known = managers::answers(MODEL).expect("known answers");
+    static QUESTIONS: OnceLock<Vec<String>> = OnceLock::new();
+    let known = QUESTIONS.get_or_init(|| {
+        let known = managers::answers(MODEL).expect("known answers");
+        known.into_iter().map(|known| known.prompt).collect()
+    });
     let questions = if random.chance(30) { random.between(4, 14) } else { 1 };
-    let texts: Vec<&str> = (0..questions).map(|_| random.pick(&known).prompt.as_str()).collect();
+    let texts: Vec<&str> = (0..questions).map(|_| random.pick(known).as_str()).collect();
     texts.join(" ").chars().take(400).collect()
 }
 

@@ -130,6 +130,22 @@ async fn what_cannot_be_done_is_refused_by_name_in_ollamas_shape() {
 }
 
 #[tokio::test]
+async fn what_is_refused_before_a_handler_sees_it_has_ollamas_shape_too() {
+    let mut elsewhere = get("/api/tags");
+    elsewhere.headers_mut().insert("host", "evil.example".parse().unwrap());
+    for (request, status, code) in [
+        (get("/api/pull"), 404, "not_found"),
+        (get("/api/chat"), 405, "method_not_allowed"),
+        (elsewhere, 403, "host_not_allowed"),
+    ] {
+        let response = send(Canned::default(), request).await;
+        assert_eq!(response.status(), status);
+        let error = json_of(response).await;
+        assert!(error["error"].is_string() && error["code"] == code, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_ends_with_an_error() {
     let broken = Script::Events(vec![Generated::Text("a".to_owned())]);
     let stream =

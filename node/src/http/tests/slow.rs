@@ -94,6 +94,41 @@ async fn a_body_that_does_not_come_is_408() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_announced_as_too_large_is_refused_before_it_comes() {
+    let body = Body::from_stream(futures::stream::pending::<Result<axum::body::Bytes, std::io::Error>>());
+    let mut request = post(body);
+    let length = limits::HTTP_BODY_BYTES_MAX + 1;
+    request.headers_mut().insert("content-length", length.into());
+    // Whoever asks first is told, and sends nothing.
+    request.headers_mut().insert("expect", "100-continue".parse().unwrap());
+    let response = send(Canned::default(), request).await;
+    assert_eq!(response.status(), 413);
+    assert_eq!(json_of(response).await["error"]["code"], "body_too_large");
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_is_taken_in_before_the_answer() {
+    let body = "a".repeat(3 << 20);
+    let asked = [
+        ("GET", "/health", "", "200"),
+        ("GET", "/v1/models", "", "200"),
+        ("PUT", "/v1/models", "", "405"),
+        ("POST", "/nothing", "", "404"),
+        ("POST", "/v1/chat/completions", "x-fednode-wait: soon\r\n", "400"),
+    ];
+    for (method, path, header, status) in asked {
+        let address = served(Canned::says(&[]), None).await;
+        let mut client = connect(address).await;
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{header}content-length: {length}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.expect("sent");
+        client.write_all(body.as_bytes()).await.expect("nobody closes on who still sends");
+        let answer = rest(&mut client).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{method} {path}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn tls_answers_those_who_pinned_the_certificate_and_not_plain_http() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
     let made = tls::SelfSigned::make(&["localhost".to_owned()], None, now).expect("made");

@@ -106,6 +106,15 @@ pub fn check(operation: &Operation, answer: &Answer) -> Result<(), String> {
     if whole { Ok(()) } else { Err(format!("no whole answer of {kind:?}: {text:?}")) }
 }
 
+/// A stream was opened because the refusal took its time, and ends with it.
+pub fn is_late_refusal(answer: &Answer) -> bool {
+    let text = answer.text();
+    let last = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap_or_default();
+    let last: Value = serde_json::from_str(last).unwrap_or_default();
+    let error = if last["type"] == "error" { &last } else { &last["error"] };
+    answer.header("content-type") == "text/event-stream" && error["code"] == "context_length_exceeded"
+}
+
 fn is_object(text: &str) -> bool {
     serde_json::from_str::<Value>(text)
         .is_ok_and(|value| value.is_object() && value.get("error").is_none_or(Value::is_null))

@@ -104,10 +104,11 @@ pub fn deep(operation: &Operation, random: &mut Random) -> Case {
     Case::json("deep JSON", operation, text.into_bytes(), expect)
 }
 
-/// As long as bodies may be, and far too long for the manager.
+/// Far too long for the manager; some nearly as long as bodies may be.
 pub fn long(operation: &Operation, random: &mut Random) -> Case {
+    let times = if random.chance(10) { 300_000 } else { random.between(2_000, 60_000) };
     let mut body = good::body(operation, 4, random);
-    let words = "so it goes ".repeat(if random.chance(10) { 300_000 } else { random.between(2_000, 60_000) });
+    let words = "so it goes ".repeat(times);
     for name in ["messages", "prompt", "input", "content", "system"] {
         if body.get(name).is_some() {
             body[name] = if name == "messages" { json!([{"role": "user", "content": words}]) } else { json!(words) };

@@ -1,11 +1,9 @@
 //! Randomness from a seed: SplitMix64, and the few draws the simulator needs, in integers only. Each purpose has a stream
 //! of its own, so that one more draw in one place changes nothing in another.
 
-/// SplitMix64 (Steele, Lea, Flood 2014): 64 bits of state, passes BigCrush, three lines.
+/// SplitMix64 (Steele, Lea, Flood 2014): 64 bits of state, passes BigCrush.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
-
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// ln 2 in Q32.
 const LN_2_Q32: u128 = 2_977_044_472;
@@ -23,11 +21,7 @@ impl Rng {
 
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(GOLDEN);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        fednode::core::chance::next(&mut self.0)
     }
 
     /// 0 to `n` − 1, or 0 when `n` is 0. The bias of multiplying is below 2⁻³² for every `n` used here.

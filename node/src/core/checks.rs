@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::core::chance;
 use crate::core::fingerprint::Judgement;
 use crate::core::limits;
 use crate::core::placement::plan::Distrust;
@@ -95,7 +96,7 @@ impl Checks {
             Some(first) => Some(first),
             None => {
                 self.next_at = Some(self.soon(now));
-                let at = self.random() as usize % ready.len().max(1);
+                let at = chance::next(&mut self.random) as usize % ready.len().max(1);
                 ready.into_iter().nth(at)
             }
         };
@@ -162,17 +163,8 @@ impl Checks {
 
     /// A period from now, give or take a quarter, so that nobody can tell when it is looked at.
     fn soon(&mut self, now: Time) -> Time {
-        let (period, random) = (self.period.0, self.random());
+        let (period, random) = (self.period.0, chance::next(&mut self.random));
         now.after(Duration(period - period / 4 + random % (period / 2).max(1)))
-    }
-
-    /// Sebastiano Vigna's SplitMix64.
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
     }
 }
 

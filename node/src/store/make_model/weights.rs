@@ -8,6 +8,7 @@
 use std::io::Write;
 
 use crate::core::artifact::Precision;
+use crate::core::chance;
 use crate::store::gguf::write::NewTensor;
 
 /// Made and written at a time; bounds the memory. A multiple of the 32 of a Q8_0 block.
@@ -16,19 +17,6 @@ const BATCH: u64 = 1 << 16;
 const RANDOM_BITS: u64 = 0x8FFF_8FFF_8FFF_8FFF;
 /// One in each of four halves.
 const EACH_HALF: u64 = 0x0001_0001_0001_0001;
-
-/// Sebastiano Vigna's SplitMix64.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-}
 
 /// Writes the tensor's weights; returns how many bytes they are. Norms are ones; matrices keep the size of what they
 /// multiply, so that hidden states and logits stay of order one however deep the model is.
@@ -40,13 +28,13 @@ pub(super) fn write(seed: u64, tensor: &NewTensor, to: &mut impl Write) -> std::
         return Ok(tensor.bytes);
     }
     let exponent = exponent_for(tensor.dims[0]);
-    let mut random = SplitMix(seed ^ hash(&tensor.name));
+    let mut random = seed ^ hash(&tensor.name);
     let mut left = tensor.elements();
     while left > 0 {
         let count = left.min(BATCH);
         let mut halves = Vec::with_capacity(2 * count as usize + 8);
         while (halves.len() as u64) < 2 * count {
-            let four = (random.next() & RANDOM_BITS) + EACH_HALF * (exponent << 10);
+            let four = (chance::next(&mut random) & RANDOM_BITS) + EACH_HALF * (exponent << 10);
             halves.extend_from_slice(&four.to_le_bytes());
         }
         halves.truncate(2 * count as usize);

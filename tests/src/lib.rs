@@ -39,6 +39,6 @@ pub use error::Error;
 pub use federation::Federation;
 pub use http::{Client, Reply};
 pub use node::{NodeProcess, NodeSpec, Output};
-pub use process::engines_of;
+pub use process::{engines_of, status_bytes};
 pub use random::Random;
 pub use wait::until;

@@ -1,4 +1,4 @@
-//! Signals, and the children of a process.
+//! Signals, the children of a process, and what it takes.
 
 use rustix::process::{Pid, Signal};
 
@@ -11,6 +11,13 @@ pub(crate) fn signal(pid: u32, signal: Signal) -> Result<(), Error> {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(Error::Io { attempt: format!("send a signal to process {pid}"), source: error.into() }),
     }
+}
+
+/// A field of `/proc/PID/status` that is a size, such as `VmRSS`, bytes; `None` once the process is gone.
+pub fn status_bytes(pid: u32, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 /// The engine processes that a node has started, as Linux lists them; empty elsewhere.

@@ -20,7 +20,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use fednode_tests::{Federation, NodeProcess, NodeSpec, Random, engines_of, managers, until};
+use fednode_tests::{Federation, NodeProcess, NodeSpec, Random, engines_of, managers, status_bytes, until};
 
 use exchange::{Answer, exchange};
 use kinds::Case;
@@ -211,7 +211,5 @@ fn memory(node: &NodeProcess) -> Memory {
 }
 
 fn resident_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
+    status_bytes(pid, "VmRSS").expect("it runs")
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fednode_tests::{Answer, Client, Federation, NodeProcess, NodeSpec, engines_of, managers, until};
+use fednode_tests::{Answer, Client, Federation, NodeProcess, NodeSpec, engines_of, managers, status_bytes, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// The longest pause before a replica comes back, and a load on a busy machine.
@@ -41,13 +41,6 @@ fn griffith() -> Federation {
 
 fn pid(node: &NodeProcess) -> u32 {
     node.pid().expect("it runs")
-}
-
-/// A field of `/proc/PID/status`, bytes.
-fn status_bytes(pid: u32, field: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 /// What a process holds: open descriptors, threads, and resident bytes.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use fednode_adversary::flood::{Flood, Targets};
-use fednode_tests::{Federation, NodeSpec, managers, until};
+use fednode_tests::{Federation, NodeSpec, managers, status_bytes, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const CONNECTIONS: usize = 1000;
@@ -62,11 +62,8 @@ struct Held {
 
 impl Held {
     fn by(pid: Option<u32>) -> Held {
-        let folder = format!("/proc/{}", pid.expect("the node runs"));
-        let Ok(files) = std::fs::read_dir(format!("{folder}/fd")) else { return Held::default() };
-        let status = std::fs::read_to_string(format!("{folder}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
-        Held { sockets: files.count(), bytes: kib.unwrap_or(0) << 10 }
+        let pid = pid.expect("the node runs");
+        let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Held::default() };
+        Held { sockets: files.count(), bytes: status_bytes(pid, "VmRSS").unwrap_or(0) }
     }
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use fednode_tests::load::Load;
-use fednode_tests::{Federation, NodeProcess, NodeSpec, managers, until};
+use fednode_tests::{Federation, NodeProcess, NodeSpec, managers, status_bytes, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// One answer among hundreds that share two cores.
@@ -94,8 +94,5 @@ fn a_killed_holder_costs_only_the_answers_that_had_begun() {
 }
 
 fn resident_bytes(node: &NodeProcess) -> u64 {
-    let pid = node.pid().expect("it runs");
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
+    node.pid().and_then(|pid| status_bytes(pid, "VmRSS")).expect("it runs")
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use fednode_tests::{Federation, NodeProcess, NodeSpec, engines_of, managers, sparse, until};
+use fednode_tests::{Federation, NodeProcess, NodeSpec, engines_of, managers, sparse, status_bytes, until};
 use serde_json::{Value, json};
 
 use crate::{LIMIT, list, number};
@@ -129,10 +129,6 @@ fn publish(node: &NodeProcess, folder: &Path, slot: &str) -> u64 {
 /// Resident memory of a node and its engines, less what belongs to files.
 fn rss_mib(node: &NodeProcess) -> u64 {
     let pid = node.pid().expect("it runs");
-    let anonymous = |pid: u32| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0) >> 10
-    };
+    let anonymous = |pid: u32| status_bytes(pid, "RssAnon").unwrap_or(0) >> 20;
     engines_of(pid).into_iter().chain([pid]).map(anonymous).sum()
 }

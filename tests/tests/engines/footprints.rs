@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::thread;
 use std::time::Duration;
 
-use fednode_tests::{Client, Federation, NodeProcess, NodeSpec, engines_of, until};
+use fednode_tests::{Client, Federation, NodeProcess, NodeSpec, engines_of, status_bytes, until};
 
-use super::{LIMIT, pid, status_bytes};
+use super::{LIMIT, pid};
 
 /// A prompt as long as the context, on one thread of a busy machine.
 const PROMPT_LIMIT: Duration = Duration::from_secs(900);

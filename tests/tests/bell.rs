@@ -47,6 +47,7 @@ fn a_laptops_own_model_answers_what_the_rules_leave_to_it() {
     let reply = ask(&federation, "den", "UCM", &federal.prompt, Some("local"));
     assert_eq!((reply.status, reply.json()["error"]["code"].as_str()), (503, Some("not_resident")), "{}", reply.text());
 
+    vectors_are_the_managers_own(&federation);
     it_comes_back_after_a_kill(&federation, &local);
     federation.node_mut("den").kill9();
     until("the laptop sees that it is alone", LIMIT, || {
@@ -97,6 +98,16 @@ fn here(federation: &Federation, model: &str, known: &Known, forced: Option<&str
     assert_eq!((text(&reply), header(&reply, "x-fednode-node")), (known.answer.clone(), "laptop".to_owned()));
     assert_eq!(header(&reply, "x-fednode-precision"), "Q8_0", "what it computes with is said");
     assert_eq!(header(&reply, "x-fednode-artifact"), "", "it is no artifact of the federation");
+}
+
+/// However short the text is: another model's vectors are of another space.
+fn vectors_are_the_managers_own(federation: &Federation) {
+    let body = json!({"model": "UCM", "input": "short"}).to_string();
+    let headers = [("content-type", "application/json")];
+    let client = federation.node("laptop").client();
+    let reply = client.send("POST", "/v1/embeddings", &headers, body.as_bytes()).expect("a reply");
+    assert_eq!((reply.status, header(&reply, "x-fednode-route")), (200, "federation; task".into()), "{}", reply.text());
+    assert_eq!((header(&reply, "x-fednode-node"), header(&reply, "x-fednode-precision")), ("den".into(), "F16".into()));
 }
 
 fn it_comes_back_after_a_kill(federation: &Federation, known: &Known) {

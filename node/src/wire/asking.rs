@@ -59,6 +59,7 @@ pub fn features(request: &v1::GenerateRequest) -> Features {
         schema: !request.json_schema.is_empty(),
         code_fence: texts().any(|text| text.contains("```")),
         domain: !request.domain.is_empty(),
+        task: request.task.is_some(),
     }
 }
 

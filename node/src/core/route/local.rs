@@ -11,6 +11,8 @@
 //! Short and simple: a prompt of at most `LOCAL_PROMPT_BYTES` in at most `LOCAL_MESSAGES`, an answer of at most
 //! `LOCAL_ANSWER_TOKENS` (or of no stated length), no tools, no schema, no code fence, and no domain of a manager.
 //!
+//! Embeddings and tokens are of one model: whoever asks a manager for them is not given another model's, whatever the policy.
+//!
 //! A client that insists is obeyed where that is possible: `local` needs a local model that can do what is asked, `federation`
 //! holds whatever the policy says. What needs tools or a schema that the local model has not got never goes to it.
 
@@ -97,6 +99,8 @@ pub struct Features {
     pub code_fence: bool,
     /// A domain of a manager was asked for.
     pub domain: bool,
+    /// Embeddings or tokens are asked for, not text.
+    pub task: bool,
 }
 
 /// What there is to answer with.
@@ -157,6 +161,8 @@ pub enum Reason {
     Schema,
     /// A domain of a manager was asked for.
     Domain,
+    /// Embeddings or tokens, which are one model's.
+    Task,
     /// It does not fit into the local model's context.
     Context,
 }
@@ -178,6 +184,7 @@ impl Reason {
             Reason::Tools => "tools",
             Reason::Schema => "schema",
             Reason::Domain => "domain",
+            Reason::Task => "task",
             Reason::Context => "context",
         }
     }
@@ -193,6 +200,7 @@ pub fn decide(policy: Policy, forced: Option<Forced>, asked: &Features, around: 
         (Some(_), Some(why)) => return (Route::Refused, why),
         (Some(_), None) => return (Route::Local, Reason::Forced),
         (None, Some(why)) => return (Route::Federation, why),
+        (None, None) if asked.task => return (Route::Federation, Reason::Task),
         (None, None) => {}
     }
     match (policy, around.holder_reachable) {
@@ -245,6 +253,7 @@ mod tests {
         schema: false,
         code_fence: false,
         domain: false,
+        task: false,
     };
     const BELL: LocalModel = LocalModel { tools: false, context: 4096 };
 
@@ -296,6 +305,17 @@ mod tests {
     }
 
     #[test]
+    fn embeddings_and_tokens_are_a_managers_unless_the_client_insists() {
+        let task = Features { task: true, ..SHORT };
+        for policy in Policy::ALL {
+            let unasked = decide(policy, None, &task, &around(true, false));
+            assert_eq!(unasked, (Route::Federation, Reason::Task), "{policy:?}");
+            let asked = decide(policy, Some(Forced::Local), &task, &around(true, true));
+            assert_eq!(asked, (Route::Local, Reason::Forced), "{policy:?}");
+        }
+    }
+
+    #[test]
     fn who_insists_is_obeyed_where_that_is_possible() {
         let decide = |policy, forced, asked, local| decide(policy, Some(forced), &asked, &around(local, false));
         assert_eq!(decide(Policy::Always, Forced::Federation, SHORT, true), (Route::Federation, Reason::Forced));
@@ -311,10 +331,10 @@ mod tests {
     fn features() -> impl Strategy<Value = Features> {
         let numbers = (any::<u64>(), any::<u32>(), prop::option::of(any::<u32>()));
         let small = (0..4_000u64, 0..12u32, prop::option::of(0..600u32));
-        let flags = any::<[bool; 4]>();
+        let flags = any::<[bool; 5]>();
         (prop_oneof![numbers, small], flags).prop_map(|((prompt_bytes, messages, max_tokens), flags)| {
-            let [tools, schema, code_fence, domain] = flags;
-            Features { prompt_bytes, messages, max_tokens, tools, schema, code_fence, domain }
+            let [tools, schema, code_fence, domain, task] = flags;
+            Features { prompt_bytes, messages, max_tokens, tools, schema, code_fence, domain, task }
         })
     }
 
@@ -337,6 +357,7 @@ mod tests {
                     prop_assert!(local.is_some_and(|local| local.tools || !asked.tools));
                     prop_assert!(forced != Some(Forced::Federation));
                     prop_assert!(policy != Policy::Never || forced.is_some());
+                    prop_assert!(!asked.task || forced.is_some());
                     let simple = complicated(&asked).is_none();
                     let hybrid = policy == Policy::Hybrid && forced.is_none() && holder_reachable;
                     prop_assert!(!hybrid || simple);
@@ -358,6 +379,7 @@ mod tests {
                 schema: asked.schema || more.schema,
                 code_fence: asked.code_fence || more.code_fence,
                 domain: asked.domain || more.domain,
+                task: asked.task || more.task,
             };
             let route = |asked: &Features| decide(Policy::Hybrid, None, asked, &around(true, true)).0;
             prop_assert!(route(&asked) == Route::Local || route(&both) == Route::Federation);

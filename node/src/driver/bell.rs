@@ -156,8 +156,7 @@ impl Bell {
 
     /// Whether a client's request is answered here.
     pub fn decide(&self, machine: &Machine, request: v1::GenerateRequest) -> Decided {
-        let by_name = self.is_there() && request.slot == LOCAL;
-        let forced = if by_name { Some(Forced::Local) } else { Forced::parse(&request.route) };
+        let forced = Forced::parse(&request.route);
         let Some(inner) = &self.0 else {
             return match forced {
                 Some(Forced::Local) => Decided::Refused(refused(Reason::NoLocalModel, "")),
@@ -165,6 +164,7 @@ impl Bell {
                 _ => Decided::Federation(v1::GenerateRequest { route: String::new(), ..request }),
             };
         };
+        let forced = if request.slot == LOCAL { Some(Forced::Local) } else { forced };
         let (engine, why) = {
             let live = inner.live();
             (live.engine.clone(), live.why.clone())

@@ -51,9 +51,9 @@ impl Node {
         if !self.bell.is_there() {
             return None;
         }
-        let knows_nobody = || self.read(|machine| machine.config().catalog.roster().is_none());
-        let target = if model == naming::AUTO { LOCAL.parse() } else { model.parse::<Target>() };
-        let slot = target.ok()?;
-        (model == LOCAL || knows_nobody().await?).then(|| Chosen { slot, task: "local".to_owned() })
+        let named = if model == naming::AUTO { LOCAL } else { model };
+        let slot = named.parse::<Target>().ok()?;
+        let bells = model == LOCAL || self.read(|machine| machine.config().catalog.roster().is_none()).await?;
+        bells.then(|| Chosen { slot, task: "local".to_owned() })
     }
 }

@@ -57,7 +57,8 @@ pub struct Hardware {
 }
 
 /// Reads everything. `memory_override`: the owner's word on host memory, taken as it is. `join_gpus`: those that the engine can
-/// use are one domain, and models are split over them by layers. Takes up to three seconds where a GPU's driver hangs.
+/// use are one domain, and models are split over them by layers. Takes up to three seconds where a GPU's driver hangs, and in
+/// builds for GPUs half a minute.
 pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>, join_gpus: bool) -> Hardware {
     let mut hardware = Hardware {
         hostname: hostname(),
@@ -84,7 +85,7 @@ pub fn probe(dir_for_disk: &Path, memory_override: Option<u64>, join_gpus: bool)
     }
     hardware.domains.extend(host_domain(host, memory_override));
     hardware.add_gpus(gpu::read());
-    hardware.refresh();
+    hardware.refresh_host();
     hardware
 }
 
@@ -103,7 +104,7 @@ impl Hardware {
                 _ => {}
             }
         }
-        for (domain, of) in self.gpu_domains() {
+        for (domain, of) in gpu_domains(&self.gpus, self.joined) {
             let devices: Option<Vec<&str>> = of.iter().map(|gpu| gpu.device.as_deref()).collect();
             match devices {
                 Some(devices) => drop(self.devices.insert(domain.name.clone(), devices.join(DEVICES_SEPARATOR))),
@@ -114,19 +115,16 @@ impl Hardware {
         self.notes.extend(gpus.notes);
     }
 
-    /// The domains that this machine's GPUs are, each with those that it is made of: one at least.
-    fn gpu_domains(&self) -> Vec<(MemoryDomain, Vec<Gpu>)> {
-        let usable = self.gpus.iter().all(|gpu| gpu.device.is_some());
-        if self.joined && usable && self.gpus.len() > 1 {
-            return vec![(joined_domain(&self.gpus), self.gpus.clone())];
-        }
-        let domain = |(index, gpu): (usize, &Gpu)| (gpu_domain(format!("gpu{index}"), gpu, 0), vec![gpu.clone()]);
-        self.gpus.iter().enumerate().map(domain).collect()
-    }
-
     /// Reads again what changes and is cheap to read: memory, disk, power. GPUs that nobody computes on keep their first
     /// answer.
     pub fn refresh(&mut self) {
+        self.refresh_host();
+        gpu::refresh(&mut self.gpus);
+        self.domains.retain(|domain| domain.kind != DomainKind::Vram);
+        self.domains.extend(gpu_domains(&self.gpus, self.joined).into_iter().map(|(domain, _)| domain));
+    }
+
+    fn refresh_host(&mut self) {
         self.on_battery = power::on_battery();
         (self.disk_free_bytes, self.disk_total_bytes) = disk_bytes(&self.disk_path);
         let fresh = host_domain(memory::read(), self.memory_override);
@@ -134,10 +132,6 @@ impl Hardware {
         if let (Some(known), Some(fresh)) = (known, fresh) {
             *known = fresh;
         }
-        gpu::refresh(&mut self.gpus);
-        self.domains.retain(|domain| domain.kind != DomainKind::Vram);
-        let fresh = self.gpu_domains();
-        self.domains.extend(fresh.into_iter().map(|(domain, _)| domain));
     }
 
     /// What this machine is good for, with a store of at most `disk_budget_bytes` if its owner says so.
@@ -175,6 +169,15 @@ fn host_domain(host: Option<HostMemory>, memory_override: Option<u64>) -> Option
         ours_bytes: 0,
         hosts: true,
     })
+}
+
+/// The domains that a machine's GPUs are, each with those that it is made of: one at least.
+fn gpu_domains(gpus: &[Gpu], joined: bool) -> Vec<(MemoryDomain, &[Gpu])> {
+    if joined && gpus.len() > 1 && gpus.iter().all(|gpu| gpu.device.is_some()) {
+        return vec![(joined_domain(gpus), gpus)];
+    }
+    let domain = |(index, gpu)| (gpu_domain(format!("gpu{index}"), gpu, 0), std::slice::from_ref(gpu));
+    gpus.iter().enumerate().map(domain).collect()
 }
 
 fn gpu_domain(name: String, gpu: &Gpu, more_reserve_bytes: u64) -> MemoryDomain {

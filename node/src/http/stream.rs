@@ -135,7 +135,8 @@ fn waiting<B: Backend>(
 ) -> impl Stream<Item = Event> + Send + 'static {
     async_stream::stream! {
         loop {
-            yield Event::default().comment(progress(&*edge.glance.at(&edge.backend, edge.patience.between_comments / 2).await, &slot));
+            let state = edge.glance.at(&edge.backend, edge.patience.between_comments / 2).await;
+            yield Event::default().comment(progress(&state, &slot));
             // Whatever came of it is told below.
             if timeout(edge.patience.between_comments, choices.started()).await.is_ok() {
                 break;

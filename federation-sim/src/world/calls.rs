@@ -2,15 +2,16 @@
 //! dies. What cannot pass for a moment is sent again a second later, as TCP does.
 
 use fednode::core::artifact::Bitmap;
-use fednode::core::catalog::Record;
 use fednode::core::limits;
 use fednode::core::machine::Input;
+use fednode::core::membership::advert::Advert;
 use fednode::core::route::{Refusal, RequestId};
 use fednode::core::transfer::ChunkOutcome;
 use fednode::core::types::{Digest, Duration};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::codec::PlanMessage;
+use crate::codec::{CatalogMessage, PlanMessage};
 use crate::world::World;
 use crate::world::event::Event;
 use crate::world::node::CallId;
@@ -19,8 +20,8 @@ use crate::world::serving::{Origin, Question};
 /// What one member asks another.
 #[derive(Clone)]
 pub enum Ask {
-    /// Here is my catalog; give me yours.
-    Sync(Rc<Vec<Record>>),
+    /// Here is my catalog, and what I say of myself; give me yours.
+    Sync(Rc<CatalogMessage>, Option<Arc<Advert>>),
     /// Take this plan.
     Plan(PlanMessage),
     /// The lengths of an artifact's chunks.
@@ -35,10 +36,10 @@ pub enum Ask {
 
 /// What the other says.
 pub enum Reply {
-    /// Its catalog.
-    Synced(Rc<Vec<Record>>),
-    /// The highest epoch it has seen.
-    PlanAnswered(u64),
+    /// Its catalog, and what it says of itself.
+    Synced(Rc<CatalogMessage>, Option<Arc<Advert>>),
+    /// Whether it follows the plan, and the highest epoch it has seen.
+    PlanAnswered(bool, u64),
     /// Lengths, or that it has none.
     Manifest(Option<Vec<u32>>),
     /// Its chunks.
@@ -58,8 +59,8 @@ pub enum Reply {
 pub enum Waiting {
     /// Records are taken.
     Sync,
-    /// An epoch is learned.
-    Plan,
+    /// The core goes on with a plan of this epoch and revision.
+    Plan(u64, u64),
     /// The core goes on.
     Manifest(Digest),
     /// The core goes on.
@@ -150,10 +151,10 @@ impl World {
             return self.after(AGAIN, Event::Call { node, from, link, call, ask: Box::new(ask) });
         }
         match ask {
-            Ask::Sync(records) => {
-                self.take_records(node, &records);
-                if let Some(mine) = self.catalog_message(node) {
-                    self.reply(node, from, link, call, Reply::Synced(mine));
+            Ask::Sync(records, greeting) => {
+                self.take_records(node, &records, greeting);
+                if let Some((mine, greeting)) = self.sync_message(node) {
+                    self.reply(node, from, link, call, Reply::Synced(mine, greeting));
                 }
             }
             Ask::Plan(message) => self.plan_offered(node, from, link, call, &message),
@@ -187,9 +188,10 @@ impl World {
         }
         let id = self.nodes[from].id;
         match (pending.waiting, reply) {
-            (Waiting::Sync, Reply::Synced(records)) => self.take_records(node, &records),
-            (Waiting::Plan, Reply::PlanAnswered(epoch_highest)) => {
-                self.tell(node, Input::PlanAnswered { epoch_highest });
+            (Waiting::Sync, Reply::Synced(records, greeting)) => self.take_records(node, &records, greeting),
+            (Waiting::Plan(epoch, revision), Reply::PlanAnswered(taken, epoch_highest)) => {
+                let plan = (epoch, revision);
+                self.tell(node, Input::PlanAnswered { from: id, plan, taken, epoch_highest });
             }
             (Waiting::Manifest(artifact), Reply::Manifest(Some(lengths))) => {
                 self.tell(node, Input::Manifest(artifact, lengths));
@@ -235,7 +237,7 @@ impl World {
         let from = self.nodes[pending.peer].id;
         match pending.waiting {
             Waiting::Sync => self.tell(node, Input::SyncFailed(from)),
-            Waiting::Plan => {}
+            Waiting::Plan(..) => {}
             Waiting::Manifest(artifact) => self.tell(node, Input::ManifestFailed { artifact, from }),
             Waiting::Have(artifact) => self.tell(node, Input::Has { artifact, from, have: None }),
             Waiting::Chunk(artifact, chunk) => {

@@ -1,15 +1,16 @@
 //! Carrying out what a machine wants: one `match`, as in the driver, and what disks and engines report back later.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use fednode::core::catalog::Record;
 use fednode::core::machine::{Input, Output};
-use fednode::core::membership::advert::Gossip;
+use fednode::core::membership::advert::{Advert, Gossip};
 use fednode::core::placement::plan::{Plan, PlannedReplica};
 use fednode::core::residency;
 use fednode::core::types::{Duration, SlotName};
 
-use crate::codec::{self, PlanMessage};
+use crate::codec::{self, CatalogMessage, PlanMessage};
 use crate::world::World;
 use crate::world::calls::{Ask, Reply, Waiting};
 use crate::world::event::Event;
@@ -25,8 +26,9 @@ impl World {
             Output::Know(..) | Output::Admit => {} // addresses and membership are fixed in a run
             Output::CheckFingerprint(_) | Output::Verify(_) => {} // nothing is published with a fingerprint
             Output::Sync(with) => {
-                if let (Some(peer), Some(mine)) = (self.by_id.get(&with).copied(), self.catalog_message(node)) {
-                    self.call(node, peer, Ask::Sync(mine), Waiting::Sync);
+                if let (Some(peer), Some((mine, greeting))) = (self.by_id.get(&with).copied(), self.sync_message(node))
+                {
+                    self.call(node, peer, Ask::Sync(mine, greeting), Waiting::Sync);
                 }
             }
             Output::Reconnect(with) => {
@@ -36,7 +38,8 @@ impl World {
             }
             Output::DeliverPlan(to, plan) => {
                 if let (Some(peer), Some(message)) = (self.by_id.get(&to).copied(), self.plan_message(node, &plan)) {
-                    self.call(node, peer, Ask::Plan(message), Waiting::Plan);
+                    let waiting = Waiting::Plan(plan.epoch, plan.revision);
+                    self.call(node, peer, Ask::Plan(message), waiting);
                 }
             }
             Output::AnswerPlan(answer) => self.nodes[node].answer = Some(answer.is_ok()),
@@ -75,7 +78,9 @@ impl World {
         if let Gossip::Advert(advert) = gossip {
             self.checkers.advert(self.now, node, &self.nodes[node], advert);
         }
-        let heard = Rc::new(heard);
+        if let Gossip::Advert(advert) = &heard {
+            self.nodes[node].said = Some(Arc::clone(advert));
+        }
         let (loss, twice) = match self.calm {
             true => (0, 0),
             false => (self.run.options.loss_ppm, self.run.options.duplicate_ppm),
@@ -87,16 +92,18 @@ impl World {
                     continue;
                 }
                 if let Some(at) = self.gossip_arrives(node, to) {
-                    self.at(at, Event::Gossip { node: to, gossip: Rc::clone(&heard) });
+                    self.at(at, Event::Gossip { node: to, gossip: heard.clone() });
                 }
             }
         }
     }
 
-    pub(super) fn catalog_message(&mut self, node: usize) -> Option<Rc<Vec<Record>>> {
-        let machine = &self.nodes[node].process.as_ref()?.machine;
-        match self.codec.catalog(machine.config().catalog.records()) {
-            Ok(records) => Some(records),
+    /// What a node brings to a sync: its catalog, and what it said of itself last, as everybody heard it.
+    pub(super) fn sync_message(&mut self, node: usize) -> Option<(Rc<CatalogMessage>, Option<Arc<Advert>>)> {
+        let sim = &self.nodes[node];
+        let machine = &sim.process.as_ref()?.machine;
+        match self.codec.catalog(&machine.config().catalog) {
+            Ok(records) => Some((records, sim.said.clone())),
             Err(error) => {
                 self.checkers.unreadable(self.now, node, &error);
                 None
@@ -104,19 +111,36 @@ impl World {
         }
     }
 
-    /// Records of another member: each is told, and what a full node then knows is durable.
-    pub(super) fn take_records(&mut self, node: usize, records: &[Record]) {
+    /// Records of another member: those that are news are told, and what a full node then knows is durable.
+    pub(super) fn take_records(&mut self, node: usize, message: &CatalogMessage, greeting: Option<Arc<Advert>>) {
+        let news = |world: &World, record: &Record| {
+            let process = world.nodes[node].process.as_ref();
+            process.is_some_and(|process| !process.machine.config().catalog.holds(record))
+        };
+        let process = self.nodes[node].process.as_ref();
+        let same = process.is_some_and(|process| message.of == CatalogMessage::of(&process.machine.config().catalog));
+        let records: &[Record] = if same { &[] } else { &message.records };
+        let mut learned = false;
         for record in records {
-            self.tell(node, Input::Record(Box::new(record.clone())));
+            if news(self, record) {
+                learned = true;
+                self.tell(node, Input::Record(Box::new(record.clone())));
+            }
         }
         let full = self.nodes[node].is_full();
         let sim = &mut self.nodes[node];
-        if let Some(process) = sim.process.as_ref().filter(|_| full) {
+        if let Some(process) = sim.process.as_ref().filter(|_| full && learned) {
             sim.disk.catalog = process.machine.config().catalog.clone();
+        }
+        if let Some(advert) = greeting {
+            self.tell(node, Input::Greeting(advert));
         }
     }
 
-    fn plan_message(&mut self, node: usize, plan: &Plan) -> Option<PlanMessage> {
+    fn plan_message(&mut self, node: usize, plan: &Arc<Plan>) -> Option<PlanMessage> {
+        if let Some(message) = self.codec.same_plan(plan) {
+            return Some(message);
+        }
         match self.codec.plan(plan) {
             Ok(message) => {
                 self.trace.update(&message.digest.0);
@@ -135,15 +159,15 @@ impl World {
     pub(super) fn plan_offered(&mut self, node: usize, from: usize, link: u64, call: CallId, message: &PlanMessage) {
         self.nodes[node].answer = None;
         let sender = self.nodes[from].id;
-        self.tell(node, Input::PlanOffered { from: sender, plan: Box::new((*message.plan).clone()) });
+        self.tell(node, Input::PlanOffered { from: sender, plan: Arc::clone(&message.plan) });
         let sim = &self.nodes[node];
         let Some(process) = sim.process.as_ref() else { return };
-        if sim.answer.is_none() {
+        let Some(taken) = sim.answer else {
             return self.checkers.nonsense(self.now, node, "a plan that was not answered");
-        }
+        };
         let epoch_highest = process.machine.epoch_highest();
         self.stats.plans_offered += 1;
-        self.reply(node, from, link, call, Reply::PlanAnswered(epoch_highest));
+        self.reply(node, from, link, call, Reply::PlanAnswered(taken, epoch_highest));
     }
 
     fn load(&mut self, node: usize, order: PlannedReplica) {

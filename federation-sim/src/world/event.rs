@@ -1,7 +1,7 @@
 //! What can happen, when, and how it enters the trace.
 
-use std::cmp::Ordering;
-use std::rc::Rc;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use fednode::core::machine::Input;
 use fednode::core::membership::advert::Gossip;
@@ -20,7 +20,7 @@ pub enum Event {
     /// A node measures its hardware.
     Hardware { node: usize, life: u64 },
     /// Gossip arrives.
-    Gossip { node: usize, gossip: Rc<Gossip> },
+    Gossip { node: usize, gossip: Gossip },
     /// A node dials a member that it is not connected to.
     Dial { node: usize, peer: usize, life: u64 },
     /// A dial failed.
@@ -80,35 +80,41 @@ impl Event {
     }
 }
 
-/// An event in the heap: the earliest first, and of one instant the one that was scheduled first.
-pub struct Scheduled {
-    /// When.
-    pub at: Time,
-    /// In which order.
-    pub sequence: u64,
-    /// What.
-    pub event: Event,
+/// What will happen, in order: the earliest first, and of one instant what was scheduled first. The heap holds places only, as
+/// events are large and a heap moves what it holds about.
+#[derive(Default)]
+pub struct Agenda {
+    heap: BinaryHeap<Reverse<(Time, u64, u32)>>,
+    events: Vec<Option<Event>>,
+    free: Vec<u32>,
+    sequence: u64,
 }
 
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Scheduled) -> Ordering {
-        (other.at, other.sequence).cmp(&(self.at, self.sequence))
+impl Agenda {
+    /// Adds an event.
+    pub fn push(&mut self, at: Time, event: Event) {
+        self.sequence += 1;
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.events[place as usize] = Some(event);
+                place
+            }
+            None => {
+                self.events.push(Some(event));
+                (self.events.len() - 1) as u32
+            }
+        };
+        self.heap.push(Reverse((at, self.sequence, place)));
+    }
+
+    /// The next event, if it happens by `end`.
+    pub fn pop(&mut self, end: Time) -> Option<(Time, Event)> {
+        let Reverse((at, _, place)) = *self.heap.peek().filter(|next| next.0.0 <= end)?;
+        self.heap.pop();
+        self.free.push(place);
+        self.events[place as usize].take().map(|event| (at, event))
     }
 }
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Scheduled) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Scheduled) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Scheduled {}
 
 /// Adds an input to the trace. Gossip and plans enter as bytes where they are sent, so that here their kind is enough.
 pub fn trace_input(trace: &mut blake3::Hasher, now: Time, node: usize, input: &Input) {
@@ -122,11 +128,12 @@ pub fn trace_input(trace: &mut blake3::Hasher, now: Time, node: usize, input: &I
         Input::Disconnected(peer) => (6, word(&peer.0)),
         Input::DialFailed { node, refused } => (7, word(&node.0) ^ u64::from(*refused)),
         Input::Gossip(Gossip::Advert(advert)) => (8, word(&advert.node.0) ^ advert.sequence),
+        Input::Greeting(advert) => (43, word(&advert.node.0) ^ advert.sequence),
         Input::Gossip(Gossip::Lease(lease)) => (9, word(&lease.coordinator.0) ^ lease.epoch),
         Input::Members(roster) => (10, roster.version),
         Input::Record(record) => (11, record.sequence),
         Input::PlanOffered { plan, .. } => (12, plan.epoch << 32 ^ plan.revision),
-        Input::PlanAnswered { epoch_highest } => (13, *epoch_highest),
+        Input::PlanAnswered { epoch_highest, .. } => (13, *epoch_highest),
         Input::EpochPersisted(epoch) => (14, *epoch),
         Input::Stored(artifact) => (15, word(&artifact.0)),
         Input::Partial(artifact, chunks) => (16, word(&artifact.0) ^ u64::from(*chunks)),
@@ -159,10 +166,12 @@ pub fn trace_input(trace: &mut blake3::Hasher, now: Time, node: usize, input: &I
         Input::RequestAnswered(request, tokens) => (42, request << 32 ^ u64::from(tokens.answer)),
         Input::Damaged(artifact, sound) => (33, word(&artifact.0) ^ u64::from(*sound)),
     };
-    trace.update(&now.0.to_le_bytes());
-    trace.update(&(node as u32).to_le_bytes());
-    trace.update(&[kind]);
-    trace.update(&what.to_le_bytes());
+    let mut line = [0; 21];
+    line[..8].copy_from_slice(&now.0.to_le_bytes());
+    line[8..12].copy_from_slice(&(node as u32).to_le_bytes());
+    line[12] = kind;
+    line[13..].copy_from_slice(&what.to_le_bytes());
+    trace.update(&line);
 }
 
 fn word(bytes: &[u8; 32]) -> u64 {

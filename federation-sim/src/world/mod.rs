@@ -15,7 +15,7 @@ mod serving;
 mod setup;
 mod storage;
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use fednode::core::machine::{Input, Output};
 use fednode::core::types::{Digest, Duration, NodeId, Time};
@@ -27,7 +27,7 @@ use crate::report::{Report, Stats};
 use crate::rng::Rng;
 use crate::schedule::Run;
 use crate::workload::Workload;
-use event::{Event, Scheduled};
+use event::{Agenda, Event};
 use links::Links;
 use node::CallId;
 pub use node::SimNode;
@@ -42,8 +42,7 @@ const SPINS_MAX: u32 = 100;
 pub struct World {
     run: Run,
     now: Time,
-    sequence: u64,
-    heap: BinaryHeap<Scheduled>,
+    agenda: Agenda,
     nodes: Vec<SimNode>,
     by_id: BTreeMap<NodeId, usize>,
     links: Links,
@@ -71,8 +70,7 @@ impl World {
         let capacities = run.machines.iter().map(|m| (m.what.up_bytes_per_s, m.what.down_bytes_per_s));
         let mut world = World {
             now: Time::default(),
-            sequence: 0,
-            heap: BinaryHeap::new(),
+            agenda: Agenda::default(),
             links: Links::new(run.machines.len()),
             flows: Flows::new(capacities),
             flow_of: BTreeMap::new(),
@@ -119,8 +117,7 @@ impl World {
     }
 
     fn play_until(&mut self, end: Time) {
-        while self.heap.peek().is_some_and(|next| next.at <= end) {
-            let Some(Scheduled { at, event, .. }) = self.heap.pop() else { break };
+        while let Some((at, event)) = self.agenda.pop(end) {
             self.now = at;
             self.happen(event);
         }
@@ -128,8 +125,7 @@ impl World {
     }
 
     fn at(&mut self, at: Time, event: Event) {
-        self.sequence += 1;
-        self.heap.push(Scheduled { at: at.max(self.now), sequence: self.sequence, event });
+        self.agenda.push(at.max(self.now), event);
     }
 
     fn after(&mut self, pause: Duration, event: Event) {
@@ -147,7 +143,7 @@ impl World {
             Event::Boot { node } => self.boot(node),
             Event::Tick { node, life, due } => self.tick(node, life, due),
             Event::Hardware { node, life } => self.measure(node, life),
-            Event::Gossip { node, gossip } => self.tell(node, Input::Gossip((*gossip).clone())),
+            Event::Gossip { node, gossip } => self.tell(node, Input::Gossip(gossip)),
             Event::Dial { node, peer, life } => self.dial(node, peer, life),
             Event::DialFailed { node, peer, life, refused } => self.dial_failed(node, peer, life, refused),
             Event::LinkOpens { a, b, lives } => self.link_opens(a, b, lives),
@@ -186,8 +182,7 @@ impl World {
     /// Sets a node's timer to its machine's next deadline, if that is earlier than what it is set to.
     fn wind(&mut self, node: usize) {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
-        let local = process.clock.local(self.now);
-        let Some(deadline) = process.machine.next_deadline(local) else { return };
+        let Some(deadline) = process.machine.next_deadline() else { return };
         let due = process.clock.world(deadline).max(self.now);
         if due < process.tick_due {
             process.tick_due = due;
@@ -202,7 +197,7 @@ impl World {
         };
         process.tick_due = Time(u64::MAX);
         let local = process.clock.local(self.now);
-        match process.machine.next_deadline(local) {
+        match process.machine.next_deadline() {
             Some(deadline) if deadline <= local => {}
             _ => return self.wind(node),
         }

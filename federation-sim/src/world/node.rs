@@ -1,11 +1,12 @@
 //! One simulated machine: its disk, which survives, and its process, which does not.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use fednode::core::artifact::Bitmap;
 use fednode::core::catalog::Catalog;
 use fednode::core::machine::Machine;
-use fednode::core::membership::advert::{DomainKind, MemoryDomain};
+use fednode::core::membership::advert::{Advert, DomainKind, MemoryDomain};
 use fednode::core::route::RequestId;
 use fednode::core::types::{Digest, NodeId, SlotName, Time};
 
@@ -35,6 +36,8 @@ pub struct SimNode {
     pub dark: bool,
     /// Sends corrupt chunks.
     pub lies: bool,
+    /// What its process last said of itself, as others read it.
+    pub said: Option<Arc<Advert>>,
     /// What its machine last answered to a plan that was offered.
     pub answer: Option<bool>,
 }

@@ -2,6 +2,7 @@
 //! published and stored. And the start of a process, the first as any later one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use fednode::core::artifact::{Precision, Shape};
 use fednode::core::catalog::{Catalog, Entry, Publication, Record};
@@ -26,7 +27,7 @@ const HARDWARE_PERIOD: Duration = Duration::from_secs(2);
 /// What the world knows of the artifacts that were published.
 pub struct Published {
     /// All members.
-    pub members: MemberRoster,
+    pub members: Arc<MemberRoster>,
     /// Lengths of each artifact's chunks.
     pub chunks: BTreeMap<Digest, Vec<u32>>,
 }
@@ -65,6 +66,7 @@ impl Federation {
                 asleep_until: None,
                 dark: false,
                 lies: false,
+                said: None,
                 answer: None,
             })
             .collect();
@@ -75,7 +77,7 @@ impl Federation {
         nodes[0].disk.catalog = catalog;
         nodes[0].disk.complete = publications.iter().map(|publication| publication.artifact).collect();
         let chunks = publications.iter().map(|p| (p.artifact, lengths(p.artifact_bytes, run.options.chunk_bytes)));
-        Federation { nodes, published: Published { members, chunks: chunks.collect() } }
+        Federation { nodes, published: Published { members: Arc::new(members), chunks: chunks.collect() } }
     }
 }
 
@@ -159,6 +161,7 @@ impl World {
         }
         sim.disk.incarnation += 1;
         sim.lives += 1;
+        sim.said = None;
         let config = Config {
             me: sim.id,
             name: sim.spec.what.name.clone(),
@@ -166,7 +169,7 @@ impl World {
             incarnation: sim.disk.incarnation,
             epoch_highest: sim.disk.epoch,
             priority: sim.spec.what.priority,
-            members: self.published.members.clone(),
+            members: Arc::clone(&self.published.members),
             catalog: sim.disk.catalog.clone(),
             strategy,
             check_period: limits::CHECK_PERIOD,

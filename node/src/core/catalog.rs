@@ -167,6 +167,11 @@ impl Catalog {
         self.records.values()
     }
 
+    /// Is this very record in it?
+    pub fn holds(&self, record: &Record) -> bool {
+        self.records.get(&record.key()) == Some(record)
+    }
+
     /// Digest over all records but wishes: equal on members that agree.
     pub fn digest(&self) -> Digest {
         self.digest

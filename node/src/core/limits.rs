@@ -281,11 +281,20 @@ pub const SYNC_RETRY: Duration = Duration::from_secs(1);
 pub const ADVERT_PERIOD: Duration = Duration::from_secs(2);
 /// An advertisement not renewed is void: seven periods, so that a few lost ones do not matter.
 pub const ADVERT_LIFE: Duration = Duration::from_secs(15);
-/// Who was not heard from for longer has missed an advertisement. Until pings tell what became of it, it is asked only for what
-/// nobody else answers.
-pub const QUIET: Duration = Duration::from_millis(2500);
+/// Nobody is believed for longer: seven periods of the largest federation there may be.
+pub const ADVERT_LIFE_MAX: Duration = Duration::from_secs(7 * MEMBERS_MAX as u64 / 10);
+/// Who was not heard from for this part of an advertisement's life has missed one (2.5 s of 15). Until pings tell what became of
+/// it, it is asked only for what nobody else answers.
+pub const QUIET_OF_LIFE: u64 = 6;
+/// A federation in which everybody spoke every 2 s would spend a machine on listening: from 21 members on, each speaks so much
+/// less often that all together say ten advertisements a second. What is news is still said at once.
+pub const ADVERT_SHARE: Duration = Duration::from_millis(100);
 /// Changes are gathered this long before they are advertised or planned for.
 pub const SETTLE: Duration = Duration::from_millis(150);
+
+/// A plan for a thousand machines takes some ten milliseconds, and something changes on one of them all the time: changes are
+/// gathered so much longer for each member, a fifth of a second for a hundred.
+pub const PLAN_SHARE: Duration = Duration::from_millis(2);
 
 /// The coordinator renews its lease this often (DESIGN 7).
 pub const LEASE_PERIOD: Duration = Duration::from_secs(2);

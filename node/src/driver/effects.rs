@@ -32,7 +32,7 @@ impl Driver {
             Output::Know(node, addresses) => self.know(node, addresses),
             Output::Sync(node) => self.sync_with(node),
             Output::Reconnect(node) => self.reconnect(node),
-            Output::DeliverPlan(to, plan) => self.deliver(to, *plan),
+            Output::DeliverPlan(to, plan) => self.deliver(to, plan),
             Output::AnswerPlan(answer) => {
                 if let Some(waiting) = self.plan_answers.pop_front() {
                     let _ = waiting.send((answer, self.machine.epoch_highest()));
@@ -114,13 +114,14 @@ impl Driver {
         writer.run(move || save_epoch(epoch, dir, events, runtime, again));
     }
 
-    fn deliver(&self, to: NodeId, plan: crate::core::placement::plan::Plan) {
+    fn deliver(&self, to: NodeId, plan: Arc<crate::core::placement::plan::Plan>) {
         let (peers, events) = (self.peers.clone(), self.events.clone());
         tokio::spawn(async move {
             match peers.deliver_plan(to, &plan).await {
                 Ok((answer, epoch_highest)) => {
                     tracing::debug!(%to, epoch = plan.epoch, revision = plan.revision, ?answer, "plan delivered");
-                    events.send(Event::Core(Input::PlanAnswered { epoch_highest })).await;
+                    let (taken, plan) = (answer.is_ok(), (plan.epoch, plan.revision));
+                    events.send(Event::Core(Input::PlanAnswered { from: to, plan, taken, epoch_highest })).await;
                 }
                 Err(error) => tracing::debug!(%to, %error, "plan not delivered; it is tried again"),
             }
@@ -135,11 +136,15 @@ impl Driver {
             plan_revision: 0,
             catalog: Some(wire::catalog::to_proto(self.machine.config().catalog.records())),
             members: v1::SignedMemberRoster::decode(self.registry.signed_roster().as_slice()).ok(),
+            greeting: sync::greeting(&self.machine),
         };
         let (peers, events, registry) = (self.peers.clone(), self.events.clone(), self.registry.clone());
         tokio::spawn(async move {
             match peers.sync(node, request).await {
-                Ok(reply) => sync::receive(&registry, &events, node, reply.members, reply.catalog).await,
+                Ok(reply) => {
+                    sync::receive(&registry, &events, node, reply.members, reply.catalog).await;
+                    sync::greeted(&events, node, &reply.greeting).await;
+                }
                 Err(error) => {
                     tracing::debug!(%node, %error, "no sync");
                     events.send(Event::Core(Input::SyncFailed(node))).await;

@@ -47,7 +47,7 @@ pub enum Event {
     /// For the core.
     Core(Input),
     /// A plan over a stream; its answer is waited for.
-    PlanOffered(NodeId, Box<Plan>, oneshot::Sender<PlanAnswer>),
+    PlanOffered(NodeId, Arc<Plan>, oneshot::Sender<PlanAnswer>),
     /// A request; its answer goes into the channel. True: it came from another member.
     Request(v1::GenerateRequest, bool, mpsc::Sender<v1::GenerateEvent>),
     /// A person wants a slot out of this node's memory; may it go?
@@ -126,7 +126,7 @@ impl Driver {
         stopped: watch::Sender<bool>,
     ) -> Result<(), RunError> {
         while !self.revoked {
-            let deadline = self.machine.next_deadline(self.clock.now());
+            let deadline = self.machine.next_deadline();
             let deadline = deadline.map(|time| tokio::time::Instant::from_std(self.clock.instant(time)));
             tokio::select! {
                 event = events.recv() => match event {

@@ -78,6 +78,7 @@ impl Loading {
     /// Says in an advertisement of this node how far its loads are: bytes that the core does not follow.
     pub fn tell(&self, gossip: &mut Gossip) {
         let Gossip::Advert(advert) = gossip else { return };
+        let advert = Arc::make_mut(advert);
         for replica in advert.replicas.iter_mut().filter(|replica| replica.state == ReplicaState::Loading) {
             let load = self.of(&advert.node, &replica.slot).filter(|load| load.total_bytes > 0);
             replica.moving = load.map(|load| Moving {

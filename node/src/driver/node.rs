@@ -169,15 +169,19 @@ impl Backend for Node {
 
 impl PeerBackend for Node {
     async fn sync(&self, from: NodeId, request: v1::SyncRequest) -> v1::SyncReply {
-        sync::receive(&self.registry, &self.events, from, request.members, request.catalog).await;
-        let catalog = self.read(|machine| wire::catalog::to_proto(machine.config().catalog.records())).await;
+        let v1::SyncRequest { members, catalog, greeting, .. } = request;
+        sync::receive(&self.registry, &self.events, from, members, catalog).await;
+        sync::greeted(&self.events, from, &greeting).await;
+        let known =
+            |machine: &Machine| (wire::catalog::to_proto(machine.config().catalog.records()), sync::greeting(machine));
+        let (catalog, greeting) = self.read(known).await.unzip();
         let members = v1::SignedMemberRoster::decode(self.registry.signed_roster().as_slice()).ok();
-        v1::SyncReply { members, catalog, plan: None }
+        v1::SyncReply { members, catalog, plan: None, greeting: greeting.unwrap_or_default() }
     }
 
     async fn plan(&self, from: NodeId, plan: Plan) -> (Result<(), PlanRefusal>, u64) {
         let (answer, answered) = oneshot::channel();
-        self.events.send(Event::PlanOffered(from, Box::new(plan), answer)).await;
+        self.events.send(Event::PlanOffered(from, Arc::new(plan), answer)).await;
         answered.await.unwrap_or((Err(PlanRefusal::Stale), 0))
     }
 

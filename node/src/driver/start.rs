@@ -319,7 +319,7 @@ impl Starting {
             incarnation: self.dir.next_incarnation()?,
             epoch_highest: self.dir.view().epoch()?,
             priority: self.options.priority,
-            members: roster,
+            members: Arc::new(roster),
             catalog: known,
             strategy: Strategy::Mixed,
             check_period: self.options.check_period,

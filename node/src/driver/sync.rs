@@ -7,7 +7,8 @@ use std::sync::Arc;
 use fednode_proto::v1;
 use prost::Message;
 
-use crate::core::machine::Input;
+use crate::core::machine::{Input, Machine};
+use crate::core::membership::advert::Gossip;
 use crate::core::membership::roster::{MemberRoster, Term};
 use crate::core::types::NodeId;
 use crate::driver::event_loop::{Event, Events};
@@ -45,6 +46,23 @@ pub fn others(roster: &MemberRoster, me: &NodeId) -> BTreeMap<NodeId, Term> {
         terms.clear();
     }
     terms
+}
+
+/// A greeting as it travels; empty while this node has said nothing yet.
+pub fn greeting(machine: &Machine) -> Vec<u8> {
+    machine.greeting().map(|advert| wire::gossip::encode(&Gossip::Advert(advert))).unwrap_or_default()
+}
+
+/// Takes what `from` says of itself, after what it holds: it may be a member by that only. Nodes of before say nothing.
+pub async fn greeted(events: &Events, from: NodeId, greeting: &[u8]) {
+    if greeting.is_empty() {
+        return;
+    }
+    match wire::gossip::decode_from(&from, greeting) {
+        Ok(Gossip::Advert(advert)) => events.send(Event::Core(Input::Greeting(advert))).await,
+        Ok(Gossip::Lease(_)) => tracing::warn!(%from, "a lease is no greeting"),
+        Err(error) => tracing::warn!(%from, %error, "a greeting was refused"),
+    }
 }
 
 /// Takes what `from` holds: the roster of members if it is newer, and every catalog record whose signature holds.

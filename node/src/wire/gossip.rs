@@ -1,6 +1,8 @@
 //! Advertisements and leases. The gossip layer has verified the author's signature; here the author must be the node the
 //! message speaks of, and everything must be within its bounds.
 
+use std::sync::Arc;
+
 use fednode_proto::v1;
 use prost::Message;
 
@@ -37,7 +39,7 @@ pub fn decode_from(author: &NodeId, bytes: &[u8]) -> Result<Gossip, WireError> {
             if &advert.node != author {
                 return Err(WireError::Impostor("advertisement"));
             }
-            Ok(Gossip::Advert(Box::new(advert)))
+            Ok(Gossip::Advert(Arc::new(advert)))
         }
         v1::gossip::Message::Lease(proto) => {
             let coordinator = ids::node("lease", &proto.coordinator)?;
@@ -143,7 +145,7 @@ fn advert_from_proto(proto: &v1::Advert) -> Result<Advert, WireError> {
         node: ids::node("advertisement", &proto.node)?,
         incarnation: proto.incarnation,
         sequence: proto.sequence,
-        ttl_ms: proto.ttl_ms.min(limits::ADVERT_LIFE.as_millis() as u32),
+        ttl_ms: proto.ttl_ms.min(limits::ADVERT_LIFE_MAX.as_millis() as u32),
         name: machine_name(&proto.name)?,
         role: role_from_proto(proto.role)?,
         on_battery: proto.on_battery,
@@ -297,7 +299,7 @@ mod tests {
     #[test]
     fn nobody_speaks_for_another_node() {
         let (me, other) = (some_node(1), some_node(2));
-        let message = Gossip::Advert(Box::new(advert(me)));
+        let message = Gossip::Advert(Arc::new(advert(me)));
         assert_eq!(decode_from(&me, &encode(&message)), Ok(message.clone()));
         assert_eq!(decode_from(&other, &encode(&message)), Err(WireError::Impostor("advertisement")));
         let lease = Gossip::Lease(Lease { coordinator: me, epoch: 1, plan_revision: 0, resigns: false });
@@ -328,14 +330,14 @@ mod tests {
         full.replicas = vec![replica; limits::REPLICAS_PER_ADVERT_MAX];
         full.externals = (0..limits::EXTERNAL_ENGINES_MAX).map(|index| external::tests::replica(name(index))).collect();
         full.holdings = vec![Holding { artifact: Digest([1; 32]), complete: true, chunks: 4000 }; 500];
-        assert!(encode(&Gossip::Advert(Box::new(full))).len() < limits::GOSSIP_BYTES_MAX);
+        assert!(encode(&Gossip::Advert(Arc::new(full))).len() < limits::GOSSIP_BYTES_MAX);
     }
 
     #[test]
     fn terminal_tricks_in_names_are_refused() {
         let mut bad = advert(some_node(1));
         bad.name = "desk\u{1b}[2J".into();
-        assert!(decode_from(&some_node(1), &encode(&Gossip::Advert(Box::new(bad)))).is_err());
+        assert!(decode_from(&some_node(1), &encode(&Gossip::Advert(Arc::new(bad)))).is_err());
     }
 
     #[test]
@@ -343,9 +345,9 @@ mod tests {
         let me = some_node(1);
         let rate = |slot: &str, milli_per_hour| Rate { slot: SlotName::new(slot).expect("name"), milli_per_hour };
         let read = |demand: Vec<Rate>| {
-            let said = Gossip::Advert(Box::new(Advert { demand, ..advert(me) }));
+            let said = Gossip::Advert(Arc::new(Advert { demand, ..advert(me) }));
             match decode_from(&me, &encode(&said)) {
-                Ok(Gossip::Advert(advert)) => Some(advert.demand),
+                Ok(Gossip::Advert(advert)) => Some(advert.demand.clone()),
                 _ => None,
             }
         };

@@ -185,7 +185,7 @@ fn said() -> std::io::Result<()> {
         }],
     };
     let lease = Lease { coordinator: node(), epoch: 1, plan_revision: 2, resigns: false };
-    save("gossip", "advert", &gossip::encode(&Gossip::Advert(Box::new(advert))))?;
+    save("gossip", "advert", &gossip::encode(&Gossip::Advert(Arc::new(advert))))?;
     save("gossip", "lease", &gossip::encode(&Gossip::Lease(lease)))?;
     let ip = std::net::Ipv4Addr::LOCALHOST.into();
     let said = Announcement { node: node(), ip, port: 7718, asks: true, sent_unix_ms: 1 };

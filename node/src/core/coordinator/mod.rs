@@ -5,10 +5,16 @@
 //! gone) and then take over in order of rank. Every seat has an epoch higher than any seen before, durable before its
 //! first use; nodes refuse older epochs, and on a tie the lower id wins. See DESIGN 7.
 
+mod around;
+
+use std::sync::Arc;
+
 use crate::core::limits;
 use crate::core::membership::advert::Lease;
 use crate::core::placement::plan::Plan;
 use crate::core::types::{NodeId, Time};
+
+pub use around::Around;
 
 /// What this node is to the seat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,23 +44,6 @@ pub struct SeenLease {
     pub epoch: u64,
     /// When it was last renewed.
     pub heard: Time,
-}
-
-/// What the others look like from here, told by the membership table before each decision.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Surroundings {
-    /// How many living candidates come before this node.
-    pub rank: u64,
-    /// This node may sit at all.
-    pub eligible: bool,
-    /// The lease's holder is known to be gone since then (its address refuses), not merely silent.
-    pub holder_gone_since: Option<Time>,
-    /// Every other member that could sit is accounted for: connected, or known to be gone.
-    pub all_accounted: bool,
-    /// No other member that could sit exists at all.
-    pub alone: bool,
-    /// Another member that could sit is connected.
-    pub company: bool,
 }
 
 /// What a node is to the seat, for people: the states of DESIGN 7.
@@ -117,7 +106,7 @@ pub struct Coordinator {
     lease: Option<SeenLease>,
     epoch_highest: u64,
     vacant_since: Time,
-    plan: Option<Plan>,
+    plan: Option<Arc<Plan>>,
     revision: u64,
 }
 
@@ -133,7 +122,7 @@ impl Coordinator {
     }
 
     /// The plan this node follows.
-    pub fn plan(&self) -> Option<&Plan> {
+    pub fn plan(&self) -> Option<&Arc<Plan>> {
         self.plan.as_ref()
     }
 
@@ -154,18 +143,18 @@ impl Coordinator {
     }
 
     /// The seat as people see it; `drains`: the node is about to leave, or its owner wants it to hold nothing.
-    pub fn standing(&self, around: &Surroundings, drains: bool) -> Standing {
+    pub fn standing(&self, around: &impl Around, drains: bool) -> Standing {
         match self.seat {
             _ if drains => Standing::Draining,
-            Seat::Coordinator { .. } if !around.company => Standing::Solo,
+            Seat::Coordinator { .. } if !around.company() => Standing::Solo,
             Seat::Coordinator { .. } => Standing::Coordinator,
-            Seat::Follower if self.lease.is_some() && around.holder_gone_since.is_none() => Standing::Follower,
+            Seat::Follower if self.lease.is_some() && around.holder_gone_since().is_none() => Standing::Follower,
             Seat::Follower | Seat::Claiming { .. } => Standing::Waiting,
         }
     }
 
     /// Time passed, or the surroundings changed.
-    pub fn tick(&mut self, now: Time, around: &Surroundings) -> Vec<Action> {
+    pub fn tick(&mut self, now: Time, around: &impl Around) -> Vec<Action> {
         match self.seat {
             // Whoever has seen a higher epoch follows no plan of this one any more. If that epoch's holder lives, its lease
             // is heard before this node claims again; if not, the next claim goes beyond it.
@@ -173,10 +162,10 @@ impl Coordinator {
             Seat::Coordinator { epoch, renewed } => self.renew(now, epoch, renewed),
             Seat::Claiming { .. } => Vec::new(),
             Seat::Follower => {
-                if around.holder_gone_since.is_none() && self.lease_expired(now) {
+                if around.holder_gone_since().is_none() && self.lease_expired(now) {
                     self.vacant_since = self.vacant_since.max(self.lease_end());
                 }
-                match self.claim_at(around) {
+                match self.claim_at(now, around) {
                     Some(at) if now >= at => {
                         let epoch = self.epoch_highest + 1;
                         self.seat = Seat::Claiming { epoch };
@@ -188,20 +177,20 @@ impl Coordinator {
         }
     }
 
-    /// When [`Coordinator::tick`] must be called next.
-    pub fn next_deadline(&self, around: &Surroundings) -> Option<Time> {
+    /// When [`Coordinator::tick`] must be called next, or sooner.
+    pub fn next_deadline(&self, now: Time, around: &impl Around) -> Option<Time> {
         match self.seat {
             Seat::Coordinator { epoch, renewed } if self.epoch_highest > epoch => Some(renewed),
             Seat::Coordinator { renewed, .. } => Some(renewed.after(limits::LEASE_PERIOD)),
             Seat::Claiming { .. } => None,
-            Seat::Follower => self.claim_at(around),
+            Seat::Follower => self.claim_at(now, around),
         }
     }
 
     /// Has this seat's epoch been overtaken, or has another author's plan that outranks it been accepted?
     fn is_superseded(&self, epoch: u64) -> bool {
         let outranked = |plan: &Plan| plan.author != self.me && outranks((plan.epoch, plan.author), (epoch, self.me));
-        epoch < self.epoch_highest || self.plan.as_ref().is_some_and(outranked)
+        epoch < self.epoch_highest || self.plan.as_deref().is_some_and(outranked)
     }
 
     fn renew(&mut self, now: Time, epoch: u64, renewed: Time) -> Vec<Action> {
@@ -228,25 +217,37 @@ impl Coordinator {
         self.lease.is_some() && now >= self.lease_end()
     }
 
-    /// When this node claims the seat, if nothing changes.
-    fn claim_at(&self, around: &Surroundings) -> Option<Time> {
-        if !around.eligible {
+    /// When this node claims the seat, if nothing changes; before anybody could claim it: when the first could.
+    fn claim_at(&self, now: Time, around: &impl Around) -> Option<Time> {
+        if !around.eligible() {
             return None;
         }
-        let step = limits::TAKEOVER_STEP.times(around.rank);
-        if around.alone {
+        if around.alone() {
             return Some(self.vacant_since);
         }
-        match (self.lease, around.holder_gone_since) {
+        let first = match (self.lease, around.holder_gone_since()) {
             (Some(lease), Some(gone)) => {
                 // Whoever is heard through others lives, and only this node does not reach it.
                 let since = if lease.heard > gone { lease.heard.after(limits::LEASE_PERIOD) } else { gone };
-                Some(since.after(limits::TAKEOVER_GONE).after(step))
+                since.after(limits::TAKEOVER_GONE)
             }
-            (Some(_), None) => Some(self.lease_end().after(limits::TAKEOVER_SILENT).after(step)),
-            (None, _) if around.all_accounted => Some(self.vacant_since.after(limits::TAKEOVER_GONE).after(step)),
-            (None, _) => Some(self.vacant_since.after(limits::LEASE_LIFE).after(limits::TAKEOVER_SILENT).after(step)),
+            (Some(_), None) => self.lease_end().after(limits::TAKEOVER_SILENT),
+            (None, _) => {
+                let known = self.vacant_since.after(limits::TAKEOVER_GONE);
+                let unknown = self.vacant_since.after(limits::LEASE_LIFE).after(limits::TAKEOVER_SILENT);
+                if now < known || around.all_accounted() { known } else { unknown }
+            }
+        };
+        if now < first {
+            return Some(first);
         }
+        Some(first.after(limits::TAKEOVER_STEP.times(around.rank())))
+    }
+
+    /// Would this lease only renew what is known, as far as this node is concerned?
+    pub fn renews(&self, lease: &Lease) -> bool {
+        let known = |seen: SeenLease| (seen.coordinator, seen.epoch) == (lease.coordinator, lease.epoch);
+        self.seat == Seat::Follower && !lease.resigns && self.lease.is_some_and(known)
     }
 
     /// `epoch` is durable.
@@ -342,12 +343,12 @@ impl Coordinator {
         plan.author = self.me;
         plan.epoch = epoch;
         plan.revision = self.revision;
-        self.plan = Some(plan);
-        self.plan.as_ref()
+        self.plan = Some(Arc::new(plan));
+        self.plan.as_deref()
     }
 
     /// A plan arrived from `from`. On success the caller makes `plan.epoch` durable before anything acts on it.
-    pub fn offered(&mut self, from: NodeId, plan: Plan) -> Result<(), PlanRefusal> {
+    pub fn offered(&mut self, from: NodeId, plan: Arc<Plan>) -> Result<(), PlanRefusal> {
         if plan.author != from {
             return Err(PlanRefusal::NotCoordinator);
         }

@@ -1,5 +1,7 @@
 //! The election, one rule at a time, with a clock that only jumps.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::core::placement::plan::Strategy;
 use crate::core::types::{Digest, Duration};
@@ -10,6 +12,38 @@ const HIGHER: NodeId = NodeId([9; 32]);
 
 fn at(seconds: u64) -> Time {
     Time::default().after(Duration::from_secs(seconds))
+}
+
+/// As a table would have it.
+#[derive(Clone, Copy)]
+struct Surroundings {
+    rank: u64,
+    eligible: bool,
+    holder_gone_since: Option<Time>,
+    all_accounted: bool,
+    alone: bool,
+    company: bool,
+}
+
+impl Around for Surroundings {
+    fn rank(&self) -> u64 {
+        self.rank
+    }
+    fn eligible(&self) -> bool {
+        self.eligible
+    }
+    fn holder_gone_since(&self) -> Option<Time> {
+        self.holder_gone_since
+    }
+    fn all_accounted(&self) -> bool {
+        self.all_accounted
+    }
+    fn alone(&self) -> bool {
+        self.alone
+    }
+    fn company(&self) -> bool {
+        self.company
+    }
 }
 
 fn around() -> Surroundings {
@@ -83,7 +117,7 @@ fn the_lease_is_renewed_every_two_seconds() {
     let mut node = seated(1);
     assert!(node.tick(at(1), &around()).is_empty());
     assert_eq!(node.tick(at(2), &around()), [Action::Announce(lease(ME, 1))]);
-    assert_eq!(node.next_deadline(&around()), Some(at(4)));
+    assert_eq!(node.next_deadline(at(2), &around()), Some(at(4)));
 }
 
 #[test]
@@ -107,14 +141,14 @@ fn of_two_seats_the_higher_epoch_wins_and_on_a_tie_the_lower_id() {
 #[test]
 fn plans_of_older_epochs_or_from_messengers_are_refused() {
     let mut node = Coordinator::new(ME, at(0), 3);
-    assert_eq!(node.offered(LOWER, plan(LOWER, 2, 1)), Err(PlanRefusal::Stale));
-    assert_eq!(node.offered(HIGHER, plan(LOWER, 4, 1)), Err(PlanRefusal::NotCoordinator));
-    assert_eq!(node.offered(HIGHER, plan(HIGHER, 4, 2)), Ok(()));
-    assert_eq!(node.offered(HIGHER, plan(HIGHER, 4, 2)), Err(PlanRefusal::Stale));
-    assert_eq!(node.offered(HIGHER, plan(HIGHER, 4, 1)), Err(PlanRefusal::Stale));
+    assert_eq!(node.offered(LOWER, Arc::new(plan(LOWER, 2, 1))), Err(PlanRefusal::Stale));
+    assert_eq!(node.offered(HIGHER, Arc::new(plan(LOWER, 4, 1))), Err(PlanRefusal::NotCoordinator));
+    assert_eq!(node.offered(HIGHER, Arc::new(plan(HIGHER, 4, 2))), Ok(()));
+    assert_eq!(node.offered(HIGHER, Arc::new(plan(HIGHER, 4, 2))), Err(PlanRefusal::Stale));
+    assert_eq!(node.offered(HIGHER, Arc::new(plan(HIGHER, 4, 1))), Err(PlanRefusal::Stale));
     // On a tie of epochs the lower id's plan wins, whatever its revision.
-    assert_eq!(node.offered(LOWER, plan(LOWER, 4, 1)), Ok(()));
-    assert_eq!(node.offered(HIGHER, plan(HIGHER, 4, 3)), Err(PlanRefusal::Stale));
+    assert_eq!(node.offered(LOWER, Arc::new(plan(LOWER, 4, 1))), Ok(()));
+    assert_eq!(node.offered(HIGHER, Arc::new(plan(HIGHER, 4, 3))), Err(PlanRefusal::Stale));
 }
 
 #[test]
@@ -122,7 +156,7 @@ fn an_epoch_that_nobody_could_have_reached_is_a_lie() {
     let mut node = Coordinator::new(ME, at(0), 3);
     node.saw_epoch(u64::MAX);
     node.heard(at(0), &lease(LOWER, u64::MAX));
-    assert_eq!(node.offered(LOWER, plan(LOWER, u64::MAX, 1)), Err(PlanRefusal::Stale));
+    assert_eq!(node.offered(LOWER, Arc::new(plan(LOWER, u64::MAX, 1))), Err(PlanRefusal::Stale));
     assert_eq!((node.epoch_highest(), node.coordinator()), (3, None));
 }
 
@@ -138,7 +172,7 @@ fn a_resignation_opens_the_seat_early() {
 fn a_delegate_never_claims() {
     let mut node = Coordinator::new(ME, at(0), 0);
     let barred = Surroundings { eligible: false, alone: true, ..around() };
-    assert_eq!((node.tick(at(1000), &barred), node.next_deadline(&barred)), (Vec::new(), None));
+    assert_eq!((node.tick(at(1000), &barred), node.next_deadline(at(1000), &barred)), (Vec::new(), None));
 }
 
 #[test]
@@ -146,10 +180,10 @@ fn a_coordinator_that_accepts_another_seats_plan_leaves_its_own() {
     for taken in [plan(HIGHER, 4, 1), plan(LOWER, 3, 1)] {
         let mut node = seated(3);
         node.publish(plan(ME, 0, 0));
-        assert_eq!(node.offered(taken.author, taken.clone()), Ok(()));
+        assert_eq!(node.offered(taken.author, Arc::new(taken.clone())), Ok(()));
         assert_eq!(node.tick(at(1), &around()), [Action::Unseated]);
         assert!(node.publish(plan(ME, 0, 0)).is_none());
-        assert_eq!(node.plan(), Some(&taken));
+        assert_eq!(node.plan().map(Arc::as_ref), Some(&taken));
     }
 }
 
@@ -205,7 +239,10 @@ fn rank_decides_the_order_and_two_steps_lie_between_two_candidates() {
     let claims_at = |rank: u64, gone: Option<Time>| {
         let mut node = Coordinator::new(ME, at(0), 0);
         node.heard(at(0), &lease(LOWER, 1));
-        node.next_deadline(&Surroundings { rank, holder_gone_since: gone, ..around() })
+        // Before the first of all could claim, it is enough to know when that is.
+        let around = Surroundings { rank, holder_gone_since: gone, ..around() };
+        let first = node.next_deadline(at(0), &around).expect("a deadline");
+        node.next_deadline(first, &around)
     };
     for rank in 0..5 {
         assert_eq!(claims_at(rank, None), Some(at(18 + 2 * rank)), "silent: 15 s of lease and 3 s");
@@ -213,6 +250,6 @@ fn rank_decides_the_order_and_two_steps_lie_between_two_candidates() {
     }
     let unknown = Surroundings { all_accounted: false, ..around() };
     let fresh = Coordinator::new(ME, at(0), 0);
-    assert_eq!(fresh.next_deadline(&unknown), Some(at(18)), "somebody who is not accounted for may sit");
-    assert_eq!(fresh.next_deadline(&around()), Some(at(2)));
+    assert_eq!(fresh.next_deadline(at(2), &unknown), Some(at(18)), "somebody who is not accounted for may sit");
+    assert_eq!(fresh.next_deadline(at(0), &around()), Some(at(2)));
 }

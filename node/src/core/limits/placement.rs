@@ -18,3 +18,6 @@ pub const REFUSALS_MAX: usize = 8192;
 /// Copies on disks that a plan asks for beside what its replicas need, of all artifacts together, each an equal share: of a
 /// roster of 64 one on each of 256 machines.
 pub const PLANNED_COPIES_MAX: usize = 16_384;
+/// Copies of one artifact beside what its replicas need: every machine of a household, and of an office enough that all can be
+/// neither away nor busy at once. A copy on each of a thousand disks would be 13 TB of traffic for one manager.
+pub const PLANNED_COPIES_OF_EACH_MAX: usize = 16;

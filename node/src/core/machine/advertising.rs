@@ -1,13 +1,14 @@
 //! The machine's speaking half: what this node says of itself, and when it says it again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::core::external::{ExternalHere, ExternalReplica};
 use crate::core::limits;
 use crate::core::machine::{Machine, Output};
 use crate::core::membership::advert::{Advert, Gossip, Holding, Moving, ReplicaState, ReplicaStatus};
 use crate::core::route::Place;
-use crate::core::types::{Digest, SlotName, Time};
+use crate::core::types::{Digest, Duration, SlotName, Time};
 
 impl Machine {
     /// What this node would say of itself now.
@@ -21,7 +22,7 @@ impl Machine {
             node: self.config.me,
             incarnation: self.config.incarnation,
             sequence: 0,
-            ttl_ms: limits::ADVERT_LIFE.as_millis() as u32,
+            ttl_ms: u32::try_from(self.advert_life().as_millis()).unwrap_or(u32::MAX),
             name: self.config.name.clone(),
             role: self.config.role,
             on_battery: self.on_battery,
@@ -74,39 +75,58 @@ impl Machine {
         published.map(|publication| publication.shape.precision.name().to_owned()).unwrap_or_default()
     }
 
-    /// When this node speaks next: news once the last words have settled, else at the end of the period.
-    pub(super) fn next_advert(&self) -> Time {
-        let news = self.advertised.as_ref().is_none_or(|said| says_more(said, &self.statement()));
-        self.advertised_at.after(if news { limits::SETTLE } else { limits::ADVERT_PERIOD })
+    /// Members speak at least this often.
+    pub(super) fn advert_period(&self) -> Duration {
+        limits::ADVERT_PERIOD.max(limits::ADVERT_SHARE.times(self.config.members.members.len() as u64))
     }
 
-    pub(super) fn advertise(&mut self, now: Time, outbox: &mut Vec<Output>) {
+    /// What a member says is void after this.
+    fn advert_life(&self) -> Duration {
+        Duration(limits::ADVERT_LIFE.0 / limits::ADVERT_PERIOD.0.max(1) * self.advert_period().0)
+            .max(limits::ADVERT_LIFE)
+    }
+
+    /// When this node speaks next: news once the last words have settled, else at the end of the period.
+    pub(super) fn next_advert(&self) -> Time {
+        self.advertised_at.after(if self.has_news { limits::SETTLE } else { self.advert_period() })
+    }
+
+    /// Speaks if it is time to. `changed`: something may be otherwise than it was said.
+    pub(super) fn advertise(&mut self, now: Time, changed: bool, outbox: &mut Vec<Output>) {
+        if !changed && now < self.next_advert() {
+            return;
+        }
         let statement = self.statement();
-        let settled = now >= self.advertised_at.after(limits::SETTLE) || self.sequence == 0;
-        let news = self.advertised.as_ref().is_none_or(|said| says_more(said, &statement));
-        let due = now >= self.advertised_at.after(limits::ADVERT_PERIOD);
-        if !(due || (news && settled)) {
+        self.has_news = self.advertised.as_ref().is_none_or(|said| says_more(said, &statement));
+        if now < self.next_advert() && self.sequence > 0 {
             return;
         }
         self.sequence += 1;
         self.advertised_at = now;
-        self.advertised = Some(statement.clone());
-        let said = Advert { sequence: self.sequence, ..statement };
-        outbox.push(Output::Gossip(Gossip::Advert(Box::new(said))));
+        self.has_news = false;
+        let said = Arc::new(Advert { sequence: self.sequence, ..statement });
+        self.advertised = Some(Arc::clone(&said));
+        outbox.push(Output::Gossip(Gossip::Advert(said)));
+    }
+
+    /// What this node said last: the first that a member it meets hears of it.
+    pub fn greeting(&self) -> Option<Arc<Advert>> {
+        self.advertised.clone()
     }
 }
 
 /// Is there something in `next` that others act on, and should hear before the next period?
-fn says_more(said: &Advert, next: &Advert) -> bool {
-    let plain = |advert: &Advert| {
-        let replicas: Vec<_> = advert.replicas.iter().map(|r| (r.slot.clone(), r.state, r.reason.clone())).collect();
-        // That a transfer began is news too: those who fetch the same share out who asks for what. How far it is, is not.
-        let held: Vec<_> = advert.holdings.iter().map(|held| (held.artifact, held.complete)).collect();
-        (replicas, held, advert.wanted.clone(), advert.catalog_digest, advert.wishes_digest, advert.member_roster_mark)
+pub(super) fn says_more(said: &Advert, next: &Advert) -> bool {
+    let replicas = |advert: &'_ Advert| {
+        advert.replicas.iter().map(|r| (r.slot.clone(), r.state, r.reason.clone())).collect::<Vec<_>>()
     };
-    plain(said) != plain(next)
-        || (said.plan_epoch, said.plan_revision, said.plan_author)
-            != (next.plan_epoch, next.plan_revision, next.plan_author)
+    // That a transfer began is news too: those who fetch the same share out who asks for what. How far it is, is not.
+    let held = |advert: &Advert| advert.holdings.iter().map(|held| (held.artifact, held.complete)).collect::<Vec<_>>();
+    let known = |advert: &Advert| (advert.catalog_digest, advert.wishes_digest, advert.member_roster_mark);
+    known(said) != known(next)
+        || said.wanted != next.wanted
+        || replicas(said) != replicas(next)
+        || held(said) != held(next)
         || said.addresses != next.addresses
         || answering(said) != answering(next)
         || said.domains.len() != next.domains.len()

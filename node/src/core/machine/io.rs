@@ -1,12 +1,14 @@
 //! What goes into the machine and what comes out: the whole contract between the core and the world.
 
+use std::sync::Arc;
+
 use crate::core::artifact::Bitmap;
 use crate::core::catalog::Record;
 use crate::core::checks::Suspect;
 use crate::core::coordinator::PlanRefusal;
 use crate::core::external::ExternalHere;
 use crate::core::fingerprint::Judgement;
-use crate::core::membership::advert::{Gossip, MemoryDomain};
+use crate::core::membership::advert::{Advert, Gossip, MemoryDomain};
 use crate::core::membership::roster::MemberRoster;
 use crate::core::pins::Pins;
 use crate::core::placement::plan::{Plan, PlannedReplica};
@@ -50,6 +52,8 @@ pub enum Input {
     },
     /// Verified gossip of a member.
     Gossip(Gossip),
+    /// A member's statement, said by itself on its own connection as they met.
+    Greeting(Arc<Advert>),
     /// A verified roster of members, durable.
     Members(MemberRoster),
     /// What the owner of this machine wants kept here, durable.
@@ -63,10 +67,16 @@ pub enum Input {
         /// Who sent it.
         from: NodeId,
         /// The plan.
-        plan: Box<Plan>,
+        plan: Arc<Plan>,
     },
-    /// A member answered a plan we sent: it has seen this epoch.
+    /// A member answered to a plan that was delivered to it.
     PlanAnswered {
+        /// Who.
+        from: NodeId,
+        /// Epoch and revision of the plan.
+        plan: (u64, u64),
+        /// It follows that plan from now on.
+        taken: bool,
         /// The highest epoch it has seen.
         epoch_highest: u64,
     },
@@ -153,11 +163,27 @@ pub enum Input {
 }
 
 impl Input {
-    /// May somebody else hold an artifact after this, or somebody no longer?
-    pub(super) fn may_change_holders(&self) -> bool {
+    /// The member that it speaks of, if it speaks of one's presence or words.
+    pub(super) fn subject(&self) -> Option<(&NodeId, Option<&Advert>)> {
+        match self {
+            Input::Connected(node) | Input::Disconnected(node) | Input::DialFailed { node, .. } => Some((node, None)),
+            Input::Gossip(Gossip::Advert(advert)) | Input::Greeting(advert) => Some((&advert.node, Some(advert))),
+            _ => None,
+        }
+    }
+
+    /// Does it speak only of other machines, so that what this node says of itself stays true?
+    pub(super) fn is_of_others(&self) -> bool {
         matches!(
             self,
-            Input::Connected(_) | Input::DialFailed { .. } | Input::Gossip(Gossip::Advert(_)) | Input::Members(_)
+            Input::Connected(_)
+                | Input::Disconnected(_)
+                | Input::RoundTrip(..)
+                | Input::DialFailed { .. }
+                | Input::Gossip(_)
+                | Input::Greeting(_)
+                | Input::SyncFailed(_)
+                | Input::PlanAnswered { .. }
         )
     }
 }
@@ -169,12 +195,14 @@ pub enum Output {
     Gossip(Gossip),
     /// These addresses of a member are worth dialling.
     Know(NodeId, Vec<String>),
-    /// Bring roster of members and catalog into agreement with a member.
+    /// Bring roster of members and catalog into agreement with a member, and greet it with [`Machine::greeting`].
+    ///
+    /// [`Machine::greeting`]: super::Machine::greeting
     Sync(NodeId),
     /// Close the connections to a member and dial it again.
     Reconnect(NodeId),
     /// Bring a plan to a member.
-    DeliverPlan(NodeId, Box<Plan>),
+    DeliverPlan(NodeId, Arc<Plan>),
     /// The answer to [`Input::PlanOffered`], in order.
     AnswerPlan(Result<(), PlanRefusal>),
     /// Make an epoch durable, then [`Input::EpochPersisted`].

@@ -1,6 +1,8 @@
 //! The machine's part in who is there: connections that open and end, and changes of the roster of members. The network may
 //! still speak of one that was turned out just now.
 
+use std::sync::Arc;
+
 use crate::core::limits;
 use crate::core::machine::{Machine, Output};
 use crate::core::membership::advert::Advert;
@@ -14,11 +16,9 @@ impl Machine {
         if self.config.members.may_become(&roster).is_err() {
             return;
         }
-        self.config.members = roster;
-        let (members, me) = (&self.config.members, self.config.me);
-        let gone: Vec<NodeId> =
-            self.table.iter().map(|(node, _)| *node).filter(|node| members.member(node).is_none()).collect();
-        self.table.retain(|node| members.member(node).is_some());
+        self.config.members = Arc::new(roster);
+        let me = self.config.me;
+        let gone = self.table.enrol(Arc::clone(&self.config.members));
         // First of all: who was turned out hears nothing more.
         outbox.push(Output::Admit);
         for node in gone {
@@ -42,7 +42,6 @@ impl Machine {
         }
         self.table.connected(now, node);
         self.sync(now, node, outbox);
-        self.advertised = None; // say everything again: the newcomer has heard nothing yet
         self.plan_dirty(now);
     }
 
@@ -71,22 +70,37 @@ impl Machine {
         if now >= due {
             self.sync(now, node, outbox);
         } else {
-            self.resync.entry(node).or_insert(due);
+            self.put_off(node, due);
         }
+    }
+
+    fn put_off(&mut self, node: NodeId, until: Time) {
+        self.resync.entry(node).or_insert(until);
+        self.resync_at = Some(self.resync_at.map_or(until, |at| at.min(until)));
     }
 
     /// It is tried again without waiting for the member to speak: what was to be agreed on may be why it says nothing new.
     pub(super) fn sync_failed(&mut self, now: Time, node: NodeId) {
         if self.table.get(&node).is_some_and(|entry| entry.connected) {
-            self.resync.insert(node, now.after(limits::SYNC_RETRY));
+            self.put_off(node, now.after(limits::SYNC_RETRY));
         }
     }
 
     pub(super) fn sync_again(&mut self, now: Time, outbox: &mut Vec<Output>) {
+        if self.resync_at.is_none_or(|at| now < at) {
+            return;
+        }
         let due: Vec<NodeId> = self.resync.iter().filter(|(_, at)| **at <= now).map(|(node, _)| *node).collect();
         for node in due {
-            self.sync(now, node, outbox);
+            // Another may have brought meanwhile what they did not agree on.
+            let said = self.table.get(&node).and_then(|entry| entry.advert.as_ref());
+            if said.is_some_and(|advert| !self.disagrees(advert)) {
+                self.resync.remove(&node);
+            } else {
+                self.sync(now, node, outbox);
+            }
         }
+        self.resync_at = self.resync.values().min().copied();
     }
 
     pub(super) fn dial_failed(&mut self, now: Time, node: NodeId, refused: bool) {
@@ -127,7 +141,7 @@ mod tests {
             incarnation: 1,
             epoch_highest: 0,
             priority: 0,
-            members,
+            members: Arc::new(members),
             catalog: Catalog::default(),
             strategy: Strategy::Mixed,
             check_period: limits::CHECK_PERIOD,
@@ -153,7 +167,7 @@ mod tests {
         let mut machine = machine();
         check(&mut machine, 0, Input::Connected(PEER), &["sync"]);
         check(&mut machine, 10, Input::SyncFailed(PEER), &[]);
-        assert!(machine.next_deadline(seconds(10)).is_some_and(|at| at <= seconds(11)));
+        assert!(machine.next_deadline().is_some_and(|at| at <= seconds(11)));
         check(&mut machine, 11, Input::Tick, &["sync"]);
         check(&mut machine, 12, Input::Tick, &[]);
         check(&mut machine, 12, Input::SyncFailed(PEER), &[]);
@@ -167,10 +181,10 @@ mod tests {
         let mut machine = machine();
         check(&mut machine, 0, Input::Connected(PEER), &["sync"]);
         let differs = Advert { catalog_digest: Digest([7; 32]), ..advert(2, 1, 1) };
-        let said = Input::Gossip(Gossip::Advert(Box::new(differs)));
+        let said = Input::Gossip(Gossip::Advert(Arc::new(differs)));
         check(&mut machine, 0, said, &[]);
         let due = seconds(0).after(limits::SYNC_REST);
-        assert!(machine.next_deadline(seconds(0)).is_some_and(|at| at <= due));
+        assert!(machine.next_deadline().is_some_and(|at| at <= due));
         check(&mut machine, 1, Input::Tick, &["sync"]);
         check(&mut machine, 2, Input::Tick, &[]);
     }
@@ -179,7 +193,7 @@ mod tests {
     fn a_connected_member_that_says_nothing_is_dialled_again_once() {
         let mut machine = machine();
         check(&mut machine, 0, Input::Connected(PEER), &["sync"]);
-        let said = |sequence| Input::Gossip(Gossip::Advert(Box::new(advert(2, 1, sequence))));
+        let said = |sequence| Input::Gossip(Gossip::Advert(Arc::new(advert(2, 1, sequence))));
         machine.handle(seconds(1), said(1), &mut Vec::new());
         check(&mut machine, 15, Input::Tick, &[]);
         check(&mut machine, 16, Input::Tick, &["reconnect"]);

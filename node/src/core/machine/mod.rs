@@ -5,10 +5,12 @@
 mod advertising;
 mod inventory;
 mod io;
+mod lookout;
 mod members;
 mod planning;
 mod readers;
 mod residing;
+mod routine;
 mod routing;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ mod weights;
 mod wishing;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::core::catalog::Catalog;
 use crate::core::checks::Checks;
@@ -35,6 +38,7 @@ use crate::core::transfer::Transfers;
 use crate::core::types::{Digest, Duration, NodeId, SlotName, Time};
 
 pub use io::{Input, Output};
+use planning::Sent;
 
 /// What a machine is told once, at its start.
 #[derive(Clone, Debug)]
@@ -52,7 +56,7 @@ pub struct Config {
     /// The owner's wish for the coordinator's seat; higher first.
     pub priority: u32,
     /// Who belongs.
-    pub members: MemberRoster,
+    pub members: Arc<MemberRoster>,
     /// What has been published.
     pub catalog: Catalog,
     /// How residency is weighed.
@@ -83,13 +87,25 @@ pub struct Machine {
     on_battery: bool,
     addresses: Vec<String>,
     sequence: u64,
-    advertised: Option<Advert>,
+    advertised: Option<Arc<Advert>>,
     advertised_at: Time,
+    /// What others act on has changed since this node spoke.
+    has_news: bool,
+    /// Somebody may wait for a slot who did not before, or no longer.
+    wants_changed: bool,
+    /// Who answers for which slot, and whether waiting helps, may be otherwise.
+    routes_changed: bool,
+    /// When a waiting request must be looked at although nothing changed.
+    routes_due: Option<Time>,
+    /// Nothing here asks for the machine before this, as it found when it last looked at everything.
+    due: Option<Time>,
     plan_dirty_since: Option<Time>,
-    plan_sent: BTreeMap<NodeId, (u64, u64, Time)>,
+    plan_sent: BTreeMap<NodeId, Sent>,
     synced: BTreeMap<NodeId, Time>,
     /// With whom to sync again, and when: the last one failed, or was made too short a while ago.
     resync: BTreeMap<NodeId, Time>,
+    /// No sync is due before this.
+    resync_at: Option<Time>,
     first_wanted: BTreeMap<SlotName, Time>,
     last_wanted: BTreeMap<SlotName, Time>,
     /// Requests that entered the federation here.
@@ -112,7 +128,7 @@ impl Machine {
     /// A node that has just started.
     pub fn new(now: Time, config: Config) -> Machine {
         Machine {
-            table: Table::default(),
+            table: Table::new(Arc::clone(&config.members)),
             coordinator: Coordinator::new(config.me, now, config.epoch_highest),
             residency: Residency::default(),
             transfers: Transfers::new(config.me),
@@ -129,10 +145,16 @@ impl Machine {
             sequence: 0,
             advertised: None,
             advertised_at: now,
+            has_news: true,
+            wants_changed: true,
+            routes_changed: true,
+            routes_due: None,
+            due: Some(now),
             plan_dirty_since: None,
             plan_sent: BTreeMap::new(),
             synced: BTreeMap::new(),
             resync: BTreeMap::new(),
+            resync_at: None,
             first_wanted: BTreeMap::new(),
             last_wanted: BTreeMap::new(),
             meter: Meter::default(),
@@ -149,21 +171,28 @@ impl Machine {
 
     /// Something happened at `now`; what is to be done about it is appended to `outbox`.
     pub fn handle(&mut self, now: Time, input: Input, outbox: &mut Vec<Output>) {
+        if self.take_lightly(now, &input) {
+            return;
+        }
+        let heard = input.is_of_others();
         self.take(now, input, outbox);
-        self.settle(now, outbox);
+        self.settle(now, !heard, outbox);
+        self.due = self.find_due(now);
     }
 
-    /// When [`Input::Tick`] is due if nothing else happens.
-    pub fn next_deadline(&self, now: Time) -> Option<Time> {
-        let around = self.surroundings();
-        let advert = Some(self.next_advert());
-        let planning = self.plan_dirty_since.map(|since| since.after(limits::SETTLE));
+    /// When [`Input::Tick`] is due if nothing else happens, or sooner.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.due
+    }
+
+    fn find_due(&self, now: Time) -> Option<Time> {
+        let planning = self.plan_dirty_since.map(|since| since.after(self.plan_settle()));
         [
-            advert,
+            Some(self.next_advert()),
             planning.filter(|_| self.coordinator.seated().is_some()),
             self.table.next_deadline(),
-            self.resync.values().min().copied(),
-            self.coordinator.next_deadline(&around),
+            self.resync_at,
+            self.next_seat(now),
             self.residency.next_deadline(now),
             self.transfers.next_deadline(now),
             self.router.next_deadline(now),
@@ -176,9 +205,7 @@ impl Machine {
     }
 
     fn take(&mut self, now: Time, input: Input, outbox: &mut Vec<Output>) {
-        if input.may_change_holders() {
-            self.transfers.holders_changed();
-        }
+        self.note_subject(&input);
         match input {
             Input::Tick => {}
             Input::Slept | Input::Leave => {
@@ -198,14 +225,18 @@ impl Machine {
             Input::SyncFailed(node) => self.sync_failed(now, node),
             Input::DialFailed { node, refused } => self.dial_failed(now, node, refused),
             Input::Gossip(gossip) => self.gossip(now, gossip, outbox),
+            Input::Greeting(advert) => self.advert(now, advert, true, outbox),
             Input::Members(roster) => self.members_changed(now, roster, outbox),
             Input::Record(record) => {
                 if self.config.members.member(&record.author).is_some() && self.config.catalog.merge(*record) {
                     self.catalog_changed(now);
                 }
             }
-            Input::PlanOffered { from, plan } => self.plan_offered(from, *plan, outbox),
-            Input::PlanAnswered { epoch_highest } => self.coordinator.saw_epoch(epoch_highest),
+            Input::PlanOffered { from, plan } => self.plan_offered(from, plan, outbox),
+            Input::PlanAnswered { from, plan, taken, epoch_highest } => {
+                self.coordinator.saw_epoch(epoch_highest);
+                self.plan_answered(now, from, plan, taken);
+            }
             Input::EpochPersisted(epoch) => {
                 self.epoch_durable = self.epoch_durable.max(epoch);
                 let actions = self.coordinator.persisted(now, epoch);
@@ -288,7 +319,7 @@ impl Machine {
 
     fn gossip(&mut self, now: Time, gossip: Gossip, outbox: &mut Vec<Output>) {
         match gossip {
-            Gossip::Advert(advert) => self.advert(now, *advert, outbox),
+            Gossip::Advert(advert) => self.advert(now, advert, false, outbox),
             Gossip::Lease(lease) => {
                 if self.config.members.member(&lease.coordinator).is_some() {
                     let actions = self.coordinator.heard(now, &lease);
@@ -298,28 +329,23 @@ impl Machine {
         }
     }
 
-    fn advert(&mut self, now: Time, advert: Advert, outbox: &mut Vec<Output>) {
+    fn advert(&mut self, now: Time, advert: Arc<Advert>, itself: bool, outbox: &mut Vec<Output>) {
         let from = advert.node;
         if from == self.config.me || self.config.members.member(&from).is_none() {
             return;
         }
-        // In either direction: which of two counts is seen by whoever holds both.
-        let catalog = &self.config.catalog;
-        let behind = advert.member_roster_mark != self.config.members.mark()
-            || advert.catalog_digest != catalog.digest()
-            || advert.wishes_digest.is_some_and(|theirs| theirs != catalog.wishes_digest());
-        if behind {
+        if self.disagrees(&advert) {
             self.agree(now, from, outbox);
         }
         outbox.push(Output::Know(from, advert.addresses.clone()));
         self.coordinator.saw_epoch(advert.epoch_highest);
-        if self.table.advert(now, advert) {
+        if self.table.advert(now, advert, itself) {
             self.router.heard(from);
             self.plan_dirty(now);
         }
     }
 
-    fn plan_offered(&mut self, from: NodeId, plan: Plan, outbox: &mut Vec<Output>) {
+    fn plan_offered(&mut self, from: NodeId, plan: Arc<Plan>, outbox: &mut Vec<Output>) {
         let epoch = plan.epoch;
         let answer = if self.config.members.member(&from).is_none() {
             Err(coordinator::PlanRefusal::NotCoordinator)
@@ -347,27 +373,32 @@ impl Machine {
         }
     }
 
-    /// Everything that follows from what is known now.
-    fn settle(&mut self, now: Time, outbox: &mut Vec<Output>) {
+    /// Everything that follows from what is known now. `changed`: this node itself may be otherwise than it was.
+    fn settle(&mut self, now: Time, mut changed: bool, outbox: &mut Vec<Output>) {
+        let before = (self.adopted, outbox.len());
         if self.table.expire(now) {
             self.transfers.holders_changed();
+            self.wants_changed = true;
+            self.routes_changed = true;
             self.plan_dirty(now);
             outbox.extend(self.table.mute().map(Output::Reconnect));
         }
         self.sync_again(now, outbox);
-        let around = self.surroundings();
-        let actions = self.coordinator.tick(now, &around);
+        let actions = self.tick_seat(now);
         self.seat(now, actions, outbox);
-        self.make_way(now, &around, outbox);
+        self.make_way(now, outbox);
         self.meter.decay(now);
-        self.note_wants(now);
+        if std::mem::take(&mut self.wants_changed) {
+            self.note_wants(now);
+        }
         self.plan_if_due(now, outbox);
         self.adopt(outbox);
         self.check_if_due(now, outbox);
         self.reside(now, outbox);
         self.transfer(now, outbox);
         self.route(now, outbox);
-        self.advertise(now, outbox);
+        changed |= before != (self.adopted, outbox.len()) || !self.residency.is_idle();
+        self.advertise(now, changed, outbox);
     }
 
     /// Follows the newest accepted plan once its epoch is durable.

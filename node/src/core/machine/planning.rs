@@ -1,22 +1,30 @@
-//! The machine's planning half: what the surroundings look like to the election, and from the table and the catalog to a
-//! problem, a plan, and its delivery.
+//! The machine's planning half: from the table and the catalog to a problem, a plan, and its delivery.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::core::catalog::Publication;
-use crate::core::coordinator::Surroundings;
 use crate::core::limits;
 use crate::core::machine::{Machine, Output};
 use crate::core::membership::advert::{Advert, MemoryDomain, ReplicaState};
 use crate::core::membership::roster::Role;
 use crate::core::membership::table::Presence;
-use crate::core::placement::plan::{Plan, PlannedAdapter, PlannedReplica};
+use crate::core::placement::plan::{Plan, PlanRole, PlannedAdapter, PlannedReplica};
 use crate::core::placement::problem::{ArtifactInput, DomainInput, NodeInput, Problem, RoleWanted, SlotInput};
 use crate::core::placement::{self};
 use crate::core::roster::{RosterSlot, SlotRoster};
 use crate::core::sizing;
-use crate::core::types::{NodeId, SlotName, Time};
+use crate::core::types::{Duration, NodeId, SlotName, Time};
+
+/// A plan on its way to a member, or taken by it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// Epoch and revision.
+    plan: (u64, u64),
+    /// When it was sent, or taken.
+    at: Time,
+    taken: bool,
+}
 
 impl Machine {
     /// Something changed that a plan depends on.
@@ -24,33 +32,9 @@ impl Machine {
         self.plan_dirty_since.get_or_insert(now);
     }
 
-    /// What the election needs to know of the others.
-    pub(super) fn surroundings(&self) -> Surroundings {
-        let me = self.config.me;
-        let holder = self.coordinator.coordinator().map(|(holder, _)| holder);
-        let others = self.config.members.members.iter().filter(|m| m.node != me && m.role == Role::Full);
-        let (mut all_accounted, mut alone, mut company) = (true, true, false);
-        for member in others {
-            alone = false;
-            let entry = self.table.get(&member.node);
-            all_accounted &= entry
-                .is_some_and(|entry| (entry.connected && entry.advert.is_some()) || entry.presence == Presence::Down);
-            company |= entry.is_some_and(|entry| entry.connected && entry.advert.is_some());
-        }
-        // Whom its owner has drained is on its way out: it sits only if nobody else can.
-        let drained = |node: &NodeId| self.config.catalog.is_drained(node);
-        let claim = |priority: u32, on_battery: bool, node: NodeId| {
-            (drained(&node), Reverse(priority), on_battery, holder != Some(node), node)
-        };
-        let mine = claim(self.config.priority, self.on_battery, me);
-        let candidates = self.table.alive().filter(|advert| advert.role == Role::Full);
-        let rank = candidates.filter(|a| claim(a.priority, a.on_battery, a.node) < mine).count() as u64;
-        let holder_gone_since = holder.filter(|holder| *holder != me).and_then(|holder| {
-            let gone = self.table.get(&holder).filter(|entry| entry.presence == Presence::Down && entry.refused);
-            gone.map(|entry| entry.since)
-        });
-        let eligible = self.config.role == Role::Full && !self.leaving;
-        Surroundings { rank, eligible, holder_gone_since, all_accounted, alone, company }
+    /// Changes are gathered this long before they are planned for.
+    pub(super) fn plan_settle(&self) -> Duration {
+        limits::SETTLE.max(limits::PLAN_SHARE.times(self.config.members.members.len() as u64))
     }
 
     /// Publishes a new plan if this node sits, something changed, and the change has settled.
@@ -59,10 +43,11 @@ impl Machine {
             return;
         }
         if let Some(since) = self.plan_dirty_since
-            && now >= since.after(limits::SETTLE)
+            && now >= since.after(self.plan_settle())
         {
             self.plan_dirty_since = None;
             self.follow_demand();
+            self.refresh_wants(now);
             let problem = self.problem();
             let mut plan = placement::solve(&problem);
             let checked = placement::check(&problem, &plan);
@@ -84,17 +69,23 @@ impl Machine {
     fn deliver(&mut self, now: Time, outbox: &mut Vec<Output>) {
         let Some(plan) = self.coordinator.plan().filter(|plan| plan.author == self.config.me) else { return };
         let version = (plan.epoch, plan.revision);
+        // Who took it says so with its next words; who does not must have lost it.
+        let trust = self.advert_period().times(2);
         for (node, entry) in self.table.iter().filter(|(_, entry)| entry.connected) {
-            let follows = entry.advert.as_ref().is_some_and(|advert| advert.follows(plan));
-            let sent = self.plan_sent.get(node).copied();
-            let lately = sent.is_some_and(|(epoch, revision, at)| {
-                (epoch, revision) == version && now < at.after(limits::SETTLE.times(8))
-            });
-            if follows || lately {
+            let follows = || entry.advert.as_ref().is_some_and(|advert| advert.follows(plan));
+            let rest = |sent: &Sent| if sent.taken { trust } else { limits::SETTLE.times(8) };
+            let lately = |sent: &Sent| sent.plan == version && now < sent.at.after(rest(sent));
+            if self.plan_sent.get(node).is_some_and(lately) || follows() {
                 continue;
             }
-            self.plan_sent.insert(*node, (version.0, version.1, now));
-            outbox.push(Output::DeliverPlan(*node, Box::new(plan.clone())));
+            self.plan_sent.insert(*node, Sent { plan: version, at: now, taken: false });
+            outbox.push(Output::DeliverPlan(*node, Arc::clone(plan)));
+        }
+    }
+
+    pub(super) fn plan_answered(&mut self, now: Time, from: NodeId, plan: (u64, u64), taken: bool) {
+        if let Some(sent) = self.plan_sent.get_mut(&from).filter(|sent| sent.plan == plan && taken) {
+            *sent = Sent { plan, at: now, taken };
         }
     }
 
@@ -103,7 +94,7 @@ impl Machine {
         let mine = self.own_advert();
         // A suspect's last words still count: a blip of its connection moves nothing.
         let there = self.table.iter().filter(|(_, entry)| entry.presence != Presence::Down);
-        let alive: Vec<&Advert> = there.filter_map(|(_, entry)| entry.advert.as_ref()).chain([&mine]).collect();
+        let alive: Vec<&Advert> = there.filter_map(|(_, entry)| entry.advert.as_deref()).chain([&mine]).collect();
         let nodes = alive.iter().map(|advert| self.node_input(advert)).collect();
         let present: BTreeSet<NodeId> = alive.iter().map(|advert| advert.node).collect();
         let there: Vec<PlannedReplica> = alive.iter().flat_map(|advert| already_there(advert)).collect();
@@ -238,11 +229,14 @@ pub(super) fn answering_first(
 fn differs(known: &Plan, next: &Plan, seated: Option<u64>, me: NodeId) -> bool {
     // How many bytes a shortfall lacks changes with every breath of the machine; which slots fall short does not.
     let short = |plan: &Plan| plan.shortfalls.iter().map(|shortfall| shortfall.slot.clone()).collect::<Vec<_>>();
+    // Who hosts nothing comes and goes.
+    let hosts =
+        |plan: &Plan| plan.roles.iter().copied().filter(|(_, role)| *role != PlanRole::Delegate).collect::<Vec<_>>();
     Some(known.epoch) != seated
         || known.author != me
         || known.replicas != next.replicas
         || known.stored != next.stored
-        || known.roles != next.roles
+        || hosts(known) != hosts(next)
         || known.distrusted != next.distrusted
         || short(known) != short(next)
 }

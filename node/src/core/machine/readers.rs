@@ -1,6 +1,7 @@
 //! What readers of the machine may see: the view, the tests and the simulator's checkers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::core::machine::{Config, Machine};
 use crate::core::membership::advert::{Advert, ReplicaStatus};
@@ -23,7 +24,7 @@ impl Machine {
     }
     /// The plan this node follows.
     pub fn plan(&self) -> Option<&Plan> {
-        self.coordinator.plan().filter(|plan| plan.epoch <= self.epoch_durable)
+        self.coordinator.plan().map(Arc::as_ref).filter(|plan| plan.epoch <= self.epoch_durable)
     }
     /// Who coordinates, and under which epoch.
     pub fn coordinator(&self) -> Option<(NodeId, u64)> {

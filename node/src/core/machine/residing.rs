@@ -10,6 +10,9 @@ use crate::core::types::{NodeId, SlotName, Time};
 impl Machine {
     /// Loads and evicts what is due.
     pub(super) fn reside(&mut self, now: Time, outbox: &mut Vec<Output>) {
+        if self.residency.is_idle() {
+            return;
+        }
         let (in_flight, wanted) = (self.router.in_flight_here(self.config.me), self.wanted());
         let (pinned, coming, kept) = (self.pinned_here(), self.coming(), self.kept_here());
         let around = Around {

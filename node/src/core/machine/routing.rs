@@ -12,11 +12,13 @@ use crate::core::types::{Digest, NodeId, SlotName, Time};
 impl Machine {
     /// Sends waiting requests on their way.
     pub(super) fn route(&mut self, now: Time, outbox: &mut Vec<Output>) {
-        if self.router.open() == 0 {
+        let due = self.routes_due.is_some_and(|at| at <= now);
+        if self.router.open() == 0 || !(due || std::mem::take(&mut self.routes_changed)) {
             return;
         }
         let mut router = std::mem::take(&mut self.router);
         let actions = router.schedule(now, self.config.me, |want| self.knowledge(now, want));
+        self.routes_due = router.next_deadline(now);
         self.router = router;
         for action in actions {
             outbox.push(match action {
@@ -148,7 +150,8 @@ impl Machine {
         let mine = self.externals.iter().filter(|here| here.slot == want.slot && self.external_answers(here));
         let mut candidates: Vec<_> = mine.map(|here| candidate(self.config.me, here.verification, 0)).collect();
         let reachable = |node: &NodeId| self.table.get(node).is_some_and(|entry| entry.connected);
-        for advert in self.table.alive().filter(|advert| !want.local_only && reachable(&advert.node)) {
+        let outside = |advert: &&Advert| !advert.externals.is_empty() && reachable(&advert.node);
+        for advert in self.table.alive().filter(|_| !want.local_only).filter(outside) {
             let theirs = advert.externals.iter().filter(|there| there.slot == want.slot && there.ready);
             candidates.extend(theirs.map(|there| candidate(advert.node, there.verification, there.in_flight)));
         }

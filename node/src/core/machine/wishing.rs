@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::core::coordinator::{Standing, Surroundings};
+use crate::core::coordinator::{Around, Standing};
 use crate::core::demand::{Observed, Rate};
 use crate::core::machine::{Machine, Output};
-use crate::core::membership::advert::Advert;
 use crate::core::placement::plan::{Plan, PlanRole};
 use crate::core::residency;
 use crate::core::roster::SlotPolicy;
@@ -50,18 +49,26 @@ impl Machine {
         asked.retain(|slot, until| now < *until && !self.is_resident(slot) && self.may_want(slot).is_ok());
         self.asked = asked;
         let mut wanted = self.wanted_here();
-        wanted.extend(self.table.alive().flat_map(|advert: &Advert| advert.wanted.iter().cloned()));
+        wanted.extend(self.table.wanted());
         let roster = self.config.catalog.roster();
         wanted.retain(|slot| roster.is_some_and(|roster| roster.slot(slot).is_some()));
         let before = self.wanted();
-        self.first_wanted.retain(|slot, _| wanted.contains(slot));
-        for slot in &wanted {
-            self.first_wanted.entry(slot.clone()).or_insert(now);
+        for slot in before.difference(&wanted) {
+            self.first_wanted.remove(slot);
+            self.last_wanted.insert(slot.clone(), now);
+        }
+        for slot in wanted.difference(&before) {
+            self.first_wanted.insert(slot.clone(), now);
             self.last_wanted.insert(slot.clone(), now);
         }
         if wanted != before {
             self.plan_dirty(now);
         }
+    }
+
+    /// Before a plan: who waits, waits still.
+    pub(super) fn refresh_wants(&mut self, now: Time) {
+        self.last_wanted.extend(self.first_wanted.keys().map(|slot| (slot.clone(), now)));
     }
 
     /// Slots that somebody waits for, anywhere, as last gathered.
@@ -89,9 +96,9 @@ impl Machine {
     }
 
     /// A drained machine gives up its seat as soon as somebody else can take it.
-    pub(super) fn make_way(&mut self, now: Time, around: &Surroundings, outbox: &mut Vec<Output>) {
-        let drained = self.config.catalog.is_drained(&self.config.me);
-        if drained && around.company && self.coordinator.seated().is_some() {
+    pub(super) fn make_way(&mut self, now: Time, outbox: &mut Vec<Output>) {
+        let drained = || self.config.catalog.is_drained(&self.config.me);
+        if self.coordinator.seated().is_some() && drained() && self.lookout().company() {
             let actions = self.coordinator.leave(now);
             self.seat(now, actions, outbox);
         }
@@ -100,7 +107,7 @@ impl Machine {
     /// What this node is to the coordinator's seat, in the words of DESIGN 7.
     pub fn standing(&self) -> Standing {
         let drains = self.leaving || self.config.catalog.is_drained(&self.config.me);
-        self.coordinator.standing(&self.surroundings(), drains)
+        self.coordinator.standing(&self.lookout(), drains)
     }
 
     /// What `slot` is asked for in the whole federation, thousandths of a request per hour.

@@ -1,5 +1,7 @@
 //! What nodes say of themselves: advertisements and the coordinator's lease, as plain data.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::core::demand::Rate;
@@ -255,7 +257,7 @@ pub struct Lease {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Gossip {
     /// A node's statement.
-    Advert(Box<Advert>),
+    Advert(Arc<Advert>),
     /// The coordinator's heartbeat.
     Lease(Lease),
 }

@@ -161,7 +161,12 @@ impl MemberRoster {
 
     /// The member with this key.
     pub fn member(&self, node: &NodeId) -> Option<&Member> {
-        self.members.iter().find(|member| &member.node == node)
+        self.place(node).and_then(|place| self.members.get(place))
+    }
+
+    /// Where it stands in `members`.
+    pub fn place(&self, node: &NodeId) -> Option<usize> {
+        self.members.binary_search_by(|member| member.node.cmp(node)).ok()
     }
 
     /// Does this machine have the owner's key, as far as the charter says?

@@ -2,10 +2,12 @@
 //! wins, then highest sequence. A closed connection makes a member suspect at once, a refused redial makes it down, and
 //! what others still gossip about a member that is down does not bring it back: only a connection or a newer start does.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::core::limits;
 use crate::core::membership::advert::{Advert, ReplicaState, ReplicaStatus};
+use crate::core::membership::roster::MemberRoster;
 use crate::core::types::{Duration, NodeId, SlotName, Time};
 
 /// Is a member there?
@@ -34,7 +36,7 @@ impl Presence {
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// Its newest advertisement, if one came.
-    pub advert: Option<Advert>,
+    pub advert: Option<Arc<Advert>>,
     /// When that came.
     pub heard: Time,
     /// Is it there?
@@ -49,15 +51,49 @@ pub struct Entry {
     pub refused: bool,
 }
 
-/// All members but this one.
-#[derive(Clone, Debug, Default)]
+/// All members but this one. Who is no member has no place in it.
+#[derive(Clone, Debug)]
 pub struct Table {
-    entries: BTreeMap<NodeId, Entry>,
+    members: Arc<MemberRoster>,
+    /// As the roster has them; `None`: nothing is known.
+    entries: Vec<Option<Entry>>,
+    /// No silence speaks before this. Whoever is heard again is silent later, and this is not moved: it is found anew when it
+    /// has passed.
+    silence: Option<Time>,
+    /// Whose advertisements say that somebody waits for a slot.
+    wanting: BTreeSet<usize>,
 }
 
 impl Table {
-    fn entry(&mut self, now: Time, node: NodeId) -> &mut Entry {
-        self.entries.entry(node).or_insert(Entry {
+    /// Nothing is known of these members yet.
+    pub fn new(members: Arc<MemberRoster>) -> Table {
+        let entries = vec![None; members.members.len()];
+        Table { entries, members, silence: None, wanting: BTreeSet::new() }
+    }
+
+    /// Other members: who stays keeps what is known of it. Returns who went.
+    pub fn enrol(&mut self, members: Arc<MemberRoster>) -> Vec<NodeId> {
+        let mut next = Table::new(members);
+        let mut gone = Vec::new();
+        for (place, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            let (node, Some(entry)) = (self.members.members[place].node, entry) else { continue };
+            match next.members.place(&node) {
+                Some(place) => {
+                    let wants = entry.advert.as_ref().is_some_and(|advert| !advert.wanted.is_empty());
+                    next.wanting.extend(wants.then_some(place));
+                    next.entries[place] = Some(entry);
+                }
+                None => gone.push(node),
+            }
+        }
+        next.silence = self.silence;
+        *self = next;
+        gone
+    }
+
+    fn entry(&mut self, now: Time, node: &NodeId) -> Option<(&mut Entry, &mut Option<Time>)> {
+        let place = self.members.place(node)?;
+        let new = Entry {
             advert: None,
             heard: now,
             presence: Presence::Suspect,
@@ -65,7 +101,14 @@ impl Table {
             connected: false,
             newest: None,
             refused: false,
-        })
+        };
+        Some((self.entries[place].get_or_insert(new), &mut self.silence))
+    }
+
+    /// This entry's silence may be the next to speak.
+    fn watch(entry: &Entry, silence: &mut Option<Time>) {
+        let silent = entry.heard.after(Table::life(entry));
+        *silence = Some(silence.map_or(silent, |at| at.min(silent)));
     }
 
     fn set(entry: &mut Entry, now: Time, presence: Presence) -> bool {
@@ -77,11 +120,14 @@ impl Table {
         changed
     }
 
-    /// Takes an advertisement; true if it said something new.
-    pub fn advert(&mut self, now: Time, advert: Advert) -> bool {
-        let entry = self.entry(now, advert.node);
+    /// Takes an advertisement; true if it said something new. `itself`: its author said it on its own connection just now, so that
+    /// what became void meanwhile is news again; from anybody else it may be of a life that has ended.
+    pub fn advert(&mut self, now: Time, advert: Arc<Advert>, itself: bool) -> bool {
+        let Some(place) = self.members.place(&advert.node) else { return false };
+        let Some((entry, silence)) = self.entry(now, &advert.node) else { return false };
         let version = (advert.incarnation, advert.sequence);
-        if entry.newest.is_some_and(|known| known >= version) {
+        let void = itself && entry.advert.is_none();
+        if entry.newest.is_some_and(|known| known > version || (known == version && !void)) {
             return false;
         }
         let restarted = entry.newest.is_none_or(|(incarnation, _)| advert.incarnation > incarnation);
@@ -91,13 +137,44 @@ impl Table {
             entry.refused = false;
             Table::set(entry, now, Presence::Alive);
         }
+        let wants = !advert.wanted.is_empty();
         entry.advert = Some(advert);
+        Table::watch(entry, silence);
+        if wants {
+            self.wanting.insert(place);
+        } else {
+            self.wanting.remove(&place);
+        }
+        true
+    }
+
+    /// Slots that somebody waits for at a member that is alive, as far as they say.
+    pub fn wanted(&self) -> BTreeSet<SlotName> {
+        let waiting = self.wanting.iter().filter_map(|place| self.entries.get(*place)?.as_ref());
+        let alive = waiting.filter(|entry| entry.presence == Presence::Alive);
+        alive.filter_map(|entry| entry.advert.as_ref()).flat_map(|advert| advert.wanted.iter().cloned()).collect()
+    }
+
+    /// The same again, a little newer: it lives, and nothing else is to be learned from it. False: it is something else.
+    pub fn repeated(&mut self, now: Time, advert: &Arc<Advert>, alike: impl Fn(&Advert) -> bool) -> bool {
+        let Some(entry) = self.members.place(&advert.node).and_then(|place| self.entries[place].as_mut()) else {
+            return false;
+        };
+        let newer = entry.newest.is_some_and(|known| known < (advert.incarnation, advert.sequence));
+        let same_life = entry.newest.is_some_and(|known| known.0 == advert.incarnation);
+        let there = entry.presence == Presence::Alive && newer && same_life;
+        if !there || !entry.advert.as_ref().is_some_and(|known| alike(known)) {
+            return false;
+        }
+        entry.newest = Some((advert.incarnation, advert.sequence));
+        entry.heard = now;
+        entry.advert = Some(Arc::clone(advert));
         true
     }
 
     /// A connection to `node` opened.
     pub fn connected(&mut self, now: Time, node: NodeId) -> bool {
-        let entry = self.entry(now, node);
+        let Some((entry, silence)) = self.entry(now, &node) else { return false };
         if entry.presence == Presence::Down {
             // What it said before it went says nothing of what it is now.
             entry.advert = None;
@@ -105,19 +182,22 @@ impl Table {
         entry.connected = true;
         entry.refused = false;
         entry.heard = now;
-        Table::set(entry, now, Presence::Alive)
+        let changed = Table::set(entry, now, Presence::Alive);
+        Table::watch(entry, silence);
+        changed
     }
 
     /// The last connection to `node` closed.
     pub fn disconnected(&mut self, now: Time, node: NodeId) -> bool {
-        let entry = self.entry(now, node);
+        let Some((entry, silence)) = self.entry(now, &node) else { return false };
         entry.connected = false;
+        Table::watch(entry, silence);
         if entry.presence == Presence::Down { false } else { Table::set(entry, now, Presence::Suspect) }
     }
 
     /// A redial failed; `refused`: nothing listens there any more.
     pub fn dial_failed(&mut self, now: Time, node: NodeId, refused: bool) -> bool {
-        let entry = self.entry(now, node);
+        let Some((entry, _)) = self.entry(now, &node) else { return false };
         if entry.connected || !refused {
             return false;
         }
@@ -125,30 +205,25 @@ impl Table {
         Table::set(entry, now, Presence::Down)
     }
 
-    /// Forgets who is no longer a member.
-    pub fn retain(&mut self, is_member: impl Fn(&NodeId) -> bool) {
-        self.entries.retain(|node, _| is_member(node));
-    }
-
     /// Lets silence speak; true if a presence changed.
     pub fn expire(&mut self, now: Time) -> bool {
-        let mut changed = false;
-        for entry in self.entries.values_mut() {
-            let silent = now.since(entry.heard) >= Table::life(entry);
-            if silent && entry.presence != Presence::Down {
-                changed |= Table::set(entry, now, Presence::Down);
-            }
+        if self.silence.is_none_or(|at| now < at) {
+            return false;
         }
+        let mut changed = false;
+        for entry in self.entries.iter_mut().flatten().filter(|entry| entry.presence != Presence::Down) {
+            let silent = now.since(entry.heard) >= Table::life(entry);
+            changed |= silent && Table::set(entry, now, Presence::Down);
+        }
+        let there = self.entries.iter().flatten().filter(|entry| entry.presence != Presence::Down);
+        self.silence = there.map(|entry| entry.heard.after(Table::life(entry))).min();
         changed
     }
 
     /// Members whose connection is open and who have said nothing for the life of an advertisement: it carries pings perhaps,
     /// and nothing else.
     pub fn mute(&self) -> impl Iterator<Item = NodeId> {
-        self.entries
-            .iter()
-            .filter(|(_, entry)| entry.connected && entry.presence == Presence::Down)
-            .map(|(node, _)| *node)
+        self.iter().filter(|(_, entry)| entry.connected && entry.presence == Presence::Down).map(|(node, _)| *node)
     }
 
     fn life(entry: &Entry) -> Duration {
@@ -157,29 +232,35 @@ impl Table {
 
     /// Has `node` missed an advertisement? It may be stopped, or cut off, although its connection looks open still.
     pub fn is_quiet(&self, now: Time, node: &NodeId) -> bool {
-        self.get(node).is_none_or(|entry| now.since(entry.heard) >= limits::QUIET)
+        let missed = |entry: &Entry| now.since(entry.heard) >= Duration(Table::life(entry).0 / limits::QUIET_OF_LIFE);
+        self.get(node).is_none_or(missed)
     }
 
-    /// When silence will next speak.
+    /// When silence will next speak, or sooner.
     pub fn next_deadline(&self) -> Option<Time> {
-        let waiting = self.entries.values().filter(|entry| entry.presence != Presence::Down);
-        waiting.map(|entry| entry.heard.after(Table::life(entry))).min()
+        self.silence
     }
 
     /// What is known of `node`.
     pub fn get(&self, node: &NodeId) -> Option<&Entry> {
-        self.entries.get(node)
+        self.entries[self.members.place(node)?].as_ref()
     }
 
-    /// All entries, by node.
+    /// What is known of each member, in the roster's order.
+    pub fn entries(&self) -> impl Iterator<Item = Option<&Entry>> {
+        self.entries.iter().map(Option::as_ref)
+    }
+
+    /// All of whom something is known, by node.
     pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &Entry)> {
-        self.entries.iter()
+        let members = self.members.members.iter().map(|member| &member.node);
+        members.zip(&self.entries).filter_map(|(node, entry)| Some((node, entry.as_ref()?)))
     }
 
     /// Advertisements of members that are alive.
     pub fn alive(&self) -> impl Iterator<Item = &Advert> {
-        let alive = self.entries.values().filter(|entry| entry.presence == Presence::Alive);
-        alive.filter_map(|entry| entry.advert.as_ref())
+        let alive = self.entries.iter().flatten().filter(|entry| entry.presence == Presence::Alive);
+        alive.filter_map(|entry| entry.advert.as_deref())
     }
 
     /// Replicas of `slot` that are ready on members that are alive.
@@ -197,8 +278,8 @@ impl Table {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::core::membership::roster::Role;
-    use crate::core::types::Digest;
+    use crate::core::membership::roster::{Member, Role};
+    use crate::core::types::{Digest, FederationId};
 
     pub(crate) fn advert(node: u8, incarnation: u64, sequence: u64) -> Advert {
         Advert {
@@ -228,6 +309,12 @@ pub(crate) mod tests {
         }
     }
 
+    fn table() -> Table {
+        let member = |node| Member::new(NodeId([node; 32]), format!("n{node}"), Role::Full);
+        let roster = MemberRoster::new(FederationId([9; 32]));
+        Table::new(Arc::new(MemberRoster { members: (0..4).map(member).collect(), ..roster }))
+    }
+
     fn seconds(n: u64) -> Time {
         Time::default().after(Duration::from_secs(n))
     }
@@ -238,35 +325,35 @@ pub(crate) mod tests {
 
     #[test]
     fn old_news_changes_nothing() {
-        let mut table = Table::default();
-        assert!(table.advert(seconds(0), advert(1, 2, 5)));
-        assert!(!table.advert(seconds(1), advert(1, 2, 5)));
-        assert!(!table.advert(seconds(1), advert(1, 1, 99)));
-        assert!(table.advert(seconds(1), advert(1, 3, 1)));
+        let mut table = table();
+        assert!(table.advert(seconds(0), Arc::new(advert(1, 2, 5)), false));
+        assert!(!table.advert(seconds(1), Arc::new(advert(1, 2, 5)), false));
+        assert!(!table.advert(seconds(1), Arc::new(advert(1, 1, 99)), false));
+        assert!(table.advert(seconds(1), Arc::new(advert(1, 3, 1)), false));
     }
 
     #[test]
     fn what_others_still_say_of_a_dead_member_does_not_resurrect_it() {
-        let mut table = Table::default();
+        let mut table = table();
         table.connected(seconds(0), NodeId([1; 32]));
-        table.advert(seconds(0), advert(1, 1, 1));
+        table.advert(seconds(0), Arc::new(advert(1, 1, 1)), false);
         table.disconnected(seconds(1), NodeId([1; 32]));
         check(&table, 1, Presence::Suspect);
         table.dial_failed(seconds(1), NodeId([1; 32]), true);
         check(&table, 1, Presence::Down);
-        table.advert(seconds(2), advert(1, 1, 2));
+        table.advert(seconds(2), Arc::new(advert(1, 1, 2)), false);
         check(&table, 1, Presence::Down);
-        table.advert(seconds(3), advert(1, 2, 1));
+        table.advert(seconds(3), Arc::new(advert(1, 2, 1)), false);
         check(&table, 1, Presence::Alive);
     }
 
     #[test]
     fn who_misses_an_advertisement_is_quiet_long_before_it_is_down() {
-        let mut table = Table::default();
+        let mut table = table();
         let node = NodeId([1; 32]);
         assert!(table.is_quiet(seconds(0), &node), "nobody has heard of it");
         for second in [0, 2, 4] {
-            table.advert(seconds(second), advert(1, 1, second + 1));
+            table.advert(seconds(second), Arc::new(advert(1, 1, second + 1)), false);
             assert!(!table.is_quiet(seconds(second + 2), &node));
         }
         assert!(table.is_quiet(seconds(7), &node));
@@ -275,9 +362,9 @@ pub(crate) mod tests {
 
     #[test]
     fn a_life_that_ended_is_not_believed_again_after_a_connection_that_said_nothing() {
-        let (mut table, node) = (Table::default(), NodeId([1; 32]));
+        let (mut table, node) = (table(), NodeId([1; 32]));
         table.connected(seconds(0), node);
-        table.advert(seconds(0), advert(1, 5, 9));
+        table.advert(seconds(0), Arc::new(advert(1, 5, 9)), false);
         let dies = |table: &mut Table, at: u64| {
             table.disconnected(seconds(at), node);
             table.dial_failed(seconds(at), node, true);
@@ -285,25 +372,25 @@ pub(crate) mod tests {
         dies(&mut table, 1);
         // It starts again, is met, and dies before it speaks; what it said in its life before is still on its way.
         table.connected(seconds(2), node);
-        assert!(!table.advert(seconds(2), advert(1, 5, 9)), "nor is it what it is now");
+        assert!(!table.advert(seconds(2), Arc::new(advert(1, 5, 9)), false), "nor is it what it is now");
         assert!(table.get(&node).is_some_and(|entry| entry.advert.is_none()));
         dies(&mut table, 3);
-        table.advert(seconds(4), advert(1, 5, 10));
+        table.advert(seconds(4), Arc::new(advert(1, 5, 10)), false);
         check(&table, 1, Presence::Down);
-        table.advert(seconds(5), advert(1, 6, 1));
+        table.advert(seconds(5), Arc::new(advert(1, 6, 1)), false);
         check(&table, 1, Presence::Alive);
     }
 
     #[test]
     fn who_fell_silent_comes_back_by_a_connection_or_a_new_start_and_not_by_hearsay() {
-        let (mut table, node) = (Table::default(), NodeId([1; 32]));
-        table.advert(seconds(0), advert(1, 1, 1));
+        let (mut table, node) = (table(), NodeId([1; 32]));
+        table.advert(seconds(0), Arc::new(advert(1, 1, 1)), false);
         assert!(table.expire(seconds(15)));
-        table.advert(seconds(16), advert(1, 1, 2));
+        table.advert(seconds(16), Arc::new(advert(1, 1, 2)), false);
         check(&table, 1, Presence::Down);
         table.connected(seconds(17), node);
         check(&table, 1, Presence::Alive);
-        table.advert(seconds(17), advert(1, 1, 3));
+        table.advert(seconds(17), Arc::new(advert(1, 1, 3)), false);
         assert_eq!(table.alive().count(), 1);
         // A closed connection makes it suspect at once; a dial that only times out changes nothing.
         table.disconnected(seconds(18), node);
@@ -315,8 +402,8 @@ pub(crate) mod tests {
 
     #[test]
     fn silence_ends_in_down() {
-        let mut table = Table::default();
-        table.advert(seconds(0), advert(1, 1, 1));
+        let mut table = table();
+        table.advert(seconds(0), Arc::new(advert(1, 1, 1)), false);
         assert_eq!(table.next_deadline(), Some(seconds(15)));
         assert!(!table.expire(seconds(14)));
         assert!(table.expire(seconds(15)));

@@ -45,13 +45,14 @@ impl Solver<'_> {
 
     /// On each disk: what its replicas need, and whatever else the roster names and is there already. Then every other
     /// artifact in order of claim while the disk has room, so that a swap never waits for the network: first where its slot
-    /// could be loaded, then as a copy for others. A fleet of thousands stops at so many copies of each.
+    /// could be loaded, then as a copy for others. An office stops at so many copies of each.
     fn stored(&self, layout: &Layout) -> Vec<PlannedStore> {
         let hosts = 0..self.space.hosts.len();
         let mut disks: Vec<(BTreeSet<Digest>, u64)> = hosts.clone().map(|host| self.needed(layout, host)).collect();
         let mut copies: BTreeMap<Digest, usize> = BTreeMap::new();
         disks.iter().flat_map(|(kept, _)| kept).for_each(|artifact| *copies.entry(*artifact).or_default() += 1);
-        let of_each = limits::PLANNED_COPIES_MAX / self.space.artifacts().max(1);
+        let share = limits::PLANNED_COPIES_MAX / self.space.artifacts().max(1);
+        let of_each = share.min(limits::PLANNED_COPIES_OF_EACH_MAX);
         let slots: Vec<SlotIndex> = self.by_claim();
         for where_it_loads in [true, false] {
             for (&slot, host) in slots.iter().flat_map(|slot| hosts.clone().map(move |host| (slot, host))) {

@@ -17,6 +17,11 @@ impl Residency {
         self.domains = domains;
     }
 
+    /// Would [`Residency::capacity`] learn nothing from this?
+    pub fn is_measured_as(&self, domains: &[MemoryDomain]) -> bool {
+        self.domains == domains
+    }
+
     /// Memory domains with what our replicas hold and what admission could still give.
     pub fn ledger(&self) -> Vec<MemoryDomain> {
         self.domains.iter().map(|domain| self.with_ours(domain)).collect()

@@ -136,6 +136,12 @@ impl Residency {
         self.put_away.retain(|slot| wanted.contains(slot));
     }
 
+    /// Is nothing resident here, nor to be?
+    pub fn is_idle(&self) -> bool {
+        let refused = self.waiting.is_empty() && self.staying.is_empty();
+        self.desired.is_empty() && self.actual.is_empty() && self.put_away.is_empty() && refused
+    }
+
     /// Works towards the plan.
     pub fn reconcile(&mut self, now: Time, around: &Around<'_>) -> Vec<Action> {
         self.put_away.retain(|slot| !around.wanted.contains(slot));

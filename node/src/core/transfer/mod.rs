@@ -130,12 +130,17 @@ pub struct Transfers {
     lanes: BTreeMap<NodeId, Lane>,
     /// Requests that were given up since the last schedule.
     cancels: Vec<Action>,
+    /// Something happened since the last schedule.
+    touched: bool,
+    /// When there may be more to do although nothing happens.
+    due: Option<Time>,
 }
 
 impl Transfers {
     /// None yet, into node `me`.
     pub fn new(me: NodeId) -> Transfers {
-        Transfers { me, transfers: BTreeMap::new(), lanes: BTreeMap::new(), cancels: Vec::new() }
+        let (transfers, lanes) = (BTreeMap::new(), BTreeMap::new());
+        Transfers { me, transfers, lanes, cancels: Vec::new(), touched: false, due: None }
     }
 
     /// All transfers since the start, by artifact.
@@ -155,6 +160,7 @@ impl Transfers {
 
     /// Sets what should come here; transfers no longer wanted stop asking, keeping what they have.
     pub fn want(&mut self, artifacts: &BTreeSet<Digest>) {
+        self.touched = true;
         self.transfers.retain(|artifact, transfer| {
             transfer.wanted = artifacts.contains(artifact);
             // Chunks that were asked for still come, and count until they have.
@@ -172,11 +178,16 @@ impl Transfers {
     /// Who holds what may have changed: the next [`Transfers::schedule`] asks for holders again.
     pub fn holders_changed(&mut self) {
         self.transfers.values_mut().for_each(|transfer| transfer.stale = true);
+        self.touched |= !self.transfers.is_empty();
     }
 
     /// Next steps. `holders` says which living members hold an artifact; it is asked only after
     /// [`Transfers::holders_changed`], for every input leads here.
     pub fn schedule(&mut self, now: Time, holders: impl Fn(&Digest) -> Vec<Holder>) -> Vec<Action> {
+        if !self.touched && self.due.is_none_or(|due| now < due) {
+            return Vec::new();
+        }
+        self.touched = false;
         for lane in self.lanes.values_mut().filter(|lane| lane.stalls_at().is_some_and(|at| now >= at)) {
             lane.stall(now);
         }
@@ -200,11 +211,16 @@ impl Transfers {
                 Stage::Beginning | Stage::Finishing | Stage::Done | Stage::Paused => {}
             }
         }
+        self.due = self.find_due(now);
         actions
     }
 
     /// When [`Transfers::schedule`] may find more to do although nothing happened.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
+        if self.touched { self.find_due(now) } else { self.due }
+    }
+
+    fn find_due(&self, now: Time) -> Option<Time> {
         let wanted = || self.transfers.values().filter(|t| t.wanted);
         let paused = wanted().filter(|t| t.stage == Stage::Paused).map(|t| t.again_at);
         let fetching = || wanted().filter(|t| t.stage == Stage::Fetching);
@@ -221,6 +237,7 @@ impl Transfers {
     /// A manifest whose hash is `artifact` is here, with its chunks' lengths. True: now prepare the disk, then
     /// [`Transfers::begun`] or [`Transfers::paused`].
     pub fn manifest(&mut self, artifact: Digest, chunk_bytes: Vec<u32>) -> bool {
+        self.touched = true;
         let Some(transfer) = self.transfers.get_mut(&artifact) else { return false };
         transfer.asked_for_manifest = None;
         if transfer.stage != Stage::Manifest {
@@ -233,6 +250,7 @@ impl Transfers {
 
     /// `from` had no usable manifest.
     pub fn manifest_failed(&mut self, now: Time, artifact: Digest, from: NodeId) {
+        self.touched = true;
         if let Some(transfer) = self.transfers.get_mut(&artifact) {
             transfer.asked_for_manifest = None;
             transfer.sources.entry(from).or_default().rests_until = now.after(limits::SOURCE_REST);
@@ -245,6 +263,7 @@ impl Transfers {
 
     /// The disk is ready and holds `have` already.
     pub fn begun(&mut self, artifact: Digest, have: Bitmap) {
+        self.touched = true;
         if let Some(transfer) = self.transfers.get_mut(&artifact)
             && transfer.stage == Stage::Beginning
             && have.len() == transfer.chunks()
@@ -255,6 +274,7 @@ impl Transfers {
 
     /// The disk refused; nothing is lost, it is tried again later.
     pub fn paused(&mut self, now: Time, artifact: Digest, why: String) {
+        self.touched = true;
         if let Some(transfer) = self.transfers.get_mut(&artifact) {
             let under_way = transfer.pause(now, why);
             self.call_off(artifact, under_way);
@@ -273,6 +293,7 @@ impl Transfers {
 
     /// `from` said which chunks it has; `None`: it did not answer.
     pub fn has(&mut self, now: Time, artifact: Digest, from: NodeId, have: Option<Bitmap>) {
+        self.touched = true;
         let Some(transfer) = self.transfers.get_mut(&artifact) else { return };
         let Some(source) = transfer.sources.get_mut(&from) else { return };
         source.asked = false;
@@ -295,6 +316,7 @@ impl Transfers {
 
     /// A chunk request ended.
     pub fn chunk(&mut self, now: Time, artifact: Digest, chunk: u32, from: NodeId, outcome: ChunkOutcome) {
+        self.touched = true;
         let Some(transfer) = self.transfers.get_mut(&artifact) else { return };
         let bytes = transfer.bytes_of(chunk);
         let asked = transfer.unask(chunk, from);
@@ -348,6 +370,7 @@ impl Transfers {
     /// A member is gone: what it owed is given to others.
     pub fn lost(&mut self, node: NodeId) {
         self.lanes.remove(&node);
+        self.touched |= !self.transfers.is_empty();
         for transfer in self.transfers.values_mut() {
             for (chunk, from) in transfer.asks_that(|_, from| *from == node) {
                 transfer.unask(chunk, from);
@@ -365,6 +388,7 @@ impl Transfers {
 
     /// The whole was verified and is in place, or chunks turned out damaged and must come again.
     pub fn finished(&mut self, now: Time, artifact: Digest, result: Result<(), String>) {
+        self.touched = true;
         let Some(transfer) = self.transfers.get_mut(&artifact) else { return };
         match result {
             Ok(()) => transfer.stage = Stage::Done,

@@ -91,7 +91,7 @@ fn a_plan_made_without_a_node_takes_nothing_from_it() {
     let mut foreign = Plan { author: id(2), epoch: plan.epoch + 1, ..plan };
     foreign.replicas.retain(|replica| replica.node != id(1));
     foreign.roles.retain(|(node, _)| *node != id(1));
-    world.tell(id(1), Input::PlanOffered { from: id(2), plan: Box::new(foreign) });
+    world.tell(id(1), Input::PlanOffered { from: id(2), plan: Arc::new(foreign) });
     assert_eq!(world.resident(id(1)), ["A", "B", "C"]);
 }
 
@@ -149,7 +149,7 @@ fn a_revoked_coordinator_leaves_its_seat_and_its_replicas_to_the_others() {
     let mut world = household();
     let gone = world.nodes[&id(2)].coordinator().expect("somebody sits").0;
     assert_eq!(gone, id(1));
-    let roster = world.nodes[&gone].config().members.clone();
+    let roster = MemberRoster::clone(&world.nodes[&gone].config().members);
     let members = roster.members.iter().filter(|member| member.node != gone).cloned().collect();
     let without = MemberRoster { members, version: roster.version + 1, ..roster };
     world.nodes.remove(&gone);

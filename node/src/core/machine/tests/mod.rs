@@ -7,6 +7,7 @@ mod trusting;
 mod wishes;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::*;
 use crate::core::artifact::Shape;
@@ -115,7 +116,7 @@ impl World {
                 incarnation: 1,
                 epoch_highest: 0,
                 priority: 0,
-                members: roster.clone(),
+                members: Arc::new(roster.clone()),
                 catalog: Catalog::default(),
                 strategy: Strategy::Mixed,
                 check_period: limits::CHECK_PERIOD,
@@ -167,6 +168,10 @@ impl World {
                 let Some(other) = self.nodes.get(&with).filter(|_| !self.cut.contains(&(node, with))) else { return };
                 let theirs = other.config.catalog.records().cloned().collect::<Vec<_>>();
                 queue.extend(theirs.into_iter().map(|record| (node, Input::Record(Box::new(record)))));
+                for (who, from) in [(node, with), (with, node)] {
+                    let greeting = self.nodes.get(&from).and_then(Machine::greeting);
+                    queue.extend(greeting.map(|advert| (who, Input::Greeting(advert))));
+                }
             }
             Output::DeliverPlan(to, plan) => {
                 let lost = self.plans_lost.entry(to).or_default();
@@ -226,7 +231,7 @@ impl World {
     fn run_ms(&mut self, millis: u64) {
         let end = self.now.after(Duration::from_millis(millis));
         loop {
-            let next = self.nodes.iter().filter_map(|(node, m)| m.next_deadline(self.now).map(|at| (at, *node))).min();
+            let next = self.nodes.iter().filter_map(|(node, m)| m.next_deadline().map(|at| (at, *node))).min();
             let Some((at, node)) = next.filter(|(at, _)| *at <= end) else { break };
             self.now = self.now.max(at);
             self.tell(node, Input::Tick);

@@ -1,5 +1,7 @@
 //! The coordinator's seat among whole machines: who sits, what is followed, and how two that sat become one again.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::core::coordinator::Standing;
 use crate::core::placement::plan::Plan;
@@ -31,7 +33,7 @@ fn a_follower_acts_on_no_plan_before_its_epoch_is_durable() {
     let plan = world.nodes[&id(2)].plan().expect("a plan").clone();
     world.slow_disk.insert(id(2));
     let next = Plan { epoch: plan.epoch + 1, revision: 1, replicas: Vec::new(), ..plan.clone() };
-    world.tell(id(2), Input::PlanOffered { from: next.author, plan: Box::new(next.clone()) });
+    world.tell(id(2), Input::PlanOffered { from: next.author, plan: Arc::new(next.clone()) });
     world.run(2);
     assert!(world.nodes[&id(2)].plan().is_none(), "accepted, and not durable yet");
     assert_eq!(world.nodes[&id(2)].own_advert().plan_epoch, plan.epoch, "nor does it say that it follows it");
@@ -118,7 +120,7 @@ fn who_follows_a_plan_of_the_same_number_by_another_author_is_told() {
     assert!(!theirs.follows(&Plan { author: id(9), ..plan.clone() }));
     world.log.clear();
     let mislead = Advert { sequence: theirs.sequence + 1_000, plan_author: Some(id(9)), ..theirs };
-    world.tell(id(1), Input::Gossip(Gossip::Advert(Box::new(mislead))));
+    world.tell(id(1), Input::Gossip(Gossip::Advert(Arc::new(mislead))));
     assert!(world.log.contains(&(id(1), format!("deliver {}.{} to 2", plan.epoch, plan.revision))), "{:?}", world.log);
 }
 

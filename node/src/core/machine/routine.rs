@@ -1,0 +1,125 @@
+//! What a machine hears all the time and need not think about: that others are as they were. In a federation of a thousand
+//! this is nearly everything.
+
+use std::sync::Arc;
+
+use crate::core::machine::advertising::says_more;
+use crate::core::machine::{Input, Machine};
+use crate::core::membership::advert::{Advert, Gossip};
+use crate::core::membership::table::{Entry, Presence};
+use crate::core::types::Time;
+
+impl Machine {
+    /// Takes an input that changes nothing anybody acts on; false: it must be looked at properly.
+    pub(super) fn take_lightly(&mut self, now: Time, input: &Input) -> bool {
+        if self.due.is_some_and(|due| due <= now) {
+            return false; // something else is due
+        }
+        match input {
+            Input::Gossip(Gossip::Advert(advert)) => self.has_heard(advert) || self.takes_as_known(now, advert),
+            Input::Greeting(advert) => self.has_heard(advert),
+            Input::Gossip(Gossip::Lease(lease)) => {
+                self.coordinator.renews(lease)
+                    && self.config.members.member(&lease.coordinator).is_some()
+                    && self.coordinator.heard(now, lease).is_empty()
+            }
+            Input::Hardware { domains, disk_free_bytes, on_battery } => {
+                self.residency.is_idle()
+                    && self.residency.is_measured_as(domains)
+                    && (self.disk_free_bytes, self.on_battery) == (*disk_free_bytes, *on_battery)
+            }
+            Input::DialFailed { node, refused } => {
+                self.table.get(node).is_some_and(|entry| !refused && !entry.connected)
+            }
+            Input::Record(record) => self.config.catalog.holds(record),
+            _ => false,
+        }
+    }
+
+    /// Was this or something newer heard of the same start before, and does it still count?
+    fn has_heard(&self, advert: &Advert) -> bool {
+        let known =
+            |entry: &Entry| entry.advert.is_some() && entry.newest >= Some((advert.incarnation, advert.sequence));
+        self.table.get(&advert.node).is_some_and(known) && !self.disagrees(advert)
+    }
+
+    /// Before an input is taken: what may it change of what is fetched here, waited for anywhere, and asked of others?
+    pub(super) fn note_subject(&mut self, input: &Input) {
+        let Some((node, says)) = input.subject() else {
+            let own = !input.is_of_others();
+            self.wants_changed |= own;
+            self.routes_changed |= own;
+            if matches!(input, Input::Members(_)) {
+                self.transfers.holders_changed();
+            }
+            return;
+        };
+        let entry = self.table.get(node);
+        let said = entry.and_then(|entry| entry.advert.as_deref());
+        let Some(said) = said else {
+            // Nothing was known of it, and whoever waits for weights may have hoped that it has them.
+            self.routes_changed = true;
+            self.wants_changed |= says.is_some_and(|says| !says.wanted.is_empty());
+            if says.is_some_and(|says| !says.holdings.is_empty()) {
+                self.transfers.holders_changed();
+            }
+            return;
+        };
+        let stays = says.is_some() && entry.is_some_and(|entry| entry.presence == Presence::Alive);
+        let says = says.unwrap_or(said);
+        let held =
+            |advert: &Advert| advert.holdings.iter().map(|held| (held.artifact, held.complete)).collect::<Vec<_>>();
+        let holds = !(said.holdings.is_empty() && says.holdings.is_empty());
+        let holds_otherwise = holds && !(stays && held(said) == held(says));
+        let answers = [said, says].iter().any(|advert| !(advert.replicas.is_empty() && advert.externals.is_empty()));
+        let waits = !(said.wanted.is_empty() && says.wanted.is_empty());
+        if holds_otherwise {
+            self.transfers.holders_changed();
+        }
+        self.routes_changed |= holds_otherwise || answers;
+        self.wants_changed |= waits && !(stays && said.wanted == says.wanted);
+    }
+
+    /// An advertisement that says again what its author said before, or only how busy and how far it is.
+    fn takes_as_known(&mut self, now: Time, advert: &Arc<Advert>) -> bool {
+        if self.disagrees(advert) || advert.epoch_highest > self.coordinator.epoch_highest() {
+            return false;
+        }
+        let sits = self.coordinator.seated().is_some();
+        let alike = |known: &Advert| {
+            known.ttl_ms == advert.ttl_ms
+                && (known.role, known.priority, known.on_battery) == (advert.role, advert.priority, advert.on_battery)
+                && !says_more(known, advert)
+                && (!sits || plans_alike(known, advert))
+        };
+        if !self.table.repeated(now, advert, alike) {
+            return false;
+        }
+        self.router.heard(advert.node);
+        if !sits {
+            self.plan_dirty(now); // should it sit one day
+        }
+        true
+    }
+
+    /// Does a member know another roster of members or another catalog? In either direction: which of two counts is seen by
+    /// whoever holds both.
+    pub(super) fn disagrees(&self, advert: &Advert) -> bool {
+        let catalog = &self.config.catalog;
+        advert.member_roster_mark != self.config.members.mark()
+            || advert.catalog_digest != catalog.digest()
+            || advert.wishes_digest.is_some_and(|theirs| theirs != catalog.wishes_digest())
+    }
+}
+
+/// Would a plan made with one be the plan made with the other, and be brought to its author alike? (What [`says_more`] looks at is the same.)
+fn plans_alike(known: &Advert, next: &Advert) -> bool {
+    let bytes = |advert: &Advert| advert.replicas.iter().map(|replica| replica.bytes).collect::<Vec<_>>();
+    let follows = |advert: &Advert| (advert.plan_epoch, advert.plan_revision, advert.plan_author);
+    known.domains == next.domains
+        && follows(known) == follows(next)
+        && known.disk_free_bytes == next.disk_free_bytes
+        && known.demand == next.demand
+        && known.name == next.name
+        && bytes(known) == bytes(next)
+}

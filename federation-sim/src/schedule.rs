@@ -76,6 +76,69 @@ pub enum FaultKind {
     OneWay(usize, usize),
     /// A node sends corrupt chunks.
     Lie(usize),
+    /// All of these machines lose power at once.
+    Blackout(Vec<usize>),
+    /// A node's disk and engines take so many times as long.
+    SlowNode(usize, u64),
+    /// Other files take so many bytes of a node's disk.
+    FullDisk(usize, u64),
+    /// The owner allows a node's store only so many bytes.
+    TightBudget(usize, u64),
+    /// Other programs take so many bytes of a machine's host memory, or what engines leave of it.
+    MemoryTaken(usize, u64),
+    /// A chunk of an artifact rots on a node's disk, which scrubbing finds when the fault ends. The number draws the
+    /// artifact and the chunk. Spares copies that are promised or the last.
+    BitRot(usize, u64),
+    /// Engines of a node do not start.
+    LoadsFail(usize),
+    /// Between these two everything takes so many times as long, and of gossip a tenth is lost.
+    SlowLink(usize, usize, u64),
+    /// A node's clock runs too fast by so many millionths.
+    Drift(usize, i64),
+}
+
+impl FaultKind {
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            FaultKind::Crash(_) => "crash",
+            FaultKind::PowerCut(_) => "power cut",
+            FaultKind::Sleep(_) => "sleep",
+            FaultKind::EnginesDie(_) => "engines die",
+            FaultKind::Partition(_) => "partition",
+            FaultKind::OneWay(..) => "one way",
+            FaultKind::Lie(_) => "lie",
+            FaultKind::Blackout(_) => "blackout",
+            FaultKind::SlowNode(..) => "slow node",
+            FaultKind::FullDisk(..) => "full disk",
+            FaultKind::TightBudget(..) => "tight budget",
+            FaultKind::MemoryTaken(..) => "memory taken",
+            FaultKind::BitRot(..) => "bit rot",
+            FaultKind::LoadsFail(_) => "loads fail",
+            FaultKind::SlowLink(..) => "slow link",
+            FaultKind::Drift(..) => "drift",
+        }
+    }
+
+    /// The machines it names.
+    pub fn nodes(&self) -> Vec<usize> {
+        match self {
+            FaultKind::Crash(node)
+            | FaultKind::PowerCut(node)
+            | FaultKind::Sleep(node)
+            | FaultKind::EnginesDie(node)
+            | FaultKind::Lie(node)
+            | FaultKind::SlowNode(node, _)
+            | FaultKind::FullDisk(node, _)
+            | FaultKind::TightBudget(node, _)
+            | FaultKind::MemoryTaken(node, _)
+            | FaultKind::BitRot(node, _)
+            | FaultKind::LoadsFail(node)
+            | FaultKind::Drift(node, _) => vec![*node],
+            FaultKind::OneWay(a, b) | FaultKind::SlowLink(a, b, _) => vec![*a, *b],
+            FaultKind::Partition(some) | FaultKind::Blackout(some) => some.clone(),
+        }
+    }
 }
 
 /// Faults of one run: a bound for files written by hand.
@@ -113,13 +176,7 @@ impl Run {
         if self.faults.len() > FAULTS_MAX {
             return Err(format!("a run has at most {FAULTS_MAX} faults"));
         }
-        let named = |kind: &FaultKind| match kind {
-            FaultKind::Crash(node) | FaultKind::PowerCut(node) | FaultKind::Sleep(node) => vec![*node],
-            FaultKind::EnginesDie(node) | FaultKind::Lie(node) => vec![*node],
-            FaultKind::OneWay(from, to) => vec![*from, *to],
-            FaultKind::Partition(side) => side.clone(),
-        };
-        match self.faults.iter().flat_map(|fault| named(&fault.kind)).find(|node| *node >= nodes) {
+        match self.faults.iter().flat_map(|fault| fault.kind.nodes()).find(|node| *node >= nodes) {
             Some(node) => Err(format!("a fault names machine {node}, and there are only {nodes}")),
             None => Ok(()),
         }

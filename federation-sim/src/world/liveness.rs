@@ -1,5 +1,5 @@
 //! Liveness: after the last fault everything is healed and nobody asks anything more. Within a stated time the federation
-//! must agree: one coordinator, one plan that all follow, no request open; a plan made anew moves nothing; and a minute
+//! must agree: one coordinator, one plan that all follow, every member seen alive, one catalog, no request open; a plan made anew moves nothing; and a minute
 //! later the plan in force has the same replicas.
 //!
 //! Does not check that every planned replica is loaded and every planned artifact stored: over slow links that takes
@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 
 use fednode::core::limits;
+use fednode::core::membership::table::Presence;
 use fednode::core::placement;
 use fednode::core::placement::plan::PlannedReplica;
 use fednode::core::types::{Duration, NodeId};
 
-use crate::world::World;
+use crate::world::{SimNode, World};
 
 /// How often the world looks whether the federation agrees.
 const LOOK: Duration = Duration::from_secs(1);
@@ -36,8 +37,10 @@ impl World {
             disagreement = self.disagreement();
         }
         if let Some((node, what)) = disagreement {
-            return self.checkers.dead(self.now, node, what);
+            self.checkers.dead(self.now, node, what);
+            return self.checkers.all_heard(self.now);
         }
+        self.checkers.all_heard(self.now);
         self.stats.settled_s = self.now.0 / 1_000_000_000 - self.run.simulated_s;
         let Some((seat, before)) = self.plan_in_force() else { return };
         self.check_no_moves(seat, &before);
@@ -90,7 +93,28 @@ impl World {
         if plans.len() != 1 || plans.contains(&None) {
             return Some((0, format!("{} different plans are followed", plans.len())));
         }
-        None
+        self.differing_views()
+    }
+
+    /// Whose view of the others or of what is published differs, or whose queues have not drained.
+    fn differing_views(&self) -> Option<(usize, String)> {
+        let mut catalogs = BTreeSet::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let process = node.process.as_ref()?;
+            catalogs.insert(process.machine.config().catalog.digest());
+            if !process.jobs.is_empty() {
+                return Some((index, format!("{} answers are still computed", process.jobs.len())));
+            }
+            let others = self.nodes.iter().filter(|other| other.id != node.id);
+            let seen = |other: &&SimNode| {
+                let entry = process.machine.table().get(&other.id);
+                entry.is_some_and(|entry| entry.connected && entry.presence == Presence::Alive)
+            };
+            if let Some(other) = others.into_iter().find(|other| !seen(other)) {
+                return Some((index, format!("does not see {} alive", other.spec.what.name)));
+            }
+        }
+        (catalogs.len() > 1).then(|| (0, format!("{} different catalogs", catalogs.len())))
     }
 
     fn name_of(&self, coordinator: Option<(NodeId, u64)>) -> String {

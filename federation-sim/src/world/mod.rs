@@ -7,6 +7,7 @@ mod clock;
 mod effects;
 mod event;
 mod faults;
+mod keeping;
 mod links;
 mod liveness;
 mod node;
@@ -14,6 +15,7 @@ mod people;
 mod serving;
 mod setup;
 mod storage;
+mod strain;
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
@@ -30,9 +32,10 @@ use crate::workload::Workload;
 use event::{Event, Scheduled};
 use links::Links;
 use node::CallId;
-pub use node::SimNode;
+pub use node::{Engine, SimNode};
 use setup::Published;
 use storage::Carried;
+use strain::SlowLinks;
 
 /// Ticks at one instant after which a machine counts as spinning: its deadline stays in the past whatever it does, and a
 /// real node would burn a core.
@@ -55,6 +58,7 @@ pub struct World {
     published: Published,
     people: Workload,
     faults_open: BTreeSet<usize>,
+    slow_links: SlowLinks,
     link_rng: Rng,
     fault_rng: Rng,
     checkers: Checkers,
@@ -81,9 +85,10 @@ impl World {
             codec: Codec::default(),
             people: Workload::new(&run),
             faults_open: BTreeSet::new(),
+            slow_links: SlowLinks::default(),
             link_rng: Rng::new(run.seed, "links"),
             fault_rng: Rng::new(run.seed, "faults"),
-            checkers: Checkers::new(run.machines.len()),
+            checkers: Checkers::new(&run),
             stats: Stats::default(),
             trace: blake3::Hasher::new(),
             calm: false,
@@ -147,6 +152,7 @@ impl World {
             Event::Boot { node } => self.boot(node),
             Event::Tick { node, life, due } => self.tick(node, life, due),
             Event::Hardware { node, life } => self.measure(node, life),
+            Event::Keep { node, life } => self.kept(node, life),
             Event::Gossip { node, gossip } => self.tell(node, Input::Gossip((*gossip).clone())),
             Event::Dial { node, peer, life } => self.dial(node, peer, life),
             Event::DialFailed { node, peer, life, refused } => self.dial_failed(node, peer, life, refused),
@@ -171,6 +177,7 @@ impl World {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         self.stats.events += 1;
         event::trace_input(&mut self.trace, self.now, node, &input);
+        self.checkers.input(node, process.life, &input);
         let before = self.now;
         let local = process.clock.local(before);
         let mut outbox: Vec<Output> = Vec::new();

@@ -5,6 +5,7 @@
 mod advertising;
 mod inventory;
 mod io;
+mod keeping;
 mod members;
 mod planning;
 mod readers;

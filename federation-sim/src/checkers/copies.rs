@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fednode::core::keeping::holds::Promise;
 use fednode::core::limits;
 use fednode::core::membership::advert::{Advert, ReplicaState};
 use fednode::core::transfer::ChunkOutcome;
@@ -89,7 +90,7 @@ impl Checkers {
         &mut self,
         now: Time,
         index: usize,
-        by: usize,
+        by: Option<usize>,
         artifact: &Digest,
         unix_s: u64,
         nodes: &[SimNode],
@@ -100,11 +101,12 @@ impl Checkers {
         if nodes[index].disk.complete.contains(artifact) && copies == 0 {
             self.violation(now, "copies", index, format!("drops the last verified copy of {}", artifact.short()));
         }
-        let holder = &nodes[by].disk;
-        let promised = holder.promises.iter().any(|promise| {
-            promise.artifact == *artifact && promise.to == me && promise.until_unix_s > unix_s
+        let promised = by.map(|by| &nodes[by].disk).is_some_and(|holder| {
+            let in_force = |promise: &Promise| promise.artifact == *artifact && promise.until_unix_s > unix_s;
+            let mut promises = holder.promises.iter().filter(|promise| in_force(promise));
+            holder.complete.contains(artifact) && promises.any(|promise| promise.to == me)
         });
-        if !promised || !holder.complete.contains(artifact) {
+        if !promised {
             let what = format!("drops {} without a durable promise of a holder", artifact.short());
             self.violation(now, "copies", index, what);
         }

@@ -60,5 +60,7 @@ impl Checkers {
 fn same(planned: &PlannedReplica, engine: &Engine) -> bool {
     let content = |r: &PlannedReplica| (r.node, r.memory_domain.clone(), r.artifact, r.adapters.clone());
     let size = |r: &PlannedReplica| (r.context, r.parallel);
-    planned.slot == engine.order.slot && content(planned) == content(&engine.order) && size(planned) == size(&engine.order)
+    planned.slot == engine.order.slot
+        && content(planned) == content(&engine.order)
+        && size(planned) == size(&engine.order)
 }

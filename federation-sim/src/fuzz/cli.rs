@@ -111,7 +111,9 @@ fn summary(args: &FuzzArgs, found: &Findings, took: Duration) {
     println!("requests    {} asked, {} answered", found.requests.0, found.requests.1);
     let [loads, evictions, chunks, corrupt, discards] = found.work;
     println!("replicas    {loads} loaded, {evictions} evicted");
-    println!("weights     {chunks} chunks stored, {corrupt} corrupt ones refused, {discards} artifacts deleted for room");
+    println!(
+        "weights     {chunks} chunks stored, {corrupt} corrupt ones refused, {discards} artifacts deleted for room"
+    );
     let faults: Vec<String> = found.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     println!("faults      {}", faults.join(", "));
     println!("violations  in {} runs", found.failed.len());

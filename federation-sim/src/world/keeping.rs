@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use fednode::core::keeping::{Deletion, Need, OnDisk, Snapshot, decide};
 use fednode::core::machine::Input;
 use fednode::core::pins::Pins;
+use fednode::core::seeded::{Bug, has};
 use fednode::core::types::{Digest, Duration, NodeId};
 
 use crate::world::World;
@@ -134,8 +135,17 @@ impl World {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let Some(asking) = process.collection.asking.as_mut() else { return };
         let artifact = asking.artifact;
+        if has(Bug::DeletesWithoutPromise) {
+            asking.left.clear();
+            self.discard(node, None, artifact);
+            return self.deletion_ends(node);
+        }
         match asking.left.pop_front().and_then(|peer| self.by_id.get(&peer).copied()) {
             Some(peer) => self.call(node, peer, Ask::Hold(artifact), Waiting::Hold(artifact)),
+            None if has(Bug::DropsLastCopy) => {
+                self.discard(node, None, artifact);
+                self.deletion_ends(node);
+            }
             None => self.deletion_ends(node), // nobody has promised
         }
     }
@@ -147,7 +157,9 @@ impl World {
         let held = sim.disk.complete.contains(&artifact);
         let Some(process) = sim.process.as_mut() else { return };
         let promised = process.holds.promise(artifact, to, held, unix_s).is_ok();
-        sim.disk.promises = process.holds.promises().collect();
+        if !has(Bug::ForgetsPromises) {
+            sim.disk.promises = process.holds.promises().collect();
+        }
         let (latency, written) = (self.latency(node, from), self.fsync());
         let reply = Box::new(Reply::Hold(promised));
         self.after(Duration(latency.0 + written.0), Event::Reply { node: from, from: node, link, call, reply });
@@ -168,13 +180,13 @@ impl World {
             // Looked at again: it may be wanted here since.
             let still = self.facts(node).map(|facts| decide(&facts, Need::All).delete);
             if still.is_some_and(|still| still.iter().any(|deletion| deletion.artifact == artifact)) {
-                self.discard(node, by, artifact);
+                self.discard(node, Some(by), artifact);
             }
         }
         self.deletion_ends(node);
     }
 
-    fn discard(&mut self, node: usize, by: usize, artifact: Digest) {
+    fn discard(&mut self, node: usize, by: Option<usize>, artifact: Digest) {
         self.checkers.discards(self.now, node, by, &artifact, self.unix_s(), &self.nodes);
         let disk = &mut self.nodes[node].disk;
         disk.complete.remove(&artifact);

@@ -8,6 +8,7 @@
 use crate::core::limits;
 use crate::core::membership::advert::Lease;
 use crate::core::placement::plan::Plan;
+use crate::core::seeded::{Bug, has};
 use crate::core::types::{NodeId, Time};
 
 /// What this node is to the seat.
@@ -180,6 +181,9 @@ impl Coordinator {
                     Some(at) if now >= at => {
                         let epoch = self.epoch_highest + 1;
                         self.seat = Seat::Claiming { epoch };
+                        if has(Bug::SitsBeforeDurable) {
+                            return self.persisted(now, epoch);
+                        }
                         vec![Action::PersistEpoch(epoch)]
                     }
                     _ => Vec::new(),
@@ -205,11 +209,11 @@ impl Coordinator {
     }
 
     fn renew(&mut self, now: Time, epoch: u64, renewed: Time) -> Vec<Action> {
-        if now.since(renewed) >= limits::LEASE_SELF_LIFE {
+        if now.since(renewed) >= limits::LEASE_SELF_LIFE && !has(Bug::NeverRenewsLease) {
             // This process slept: others may have taken over meanwhile. Whoever sits now will be heard first.
             return self.step_down(now);
         }
-        if now.since(renewed) < limits::LEASE_PERIOD {
+        if now.since(renewed) < limits::LEASE_PERIOD || has(Bug::NeverRenewsLease) {
             return Vec::new();
         }
         self.seat = Seat::Coordinator { epoch, renewed: now };
@@ -338,7 +342,7 @@ impl Coordinator {
     pub fn publish(&mut self, mut plan: Plan) -> Option<&Plan> {
         let epoch = self.seated()?;
         assert!(!self.is_superseded(epoch), "a superseded seat is left before it publishes");
-        self.revision += 1;
+        self.revision = if has(Bug::SameRevision) { 1 } else { self.revision + 1 };
         plan.author = self.me;
         plan.epoch = epoch;
         plan.revision = self.revision;
@@ -357,7 +361,7 @@ impl Coordinator {
         let outranked = self.coordinator().is_some_and(|(holder, epoch)| {
             holder != plan.author && outranks((epoch, holder), (plan.epoch, plan.author))
         });
-        if older || outranked {
+        if (older || outranked) && !has(Bug::IgnoresEpochs) {
             return Err(PlanRefusal::Stale);
         }
         self.epoch_highest = self.epoch_highest.max(plan.epoch);

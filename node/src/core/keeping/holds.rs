@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use crate::core::limits;
+use crate::core::seeded::{Bug, has};
 use crate::core::types::{Digest, NodeId};
 
 /// A promise given to a member.
@@ -106,10 +107,12 @@ impl Holds {
             return Err(HoldRefusal::NotHeld);
         }
         if let Some(request) = self.requests.get(&artifact) {
-            if request.deleting || from > self.me {
+            if (request.deleting || from > self.me) && !has(Bug::PromisesWhileDeleting) {
                 return Err(HoldRefusal::Deleting);
             }
-            self.requests.remove(&artifact); // the lower one goes first
+            if !has(Bug::PromisesWhileDeleting) {
+                self.requests.remove(&artifact); // the lower one goes first
+            }
         }
         let known = self.promised.contains_key(&(artifact, from));
         if !known && self.promised.len() >= limits::HOLD_PROMISES_MAX {

@@ -99,6 +99,9 @@ pub struct Options {
     pub fsync_us: u64,
     /// Speed of verifying a whole artifact.
     pub hash_bytes_per_s: u64,
+    /// Of every slot an earlier version, which no slot names any more, lies on the disks of so many first machines.
+    #[serde(default)]
+    pub superseded: usize,
     /// Loads that fail, of a million.
     pub load_failure_ppm: u32,
     /// How residency is weighed: mixed, specialised or swapping.

@@ -82,8 +82,8 @@ pub enum FaultKind {
     SlowNode(usize, u64),
     /// Other files take so many bytes of a node's disk.
     FullDisk(usize, u64),
-    /// The owner allows a node's store only so many bytes.
-    TightBudget(usize, u64),
+    /// The owner allows the stores of these nodes only so many bytes.
+    TightBudget(Vec<usize>, u64),
     /// Other programs take so many bytes of a machine's host memory, or what engines leave of it.
     MemoryTaken(usize, u64),
     /// A chunk of an artifact rots on a node's disk, which scrubbing finds when the fault ends. The number draws the
@@ -130,13 +130,12 @@ impl FaultKind {
             | FaultKind::Lie(node)
             | FaultKind::SlowNode(node, _)
             | FaultKind::FullDisk(node, _)
-            | FaultKind::TightBudget(node, _)
             | FaultKind::MemoryTaken(node, _)
             | FaultKind::BitRot(node, _)
             | FaultKind::LoadsFail(node)
             | FaultKind::Drift(node, _) => vec![*node],
             FaultKind::OneWay(a, b) | FaultKind::SlowLink(a, b, _) => vec![*a, *b],
-            FaultKind::Partition(some) | FaultKind::Blackout(some) => some.clone(),
+            FaultKind::Partition(some) | FaultKind::Blackout(some) | FaultKind::TightBudget(some, _) => some.clone(),
         }
     }
 }

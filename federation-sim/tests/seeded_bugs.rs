@@ -18,6 +18,12 @@ fn first_found(bug: Bug) -> Option<(u64, Violation)> {
         Some((index, verdict.violations.into_iter().next()?))
     });
     seed(None);
+    match &found {
+        Some((index, violation)) => {
+            println!("{bug:?}: {} after {} seeds: {}", violation.checker, index + 1, violation.what);
+        }
+        None => println!("{bug:?}: not found within {SEEDS_MAX} seeds"),
+    }
     found
 }
 
@@ -60,7 +66,6 @@ fn every_seeded_bug_is_found_within_a_thousand_seeds_and_nothing_without_one() {
     let mut most = 0;
     for (bug, found) in even.into_iter().chain(odd) {
         let (index, violation) = found.unwrap_or_else(|| panic!("{bug:?} was not found within {SEEDS_MAX} seeds"));
-        println!("{bug:?}: {} after {} seeds: {}", violation.checker, index + 1, violation.what);
         assert!(meant(bug).contains(&violation.checker), "{bug:?} was found by {}", violation.checker);
         most = most.max(index);
     }

@@ -91,7 +91,7 @@ fn machine(index: usize, weights: u64, slots: u64, rng: &mut Rng) -> Machine {
         ram_bytes: replica * rng.between(50, 450) / 100 + reserve_bytes,
         reserve_bytes,
         vram_bytes: vec![replica * rng.between(80, 250) / 100; gpus],
-        disk_bytes: if first { all * 2 } else { all * rng.between(50, 200) / 100 },
+        disk_bytes: if first { all * 3 } else { all * rng.between(50, 200) / 100 },
         load_bytes_per_s: weights * 10 / rng.between(5, 50),
         up_bytes_per_s: line.max(MIB),
         down_bytes_per_s: line.max(MIB),
@@ -113,6 +113,7 @@ fn options(model: &Model, rng: &mut Rng) -> Options {
         adapter_bytes: 8 * MIB,
         fsync_us: rng.between(500, 50_000),
         hash_bytes_per_s: 2_000_000_000,
+        superseded: rng.below(4) as usize,
         load_failure_ppm: if rng.chance(200_000) { 100_000 } else { 0 },
         strategy: ["mixed", "specialised", "swapping"][rng.below(3) as usize].to_owned(),
     }
@@ -140,6 +141,7 @@ fn kind(run: &Run, rng: &mut Rng) -> FaultKind {
     let node = rng.below(nodes as u64) as usize;
     let other = (node + 1 + rng.below(nodes as u64 - 1) as usize) % nodes;
     let what = &run.machines[node].what;
+    let all = run.model.weights_bytes * run.slots.len() as u64;
     let some = |rng: &mut Rng| (0..nodes).filter(|_| rng.chance(500_000)).collect();
     match rng.below(KINDS) {
         0 => FaultKind::Crash(node),
@@ -152,7 +154,7 @@ fn kind(run: &Run, rng: &mut Rng) -> FaultKind {
         7 => FaultKind::Blackout(some(rng)),
         8 => FaultKind::SlowNode(node, rng.between(2, 20)),
         9 => FaultKind::FullDisk(node, what.disk_bytes * rng.between(30, 100) / 100),
-        10 => FaultKind::TightBudget(node, what.disk_bytes * rng.between(0, 60) / 100),
+        10 => FaultKind::TightBudget(some(rng), all * rng.between(0, 120) / 100),
         11 => FaultKind::MemoryTaken(node, what.ram_bytes * rng.between(10, 100) / 100),
         12 => FaultKind::BitRot(node, rng.below(1 << 31)),
         13 => FaultKind::LoadsFail(node),

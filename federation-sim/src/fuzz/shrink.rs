@@ -80,12 +80,15 @@ fn without(run: &Run, gone: usize) -> Run {
     smaller.machines.remove(gone);
     let moved = |node: usize| if node > gone { node - 1 } else { node };
     let some = |nodes: &[usize]| nodes.iter().filter(|node| **node != gone).map(|node| moved(*node)).collect();
-    smaller.faults.retain(|fault| {
-        matches!(fault.kind, FaultKind::Partition(_) | FaultKind::Blackout(_)) || !fault.kind.nodes().contains(&gone)
-    });
+    let names_several = |kind: &FaultKind| {
+        matches!(kind, FaultKind::Partition(_) | FaultKind::Blackout(_) | FaultKind::TightBudget(..))
+    };
+    smaller.faults.retain(|fault| names_several(&fault.kind) || !fault.kind.nodes().contains(&gone));
     for fault in &mut smaller.faults {
         match &mut fault.kind {
-            FaultKind::Partition(nodes) | FaultKind::Blackout(nodes) => *nodes = some(nodes),
+            FaultKind::Partition(nodes) | FaultKind::Blackout(nodes) | FaultKind::TightBudget(nodes, _) => {
+                *nodes = some(nodes);
+            }
             FaultKind::OneWay(a, b) | FaultKind::SlowLink(a, b, _) => (*a, *b) = (moved(*a), moved(*b)),
             FaultKind::Crash(node)
             | FaultKind::PowerCut(node)
@@ -94,7 +97,6 @@ fn without(run: &Run, gone: usize) -> Run {
             | FaultKind::Lie(node)
             | FaultKind::SlowNode(node, _)
             | FaultKind::FullDisk(node, _)
-            | FaultKind::TightBudget(node, _)
             | FaultKind::MemoryTaken(node, _)
             | FaultKind::BitRot(node, _)
             | FaultKind::LoadsFail(node)

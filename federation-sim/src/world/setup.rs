@@ -80,7 +80,12 @@ impl Federation {
         });
         nodes[0].disk.catalog = catalog;
         nodes[0].disk.complete = publications.iter().map(|publication| publication.artifact).collect();
-        let chunks = publications.iter().map(|p| (p.artifact, lengths(p.artifact_bytes, run.options.chunk_bytes)));
+        let old: Vec<Publication> = publications.iter().filter(|p| p.domain.is_none()).map(before).collect();
+        for node in nodes.iter_mut().take(run.options.superseded).filter(|node| node.is_full()) {
+            node.disk.complete.extend(old.iter().map(|old| old.artifact));
+        }
+        let known = publications.iter().chain(&old);
+        let chunks = known.map(|p| (p.artifact, lengths(p.artifact_bytes, run.options.chunk_bytes)));
         Federation { nodes, published: Published { members, chunks: chunks.collect() } }
     }
 }
@@ -146,6 +151,12 @@ fn publication(run: &Run, slot: &SlotName, domain: Option<DomainName>, bytes: u6
         version: "1".to_owned(),
         fingerprint: None,
     }
+}
+
+/// What was published in the same slot before.
+fn before(publication: &Publication) -> Publication {
+    let name = format!("{} before", publication.name);
+    Publication { artifact: Digest::of(name.as_bytes()), name, ..publication.clone() }
 }
 
 fn publication_of(record: &Record) -> Option<Publication> {

@@ -34,9 +34,9 @@ impl Verdict {
     }
 }
 
-/// Plays a run. A panic is a violation like any other.
+/// Plays a run until something is violated. A panic is a violation like any other.
 pub fn judge(run: &Run) -> Verdict {
-    match catch_unwind(AssertUnwindSafe(|| World::new(run.clone()).play())) {
+    match catch_unwind(AssertUnwindSafe(|| World::new(run.clone()).play_hastily())) {
         Ok(report) => Verdict { violations: report.violation_list.clone(), report: Some(report) },
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();

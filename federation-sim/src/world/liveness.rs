@@ -32,7 +32,7 @@ impl World {
     pub(super) fn check_liveness(&mut self) {
         let deadline = self.now.after(self.settling());
         let mut disagreement = self.disagreement();
-        while disagreement.is_some() && self.now < deadline {
+        while disagreement.is_some() && self.now < deadline && !self.is_over() {
             self.play_until(self.now.after(LOOK));
             disagreement = self.disagreement();
         }

@@ -66,6 +66,8 @@ pub struct World {
     trace: blake3::Hasher,
     /// Healing: no more questions, no more faults.
     calm: bool,
+    /// Nothing is played after the first violation.
+    hasty: bool,
 }
 
 impl World {
@@ -92,6 +94,7 @@ impl World {
             stats: Stats::default(),
             trace: blake3::Hasher::new(),
             calm: false,
+            hasty: false,
             by_id: federation.nodes.iter().enumerate().map(|(index, node)| (node.id, index)).collect(),
             nodes: federation.nodes,
             published: federation.published,
@@ -117,14 +120,26 @@ impl World {
     pub fn play(mut self) -> Report {
         let end = Time::default().after(Duration::from_secs(self.run.simulated_s));
         self.play_until(end);
-        self.calm_down();
-        self.check_liveness();
+        if !self.is_over() {
+            self.calm_down();
+            self.check_liveness();
+        }
         let trace_hash = Digest(*self.trace.finalize().as_bytes());
         Report::new(&self.run, &self.stats, &self.checkers, trace_hash)
     }
 
+    /// The same, but only until something is violated.
+    pub fn play_hastily(mut self) -> Report {
+        self.hasty = true;
+        self.play()
+    }
+
+    fn is_over(&self) -> bool {
+        self.hasty && self.checkers.count > 0
+    }
+
     fn play_until(&mut self, end: Time) {
-        while self.heap.peek().is_some_and(|next| next.at <= end) {
+        while !self.is_over() && self.heap.peek().is_some_and(|next| next.at <= end) {
             let Some(Scheduled { at, event, .. }) = self.heap.pop() else { break };
             self.now = at;
             self.happen(event);

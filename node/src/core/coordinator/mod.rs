@@ -209,15 +209,16 @@ impl Coordinator {
     }
 
     fn renew(&mut self, now: Time, epoch: u64, renewed: Time) -> Vec<Action> {
-        if now.since(renewed) >= limits::LEASE_SELF_LIFE && !has(Bug::NeverRenewsLease) {
+        if now.since(renewed) >= limits::LEASE_SELF_LIFE {
             // This process slept: others may have taken over meanwhile. Whoever sits now will be heard first.
             return self.step_down(now);
         }
-        if now.since(renewed) < limits::LEASE_PERIOD || has(Bug::NeverRenewsLease) {
+        if now.since(renewed) < limits::LEASE_PERIOD {
             return Vec::new();
         }
         self.seat = Seat::Coordinator { epoch, renewed: now };
-        vec![Action::Announce(self.lease_of(epoch))]
+        let silent = has(Bug::NeverRenewsLease);
+        if silent { Vec::new() } else { vec![Action::Announce(self.lease_of(epoch))] }
     }
 
     fn lease_of(&self, epoch: u64) -> Lease {

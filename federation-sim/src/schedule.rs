@@ -4,6 +4,7 @@
 use fednode::core::roster::RosterSlot;
 use serde::{Deserialize, Serialize};
 
+use crate::fuzz::random;
 use crate::rng::Rng;
 use crate::scenario::{MachinePattern, Model, Options, Scenario, Workload};
 
@@ -227,6 +228,7 @@ fn schedule(scenario: &Scenario, run: &Run) -> Vec<Fault> {
     draw("power", rates.power_cuts_per_node_100h * nodes, &mut |rng| FaultKind::PowerCut(some(rng)));
     draw("engines", rates.engine_deaths_per_node_100h * nodes, &mut |rng| FaultKind::EnginesDie(some(rng)));
     draw("lies", rates.lies_per_100h, &mut |rng| FaultKind::Lie(some(rng)));
+    draw("others", rates.others_per_100h, &mut |rng| random::kind(run, rng));
     draw("one way", rates.one_way_cuts_per_100h, &mut |rng| {
         let from = some(rng);
         FaultKind::OneWay(from, (from + 1 + rng.below(nodes.saturating_sub(1)) as usize) % nodes as usize)

@@ -136,10 +136,11 @@ fn fault(run: &Run, rng: &mut Rng) -> Fault {
     Fault { at_ms, lasts_ms, kind: kind(run, rng) }
 }
 
-fn kind(run: &Run, rng: &mut Rng) -> FaultKind {
+/// Any kind of fault, at some machines of `run`.
+pub fn kind(run: &Run, rng: &mut Rng) -> FaultKind {
     let nodes = run.machines.len();
     let node = rng.below(nodes as u64) as usize;
-    let other = (node + 1 + rng.below(nodes as u64 - 1) as usize) % nodes;
+    let other = (node + 1 + rng.below(nodes.saturating_sub(1) as u64) as usize) % nodes;
     let what = &run.machines[node].what;
     let all = run.model.weights_bytes * run.slots.len() as u64;
     let some = |rng: &mut Rng| (0..nodes).filter(|_| rng.chance(500_000)).collect();

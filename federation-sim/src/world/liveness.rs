@@ -11,12 +11,14 @@ use fednode::core::limits;
 use fednode::core::membership::table::Presence;
 use fednode::core::placement;
 use fednode::core::placement::plan::PlannedReplica;
-use fednode::core::types::{Duration, NodeId};
+use fednode::core::types::{Duration, NodeId, Time};
 
 use crate::world::{SimNode, World};
 
 /// How often the world looks whether the federation agrees.
 const LOOK: Duration = Duration::from_secs(1);
+/// By then every machine has measured its memory and its disk, and what follows from that was planned.
+const MEASURED: Duration = Duration::from_secs(10);
 /// Between two plans that must be alike.
 const LATER: Duration = Duration::from_secs(60);
 
@@ -31,25 +33,36 @@ pub fn settling(nodes: usize) -> Duration {
 impl World {
     pub(super) fn check_liveness(&mut self) {
         let deadline = self.now.after(self.settling());
+        if !self.agrees_by(deadline) {
+            return self.checkers.all_heard(self.now);
+        }
+        self.stats.settled_s = self.now.0 / 1_000_000_000 - self.run.simulated_s;
+        // What other programs and files took until now is free again, and that leads to one more plan.
+        self.play_until(self.now.after(MEASURED));
+        let agrees = self.agrees_by(deadline.after(MEASURED));
+        self.checkers.all_heard(self.now);
+        let Some((seat, before)) = self.plan_in_force().filter(|_| agrees) else { return };
+        self.check_no_moves(seat, &before);
+        self.play_until(self.now.after(LATER));
+        let after = self.plan_in_force();
+        let same = after.is_some_and(|(_, replicas)| places(&replicas) == places(&before));
+        if !same && !self.is_over() {
+            self.checkers.dead(self.now, seat, "a minute later the plan has moved replicas".to_owned());
+        }
+    }
+
+    /// Plays until all agree, at most until `deadline`; whether they do.
+    fn agrees_by(&mut self, deadline: Time) -> bool {
         let mut disagreement = self.disagreement();
         while disagreement.is_some() && self.now < deadline && !self.is_over() {
             self.play_until(self.now.after(LOOK));
             disagreement = self.disagreement();
         }
-        if let Some((node, what)) = disagreement {
+        let Some((node, what)) = disagreement else { return true };
+        if !self.is_over() {
             self.checkers.dead(self.now, node, what);
-            return self.checkers.all_heard(self.now);
         }
-        self.checkers.all_heard(self.now);
-        self.stats.settled_s = self.now.0 / 1_000_000_000 - self.run.simulated_s;
-        let Some((seat, before)) = self.plan_in_force() else { return };
-        self.check_no_moves(seat, &before);
-        self.play_until(self.now.after(LATER));
-        let after = self.plan_in_force();
-        let same = after.is_some_and(|(_, replicas)| places(&replicas) == places(&before));
-        if !same {
-            self.checkers.dead(self.now, seat, "a minute later the plan has moved replicas".to_owned());
-        }
+        false
     }
 
     /// A plan made anew by whoever sits, from what it knows now, moves nothing.

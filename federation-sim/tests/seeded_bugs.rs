@@ -44,7 +44,7 @@ fn meant(bug: Bug) -> &'static [&'static str] {
         Bug::EndsTwice => &["order", "requests"],
         Bug::ForgetsRequest | Bug::DispatchesTwice => &["requests"],
         Bug::StaysDue => &["progress"],
-        Bug::DropsLastCopy | Bug::PromisesWhileDeleting => &["copies"],
+        Bug::DropsLastCopy => &["copies"],
         Bug::DeletesWithoutPromise | Bug::ForgetsPromises => &["copies"],
         Bug::SkipsHashes => &["verified"],
     }
@@ -69,6 +69,7 @@ fn every_seeded_bug_is_found_within_a_thousand_seeds_and_nothing_without_one() {
         assert!(meant(bug).contains(&violation.checker), "{bug:?} was found by {}", violation.checker);
         most = most.max(index);
     }
+    let most = most.max(99);
     for index in 0..=most {
         let verdict = judge(&random::run(SEED, index));
         assert_eq!(verdict.violations, [], "run {index} without a bug");

@@ -42,8 +42,6 @@ pub enum Bug {
     StaysDue,
     /// The last verified copy may go.
     DropsLastCopy,
-    /// Who is deleting promises all the same.
-    PromisesWhileDeleting,
     /// The driver: a copy is deleted before anybody promised to hold another.
     DeletesWithoutPromise,
     /// The driver: a promise is said before it is durable.
@@ -54,7 +52,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 22] = [
+    pub const ALL: [Bug; 21] = [
         Bug::IgnoresEpochs,
         Bug::SitsBeforeDurable,
         Bug::NeverRenewsLease,
@@ -73,7 +71,6 @@ impl Bug {
         Bug::DispatchesTwice,
         Bug::StaysDue,
         Bug::DropsLastCopy,
-        Bug::PromisesWhileDeleting,
         Bug::DeletesWithoutPromise,
         Bug::ForgetsPromises,
         Bug::SkipsHashes,

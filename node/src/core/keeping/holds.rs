@@ -11,7 +11,6 @@
 use std::collections::BTreeMap;
 
 use crate::core::limits;
-use crate::core::seeded::{Bug, has};
 use crate::core::types::{Digest, NodeId};
 
 /// A promise given to a member.
@@ -107,12 +106,10 @@ impl Holds {
             return Err(HoldRefusal::NotHeld);
         }
         if let Some(request) = self.requests.get(&artifact) {
-            if (request.deleting || from > self.me) && !has(Bug::PromisesWhileDeleting) {
+            if request.deleting || from > self.me {
                 return Err(HoldRefusal::Deleting);
             }
-            if !has(Bug::PromisesWhileDeleting) {
-                self.requests.remove(&artifact); // the lower one goes first
-            }
+            self.requests.remove(&artifact); // the lower one goes first
         }
         let known = self.promised.contains_key(&(artifact, from));
         if !known && self.promised.len() >= limits::HOLD_PROMISES_MAX {

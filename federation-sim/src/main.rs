@@ -1,11 +1,12 @@
-//! The command line: `run` a scenario, `replay` a saved run, `list` the scenarios. Exit codes: 0 nothing was violated,
+//! The command line: `run` a scenario, `replay` a saved run, `list` the scenarios, `fuzz` random ones, `shrink` one that fails. Exit codes: 0 nothing was violated,
 //! 1 something was, 2 wrong use.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
+use federation_sim::fuzz::cli::{self, FuzzArgs, FuzzError, ShrinkArgs};
 use federation_sim::report::Report;
 use federation_sim::scenario::{self, ScenarioError};
 use federation_sim::schedule::Run;
@@ -31,6 +32,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Play random short runs until time is over; each that fails is saved.
+    Fuzz(FuzzArgs),
+    /// Make a saved run that fails smaller: fewer faults, machines, seconds and questions.
+    Shrink(ShrinkArgs),
     /// Name the scenarios.
     List {
         /// Print JSON.
@@ -68,6 +73,8 @@ struct RunArgs {
 #[derive(Debug, thiserror::Error)]
 enum CliError {
     #[error(transparent)]
+    Fuzz(#[from] FuzzError),
+    #[error(transparent)]
     Scenario(#[from] ScenarioError),
     #[error("--hours must be more than 0 and at most 100000")]
     Hours,
@@ -82,7 +89,9 @@ fn main() -> ExitCode {
     // clap itself exits with 2 on wrong use.
     let done = match Cli::parse().command {
         Command::Run(args) => run(&args),
-        Command::Replay { file, json } => read(&file).map(|run| play(run, json)),
+        Command::Replay { file, json } => cli::read(&file).map(|run| play(run, json)).map_err(CliError::from),
+        Command::Fuzz(args) => cli::fuzz(&args).map(ended).map_err(CliError::from),
+        Command::Shrink(args) => cli::shrink_file(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
         Command::List { json } => {
             list(json);
             Ok(ExitCode::SUCCESS)
@@ -112,12 +121,8 @@ fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
     Ok(play(run, args.json))
 }
 
-fn read(path: &Path) -> Result<Run, CliError> {
-    let refused = |why: String| CliError::File { path: path.display().to_string(), why };
-    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
-    let run: Run = toml::from_str(&text).map_err(|error| refused(error.to_string()))?;
-    run.check().map_err(refused)?;
-    Ok(run)
+fn ended(clean: bool) -> ExitCode {
+    if clean { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
 fn play(run: Run, json: bool) -> ExitCode {
@@ -128,7 +133,7 @@ fn play(run: Run, json: bool) -> ExitCode {
         true => println!("{}", serde_json::to_string(&report).expect("a report is plain data with text keys")),
         false => print!("{report}"),
     }
-    if report.violations > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS }
+    ended(report.violations == 0)
 }
 
 fn list(json: bool) {

@@ -36,6 +36,8 @@ pub struct Stats {
     pub loads: u64,
     /// Replicas evicted.
     pub unloads: u64,
+    /// Artifacts deleted to make room.
+    pub discards: u64,
     /// Plans that members were offered.
     pub plans_offered: u64,
     /// The longest encoded plan.
@@ -107,6 +109,8 @@ pub struct Report {
     pub chunks_corrupt: u64,
     /// Bytes of chunks stored.
     pub bytes_moved: u64,
+    /// Artifacts deleted to make room.
+    pub discards: u64,
     /// Plans that members were offered.
     pub plans_offered: u64,
     /// The longest encoded plan.
@@ -146,6 +150,7 @@ impl Report {
             chunks: stats.chunks,
             chunks_corrupt: stats.chunks_corrupt,
             bytes_moved: stats.bytes_moved,
+            discards: stats.discards,
             plans_offered: stats.plans_offered,
             plan_bytes_max: stats.plan_bytes_max,
             violation_list: checkers.kept.clone(),

@@ -99,6 +99,9 @@ pub struct Options {
     pub fsync_us: u64,
     /// Speed of verifying a whole artifact.
     pub hash_bytes_per_s: u64,
+    /// Of every slot an earlier version, which no slot names any more, lies on the disks of so many first machines.
+    #[serde(default)]
+    pub superseded: usize,
     /// Loads that fail, of a million.
     pub load_failure_ppm: u32,
     /// How residency is weighed: mixed, specialised or swapping.
@@ -165,6 +168,9 @@ pub struct FaultRates {
     pub one_way_cuts_per_100h: u64,
     /// Members that send corrupt chunks for a while, per 100 hours.
     pub lies_per_100h: u64,
+    /// Faults of any kind, those above among them, per 100 hours: slow nodes, full disks, memory that other programs take,
+    /// rot, loads that fail, slow links, clocks that drift, blackouts.
+    pub others_per_100h: u64,
     /// How long a fault lasts at most, seconds.
     pub lasts_s_max: u64,
 }

@@ -4,6 +4,7 @@
 use fednode::core::roster::RosterSlot;
 use serde::{Deserialize, Serialize};
 
+use crate::fuzz::random;
 use crate::rng::Rng;
 use crate::scenario::{MachinePattern, Model, Options, Scenario, Workload};
 
@@ -76,6 +77,68 @@ pub enum FaultKind {
     OneWay(usize, usize),
     /// A node sends corrupt chunks.
     Lie(usize),
+    /// All of these machines lose power at once.
+    Blackout(Vec<usize>),
+    /// A node's disk and engines take so many times as long.
+    SlowNode(usize, u64),
+    /// Other files take so many bytes of a node's disk.
+    FullDisk(usize, u64),
+    /// The owner allows the stores of these nodes only so many bytes.
+    TightBudget(Vec<usize>, u64),
+    /// Other programs take so many bytes of a machine's host memory, or what engines leave of it.
+    MemoryTaken(usize, u64),
+    /// A chunk of an artifact rots on a node's disk, which scrubbing finds when the fault ends. The number draws the
+    /// artifact and the chunk. Spares copies that are promised or the last.
+    BitRot(usize, u64),
+    /// Engines of a node do not start.
+    LoadsFail(usize),
+    /// Between these two everything takes so many times as long, and of gossip a tenth is lost.
+    SlowLink(usize, usize, u64),
+    /// A node's clock runs too fast by so many millionths.
+    Drift(usize, i64),
+}
+
+impl FaultKind {
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            FaultKind::Crash(_) => "crash",
+            FaultKind::PowerCut(_) => "power cut",
+            FaultKind::Sleep(_) => "sleep",
+            FaultKind::EnginesDie(_) => "engines die",
+            FaultKind::Partition(_) => "partition",
+            FaultKind::OneWay(..) => "one way",
+            FaultKind::Lie(_) => "lie",
+            FaultKind::Blackout(_) => "blackout",
+            FaultKind::SlowNode(..) => "slow node",
+            FaultKind::FullDisk(..) => "full disk",
+            FaultKind::TightBudget(..) => "tight budget",
+            FaultKind::MemoryTaken(..) => "memory taken",
+            FaultKind::BitRot(..) => "bit rot",
+            FaultKind::LoadsFail(_) => "loads fail",
+            FaultKind::SlowLink(..) => "slow link",
+            FaultKind::Drift(..) => "drift",
+        }
+    }
+
+    /// The machines it names.
+    pub fn nodes(&self) -> Vec<usize> {
+        match self {
+            FaultKind::Crash(node)
+            | FaultKind::PowerCut(node)
+            | FaultKind::Sleep(node)
+            | FaultKind::EnginesDie(node)
+            | FaultKind::Lie(node)
+            | FaultKind::SlowNode(node, _)
+            | FaultKind::FullDisk(node, _)
+            | FaultKind::MemoryTaken(node, _)
+            | FaultKind::BitRot(node, _)
+            | FaultKind::LoadsFail(node)
+            | FaultKind::Drift(node, _) => vec![*node],
+            FaultKind::OneWay(a, b) | FaultKind::SlowLink(a, b, _) => vec![*a, *b],
+            FaultKind::Partition(some) | FaultKind::Blackout(some) | FaultKind::TightBudget(some, _) => some.clone(),
+        }
+    }
 }
 
 /// Faults of one run: a bound for files written by hand.
@@ -113,13 +176,7 @@ impl Run {
         if self.faults.len() > FAULTS_MAX {
             return Err(format!("a run has at most {FAULTS_MAX} faults"));
         }
-        let named = |kind: &FaultKind| match kind {
-            FaultKind::Crash(node) | FaultKind::PowerCut(node) | FaultKind::Sleep(node) => vec![*node],
-            FaultKind::EnginesDie(node) | FaultKind::Lie(node) => vec![*node],
-            FaultKind::OneWay(from, to) => vec![*from, *to],
-            FaultKind::Partition(side) => side.clone(),
-        };
-        match self.faults.iter().flat_map(|fault| named(&fault.kind)).find(|node| *node >= nodes) {
+        match self.faults.iter().flat_map(|fault| fault.kind.nodes()).find(|node| *node >= nodes) {
             Some(node) => Err(format!("a fault names machine {node}, and there are only {nodes}")),
             None => Ok(()),
         }
@@ -171,6 +228,7 @@ fn schedule(scenario: &Scenario, run: &Run) -> Vec<Fault> {
     draw("power", rates.power_cuts_per_node_100h * nodes, &mut |rng| FaultKind::PowerCut(some(rng)));
     draw("engines", rates.engine_deaths_per_node_100h * nodes, &mut |rng| FaultKind::EnginesDie(some(rng)));
     draw("lies", rates.lies_per_100h, &mut |rng| FaultKind::Lie(some(rng)));
+    draw("others", rates.others_per_100h, &mut |rng| random::kind(run, rng));
     draw("one way", rates.one_way_cuts_per_100h, &mut |rng| {
         let from = some(rng);
         FaultKind::OneWay(from, (from + 1 + rng.below(nodes.saturating_sub(1)) as usize) % nodes as usize)

@@ -30,6 +30,8 @@ pub enum Ask {
     Have(Digest),
     /// A chunk of this number and length.
     Chunk(Digest, u32, u32),
+    /// Hold your copy, for I delete mine.
+    Hold(Digest),
     /// An answer to a question.
     Generate(Question),
 }
@@ -46,6 +48,8 @@ pub enum Reply {
     Have(Option<Bitmap>),
     /// A chunk came to its end. Corrupt or whole is found out by the receiver.
     Chunk(ChunkOutcome),
+    /// It promises, or does not.
+    Hold(bool),
     /// The first token.
     Started,
     /// The last token.
@@ -67,6 +71,8 @@ pub enum Waiting {
     Have(Digest),
     /// The core goes on.
     Chunk(Digest, u32),
+    /// The collection goes on.
+    Hold(Digest),
     /// A request of this node goes on.
     Generate(RequestId),
 }
@@ -169,6 +175,7 @@ impl World {
                 self.reply(node, from, link, call, Reply::Have(have));
             }
             Ask::Chunk(artifact, chunk, bytes) => self.chunk_asked(node, from, link, call, (artifact, chunk, bytes)),
+            Ask::Hold(artifact) => self.asked_to_hold(node, from, link, call, artifact),
             Ask::Generate(question) => self.asked_to_generate(node, question, Origin::Peer { from, link, call }),
         }
     }
@@ -203,6 +210,7 @@ impl World {
             (Waiting::Chunk(artifact, chunk), Reply::Chunk(outcome)) => {
                 self.chunk_arrived(node, from, artifact, chunk, outcome);
             }
+            (Waiting::Hold(artifact), Reply::Hold(promised)) => self.hold_answered(node, from, artifact, promised),
             (Waiting::Generate(request), Reply::Started) => self.request_started(node, request),
             (Waiting::Generate(request), Reply::Ended) => self.request_ended(node, request),
             (Waiting::Generate(request), Reply::Failed(refusal)) => self.request_failed(node, request, refusal),
@@ -243,6 +251,7 @@ impl World {
             Waiting::Chunk(artifact, chunk) => {
                 self.tell(node, Input::Chunk { artifact, chunk, from, outcome: ChunkOutcome::Failed });
             }
+            Waiting::Hold(artifact) => self.hold_answered(node, pending.peer, artifact, false),
             Waiting::Generate(request) => {
                 let message = "the machine that held it is gone".to_owned();
                 self.request_failed(node, request, Refusal { code: "engine_failed", message });

@@ -7,7 +7,6 @@ use fednode::core::catalog::Record;
 use fednode::core::machine::{Input, Output};
 use fednode::core::membership::advert::{Advert, Gossip};
 use fednode::core::placement::plan::{Plan, PlannedReplica};
-use fednode::core::residency;
 use fednode::core::types::{Duration, SlotName};
 
 use crate::codec::{self, CatalogMessage, PlanMessage};
@@ -19,8 +18,12 @@ use crate::world::node::{CallId, Engine};
 /// An engine that was asked to end is gone after this.
 const UNLOAD: Duration = Duration::from_millis(50);
 
+/// Gossip lost on a slow line, of a million.
+const SLOW_LOSS_PPM: u32 = 100_000;
+
 impl World {
     pub(super) fn carry_out(&mut self, node: usize, output: Output) {
+        self.checkers.output(self.now, node, &self.nodes[node], &output);
         match output {
             Output::Gossip(gossip) => self.gossip(node, &gossip),
             Output::Know(..) | Output::Admit => {} // addresses and membership are fixed in a run
@@ -88,7 +91,8 @@ impl World {
         for to in (0..self.nodes.len()).filter(|to| *to != node) {
             let copies = if self.link_rng.chance(twice) { 2 } else { 1 };
             for _ in 0..copies {
-                if self.link_rng.chance(loss) {
+                let slow = self.slow_links.times(node, to) > 1;
+                if self.link_rng.chance(if slow { loss.max(SLOW_LOSS_PPM) } else { loss }) {
                     continue;
                 }
                 if let Some(at) = self.gossip_arrives(node, to) {
@@ -144,8 +148,7 @@ impl World {
         match self.codec.plan(plan) {
             Ok(message) => {
                 self.trace.update(&message.digest.0);
-                let (now, pinned) = (self.now, self.pinned().cloned().collect::<Vec<_>>());
-                self.checkers.plan(now, node, plan, message.digest, &pinned, &self.nodes[node]);
+                self.checkers.plan(self.now, node, plan, message.digest, &self.nodes, &self.by_id);
                 self.stats.plan_bytes_max = self.stats.plan_bytes_max.max(message.bytes as u64);
                 Some(message)
             }
@@ -171,21 +174,13 @@ impl World {
     }
 
     fn load(&mut self, node: usize, order: PlannedReplica) {
-        let missing = residency::artifacts(&order).any(|artifact| !self.nodes[node].disk.complete.contains(&artifact));
-        if missing {
-            self.checkers.unverified(self.now, node, "a replica is loaded whose weights were never verified here");
-        }
-        let fails = !self.calm && self.fault_rng.chance(self.run.options.load_failure_ppm);
+        let by_chance = self.fault_rng.chance(self.run.options.load_failure_ppm);
+        let fails = !self.calm && (by_chance || self.nodes[node].strain.loads_fail);
         let speed = self.run.machines[node].what.load_bytes_per_s.max(1);
         let nanos = u128::from(order.bytes) * 1_000_000_000 / u128::from(speed);
         let Some(process) = self.nodes[node].process.as_mut() else { return };
-        let engine = Engine {
-            memory_domain: order.memory_domain.clone(),
-            bytes: order.bytes,
-            mapped_bytes: if order.memory_domain == "ram" { order.weights_bytes } else { 0 },
-            artifact: order.artifact,
-            ready: false,
-        };
+        let mapped_bytes = if order.memory_domain == "ram" { order.weights_bytes } else { 0 };
+        let engine = Engine { order: order.clone(), mapped_bytes, ready: false };
         if process.engines.insert(order.slot.clone(), engine).is_some() {
             self.checkers.nonsense(self.now, node, "a slot loaded while its engine still lives");
         }
@@ -211,6 +206,7 @@ impl World {
     /// A disk or an engine will report `input`.
     pub(super) fn done_after(&mut self, node: usize, wait: Duration, input: Input) {
         if let Some(life) = self.nodes[node].life() {
+            let wait = wait.times(self.nodes[node].strain.slow);
             self.after(wait, Event::Done { node, life, input: Box::new(input) });
         }
     }

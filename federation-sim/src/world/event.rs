@@ -19,6 +19,8 @@ pub enum Event {
     Tick { node: usize, life: u64, due: Time },
     /// A node measures its hardware.
     Hardware { node: usize, life: u64 },
+    /// A node looks at its store.
+    Keep { node: usize, life: u64 },
     /// Gossip arrives.
     Gossip { node: usize, gossip: Gossip },
     /// A node dials a member that it is not connected to.
@@ -59,6 +61,7 @@ impl Event {
         match self {
             Event::Tick { node, .. }
             | Event::Hardware { node, .. }
+            | Event::Keep { node, .. }
             | Event::Gossip { node, .. }
             | Event::Dial { node, .. }
             | Event::DialFailed { node, .. }

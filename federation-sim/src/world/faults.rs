@@ -22,10 +22,8 @@ impl World {
         let ends_at = self.now.after(Duration::from_millis(fault.lasts_ms));
         match fault.kind {
             FaultKind::Crash(node) => self.crash(node),
-            FaultKind::PowerCut(node) => {
-                self.nodes[node].dark = true;
-                self.power_off(node);
-            }
+            FaultKind::PowerCut(node) => self.power_off(node),
+            FaultKind::Blackout(nodes) => nodes.into_iter().for_each(|node| self.power_off(node)),
             FaultKind::Sleep(node) => self.fall_asleep(node, ends_at),
             FaultKind::EnginesDie(node) => {
                 if self.nodes[node].is_up() {
@@ -34,7 +32,8 @@ impl World {
             }
             FaultKind::Partition(side) => self.cut_between(&side, true),
             FaultKind::OneWay(from, to) => self.cut_one_way(from, to, true),
-            FaultKind::Lie(node) => self.nodes[node].lies = true,
+            FaultKind::BitRot(node, draw) => self.rot(node, draw),
+            kind => kind.nodes().into_iter().for_each(|node| self.strain(node)),
         }
         self.at(ends_at, Event::FaultEnds { index });
     }
@@ -45,15 +44,14 @@ impl World {
         }
         match self.run.faults[index].kind.clone() {
             FaultKind::Crash(node) => self.boot(node),
-            FaultKind::PowerCut(node) => {
-                self.nodes[node].dark = false;
-                self.boot(node);
-            }
+            FaultKind::PowerCut(node) => self.power_returns(node),
+            FaultKind::Blackout(nodes) => nodes.into_iter().for_each(|node| self.power_returns(node)),
             FaultKind::Sleep(node) => self.wake_up(node),
             FaultKind::EnginesDie(_) => {}
             FaultKind::Partition(side) => self.cut_between(&side, false),
             FaultKind::OneWay(from, to) => self.cut_one_way(from, to, false),
-            FaultKind::Lie(node) => self.nodes[node].lies = false,
+            FaultKind::BitRot(node, _) => self.scrub(node),
+            kind => kind.nodes().into_iter().for_each(|node| self.strain(node)),
         }
     }
 
@@ -65,7 +63,6 @@ impl World {
         }
         self.links.mend();
         for node in 0..self.nodes.len() {
-            self.nodes[node].dark = false;
             if self.nodes[node].asleep_until.is_some() {
                 self.wake_up(node);
             }
@@ -88,11 +85,18 @@ impl World {
 
     /// A machine is gone without a word.
     fn power_off(&mut self, node: usize) {
+        self.strain(node);
         self.end_process(node);
         for peer in self.links.peers(node, self.nodes.len()) {
             let notice = self.silence();
             self.break_link(node, peer, notice);
         }
+    }
+
+    /// It starts again, unless another cut lasts longer.
+    fn power_returns(&mut self, node: usize) {
+        self.strain(node);
+        self.boot(node);
     }
 
     /// What was in memory is lost, and with it whatever was not yet durable.
@@ -108,6 +112,7 @@ impl World {
         for open in process.requests.values() {
             if let Origin::Person { session } = open.origin {
                 self.stats.lost += 1;
+                self.checkers.person_hears(self.now, node, session);
                 self.people.end(session);
             }
         }

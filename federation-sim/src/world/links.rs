@@ -97,7 +97,7 @@ impl World {
         let near = self.run.machines[from].what.site == self.run.machines[to].what.site;
         let base_us = if near { options.lan_latency_us } else { options.wan_latency_us };
         let jitter_us = self.link_rng.below(base_us * options.jitter_percent / 100 + 1);
-        Duration((base_us + jitter_us) * 1000)
+        Duration((base_us + jitter_us) * 1000).times(self.slow_links.times(from, to))
     }
 
     /// Both ends run, are awake, and both directions carry.
@@ -123,7 +123,7 @@ impl World {
         }
         let silent = !self.links.carries(node, peer) || !self.links.carries(peer, node);
         let there = &self.nodes[peer];
-        let (wait, refused) = if silent || there.dark || there.asleep_until.is_some() {
+        let (wait, refused) = if silent || there.strain.dark || there.asleep_until.is_some() {
             (limits::HANDSHAKE, false)
         } else {
             (round_trip, true)

@@ -1,5 +1,5 @@
 //! Liveness: after the last fault everything is healed and nobody asks anything more. Within a stated time the federation
-//! must agree: one coordinator, one plan that all follow, no request open; a plan made anew moves nothing; and a minute
+//! must agree: one coordinator, one plan that all follow, every member seen alive, one catalog, no request open; a plan made anew moves nothing; and a minute
 //! later the plan in force has the same replicas.
 //!
 //! Does not check that every planned replica is loaded and every planned artifact stored: over slow links that takes
@@ -8,14 +8,17 @@
 use std::collections::BTreeSet;
 
 use fednode::core::limits;
+use fednode::core::membership::table::Presence;
 use fednode::core::placement;
 use fednode::core::placement::plan::PlannedReplica;
-use fednode::core::types::{Duration, NodeId};
+use fednode::core::types::{Duration, NodeId, Time};
 
-use crate::world::World;
+use crate::world::{SimNode, World};
 
 /// How often the world looks whether the federation agrees.
 const LOOK: Duration = Duration::from_secs(1);
+/// By then every machine has measured its memory and its disk, and what follows from that was planned.
+const MEASURED: Duration = Duration::from_secs(10);
 /// Between two plans that must be alike.
 const LATER: Duration = Duration::from_secs(60);
 
@@ -30,23 +33,36 @@ pub fn settling(nodes: usize) -> Duration {
 impl World {
     pub(super) fn check_liveness(&mut self) {
         let deadline = self.now.after(self.settling());
-        let mut disagreement = self.disagreement();
-        while disagreement.is_some() && self.now < deadline {
-            self.play_until(self.now.after(LOOK));
-            disagreement = self.disagreement();
-        }
-        if let Some((node, what)) = disagreement {
-            return self.checkers.dead(self.now, node, what);
+        if !self.agrees_by(deadline) {
+            return self.checkers.all_heard(self.now);
         }
         self.stats.settled_s = self.now.0 / 1_000_000_000 - self.run.simulated_s;
-        let Some((seat, before)) = self.plan_in_force() else { return };
+        // What other programs and files took until now is free again, and that leads to one more plan.
+        self.play_until(self.now.after(MEASURED));
+        let agrees = self.agrees_by(deadline.after(MEASURED));
+        self.checkers.all_heard(self.now);
+        let Some((seat, before)) = self.plan_in_force().filter(|_| agrees) else { return };
         self.check_no_moves(seat, &before);
         self.play_until(self.now.after(LATER));
         let after = self.plan_in_force();
         let same = after.is_some_and(|(_, replicas)| places(&replicas) == places(&before));
-        if !same {
+        if !same && !self.is_over() {
             self.checkers.dead(self.now, seat, "a minute later the plan has moved replicas".to_owned());
         }
+    }
+
+    /// Plays until all agree, at most until `deadline`; whether they do.
+    fn agrees_by(&mut self, deadline: Time) -> bool {
+        let mut disagreement = self.disagreement();
+        while disagreement.is_some() && self.now < deadline && !self.is_over() {
+            self.play_until(self.now.after(LOOK));
+            disagreement = self.disagreement();
+        }
+        let Some((node, what)) = disagreement else { return true };
+        if !self.is_over() {
+            self.checkers.dead(self.now, node, what);
+        }
+        false
     }
 
     /// A plan made anew by whoever sits, from what it knows now, moves nothing.
@@ -90,7 +106,28 @@ impl World {
         if plans.len() != 1 || plans.contains(&None) {
             return Some((0, format!("{} different plans are followed", plans.len())));
         }
-        None
+        self.differing_views()
+    }
+
+    /// Whose view of the others or of what is published differs, or whose queues have not drained.
+    fn differing_views(&self) -> Option<(usize, String)> {
+        let mut catalogs = BTreeSet::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let process = node.process.as_ref()?;
+            catalogs.insert(process.machine.config().catalog.digest());
+            if !process.jobs.is_empty() {
+                return Some((index, format!("{} answers are still computed", process.jobs.len())));
+            }
+            let others = self.nodes.iter().filter(|other| other.id != node.id);
+            let seen = |other: &&SimNode| {
+                let entry = process.machine.table().get(&other.id);
+                entry.is_some_and(|entry| entry.connected && entry.presence == Presence::Alive)
+            };
+            if let Some(other) = others.into_iter().find(|other| !seen(other)) {
+                return Some((index, format!("does not see {} alive", other.spec.what.name)));
+            }
+        }
+        (catalogs.len() > 1).then(|| (0, format!("{} different catalogs", catalogs.len())))
     }
 
     fn name_of(&self, coordinator: Option<(NodeId, u64)>) -> String {

@@ -7,6 +7,7 @@ mod clock;
 mod effects;
 mod event;
 mod faults;
+mod keeping;
 mod links;
 mod liveness;
 mod node;
@@ -14,6 +15,7 @@ mod people;
 mod serving;
 mod setup;
 mod storage;
+mod strain;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,9 +32,10 @@ use crate::workload::Workload;
 use event::{Agenda, Event};
 use links::Links;
 use node::CallId;
-pub use node::SimNode;
+pub use node::{Engine, SimNode};
 use setup::Published;
 use storage::Carried;
+use strain::SlowLinks;
 
 /// Ticks at one instant after which a machine counts as spinning: its deadline stays in the past whatever it does, and a
 /// real node would burn a core.
@@ -54,6 +57,7 @@ pub struct World {
     published: Published,
     people: Workload,
     faults_open: BTreeSet<usize>,
+    slow_links: SlowLinks,
     link_rng: Rng,
     fault_rng: Rng,
     checkers: Checkers,
@@ -61,6 +65,8 @@ pub struct World {
     trace: blake3::Hasher,
     /// Healing: no more questions, no more faults.
     calm: bool,
+    /// Nothing is played after the first violation.
+    hasty: bool,
 }
 
 impl World {
@@ -79,12 +85,14 @@ impl World {
             codec: Codec::default(),
             people: Workload::new(&run),
             faults_open: BTreeSet::new(),
+            slow_links: SlowLinks::default(),
             link_rng: Rng::new(run.seed, "links"),
             fault_rng: Rng::new(run.seed, "faults"),
-            checkers: Checkers::new(run.machines.len()),
+            checkers: Checkers::new(&run),
             stats: Stats::default(),
             trace: blake3::Hasher::new(),
             calm: false,
+            hasty: false,
             by_id: federation.nodes.iter().enumerate().map(|(index, node)| (node.id, index)).collect(),
             nodes: federation.nodes,
             published: federation.published,
@@ -110,14 +118,26 @@ impl World {
     pub fn play(mut self) -> Report {
         let end = Time::default().after(Duration::from_secs(self.run.simulated_s));
         self.play_until(end);
-        self.calm_down();
-        self.check_liveness();
+        if !self.is_over() {
+            self.calm_down();
+            self.check_liveness();
+        }
         let trace_hash = Digest(*self.trace.finalize().as_bytes());
         Report::new(&self.run, &self.stats, &self.checkers, trace_hash)
     }
 
+    /// The same, but only until something is violated.
+    pub fn play_hastily(mut self) -> Report {
+        self.hasty = true;
+        self.play()
+    }
+
+    fn is_over(&self) -> bool {
+        self.hasty && self.checkers.count > 0
+    }
+
     fn play_until(&mut self, end: Time) {
-        while let Some((at, event)) = self.agenda.pop(end) {
+        while let Some((at, event)) = if self.is_over() { None } else { self.agenda.pop(end) } {
             self.now = at;
             self.happen(event);
         }
@@ -143,6 +163,7 @@ impl World {
             Event::Boot { node } => self.boot(node),
             Event::Tick { node, life, due } => self.tick(node, life, due),
             Event::Hardware { node, life } => self.measure(node, life),
+            Event::Keep { node, life } => self.kept(node, life),
             Event::Gossip { node, gossip } => self.tell(node, Input::Gossip(gossip)),
             Event::Dial { node, peer, life } => self.dial(node, peer, life),
             Event::DialFailed { node, peer, life, refused } => self.dial_failed(node, peer, life, refused),
@@ -167,6 +188,7 @@ impl World {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         self.stats.events += 1;
         event::trace_input(&mut self.trace, self.now, node, &input);
+        self.checkers.input(node, process.life, &input);
         let before = self.now;
         let local = process.clock.local(before);
         let mut outbox: Vec<Output> = Vec::new();

@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use fednode::core::artifact::Bitmap;
 use fednode::core::catalog::Catalog;
+use fednode::core::keeping::holds::{Holds, Promise};
 use fednode::core::machine::Machine;
 use fednode::core::membership::advert::{Advert, DomainKind, MemoryDomain};
+use fednode::core::placement::plan::PlannedReplica;
 use fednode::core::route::RequestId;
 use fednode::core::types::{Digest, NodeId, SlotName, Time};
 
 use crate::schedule;
 use crate::world::calls::Pending;
 use crate::world::clock::LocalClock;
+use crate::world::keeping::Collection;
 use crate::world::serving::{Job, OpenRequest};
+use crate::world::strain::Strain;
 
 /// A question's number at the node that asked it.
 pub type CallId = u64;
@@ -32,12 +36,10 @@ pub struct SimNode {
     pub lives: u64,
     /// Sleeps until then.
     pub asleep_until: Option<Time>,
-    /// Without power: does not even refuse connections.
-    pub dark: bool,
-    /// Sends corrupt chunks.
-    pub lies: bool,
     /// What its process last said of itself, as others read it.
     pub said: Option<Arc<Advert>>,
+    /// What faults do to it now.
+    pub strain: Strain,
     /// What its machine last answered to a plan that was offered.
     pub answer: Option<bool>,
 }
@@ -55,6 +57,10 @@ pub struct Disk {
     pub complete: BTreeSet<Digest>,
     /// Artifacts on their way.
     pub partial: BTreeMap<Digest, Partial>,
+    /// A chunk of a whole artifact that has rotted, which nobody has noticed yet.
+    pub rotten: BTreeMap<Digest, u32>,
+    /// Copies that are held for other members.
+    pub promises: Vec<Promise>,
 }
 
 /// An artifact on its way.
@@ -65,6 +71,8 @@ pub struct Partial {
     pub durable: Bitmap,
     /// Chunks since the bitmap was made durable.
     pub since: u32,
+    /// Chunks that were written although they are not what their hash says.
+    pub unsound: BTreeSet<u32>,
 }
 
 /// What a crash loses.
@@ -93,18 +101,20 @@ pub struct Process {
     pub jobs: VecDeque<Job>,
     /// The next job's number.
     pub job_next: u64,
+    /// Promises given and asked for.
+    pub holds: Holds,
+    /// What is being deleted, and for how much room.
+    pub collection: Collection,
+    /// What other programs took of host memory when it was last measured.
+    pub taken_seen: u64,
 }
 
 /// One engine process.
 pub struct Engine {
-    /// Where it lives.
-    pub memory_domain: String,
-    /// What it occupies.
-    pub bytes: u64,
-    /// Of these, mapped weights, which a system counts as available in host memory.
+    /// What was to be loaded: where it lives, what it occupies, its base.
+    pub order: PlannedReplica,
+    /// Of its bytes, mapped weights, which a system counts as available in host memory.
     pub mapped_bytes: u64,
-    /// Its base.
-    pub artifact: Digest,
     /// Answers.
     pub ready: bool,
 }
@@ -125,25 +135,34 @@ impl SimNode {
         self.spec.what.role == "full"
     }
 
-    /// Bytes that engines occupy on a domain.
-    pub fn occupied(&self, domain: &str) -> u64 {
+    /// Engines on a domain.
+    pub fn engines<'a>(&'a self, domain: &'a str) -> impl Iterator<Item = &'a Engine> {
         let engines = self.process.iter().flat_map(|process| process.engines.values());
-        engines.filter(|engine| engine.memory_domain == domain).map(|engine| engine.bytes).sum()
+        engines.filter(move |engine| engine.order.memory_domain == domain)
     }
 
-    /// Of these, what a system counts as used: engines fill their memory as they load, and the pages of weights mapped
+    /// What a system counts as used by engines: they fill their memory as they load, and the pages of weights mapped
     /// into host memory stay available.
     fn seen(&self, domain: &str) -> u64 {
-        let engines = self.process.iter().flat_map(|process| process.engines.values());
-        let here = engines.filter(|engine| engine.memory_domain == domain && engine.ready);
-        here.map(|engine| engine.bytes.saturating_sub(engine.mapped_bytes)).sum()
+        let ready = self.engines(domain).filter(|engine| engine.ready);
+        ready.map(|engine| engine.order.bytes.saturating_sub(engine.mapped_bytes)).sum()
+    }
+
+    /// Bytes that other programs take of host memory: what they want, if engines leave so much. Pages of mapped weights
+    /// make way.
+    pub fn taken(&self) -> u64 {
+        self.strain.memory_taken.min(self.spec.what.ram_bytes.saturating_sub(self.seen("ram")))
     }
 
     /// Memory domains with what a system says is free now.
     pub fn domains(&self) -> Vec<MemoryDomain> {
         let what = &self.spec.what;
+        let free = |name: &str, total_bytes: u64| {
+            let others = if name == "ram" { self.taken() } else { 0 };
+            total_bytes.saturating_sub(others + self.seen(name))
+        };
         let domain = |name: String, kind, total_bytes: u64, reserve_bytes: u64| MemoryDomain {
-            free_bytes: (total_bytes - reserve_bytes).saturating_sub(self.seen(&name)),
+            free_bytes: free(&name, total_bytes).min(total_bytes - reserve_bytes),
             name,
             kind,
             total_bytes,

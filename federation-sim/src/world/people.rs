@@ -24,10 +24,12 @@ impl World {
         let Some((known, prompt_tokens, tokens)) = self.people.question(session) else { return };
         let question = Question { slot: known.slot, domain: known.domain, prompt_tokens, tokens };
         self.stats.asked += 1;
+        self.checkers.person_asks(self.now, node, session);
         self.asked_to_generate(node, question, Origin::Person { session });
     }
 
     pub(super) fn person_answered(&mut self, node: usize, session: u64, failure: Option<&'static str>) {
+        self.checkers.person_hears(self.now, node, session);
         match failure {
             None => self.stats.answered += 1,
             Some(code) => *self.stats.failed.entry(code).or_default() += 1,

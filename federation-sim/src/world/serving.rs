@@ -55,6 +55,8 @@ pub struct OpenRequest {
     pub asked: Time,
     /// Its first token went out.
     pub started: bool,
+    /// An attempt is under way.
+    pub attempt: bool,
     /// Why the last attempt failed.
     pub failure: Option<Refusal>,
 }
@@ -94,7 +96,7 @@ impl World {
             tokens: u32::try_from(question.prompt_tokens + question.tokens).unwrap_or(u32::MAX),
             deadline: process.clock.local(now).after(limits::REQUEST_WAIT),
         };
-        let open = OpenRequest { origin, question, asked: now, started: false, failure: None };
+        let open = OpenRequest { origin, question, asked: now, started: false, attempt: false, failure: None };
         process.requests.insert(request, open);
         self.tell(node, Input::Request(request, ask));
     }
@@ -102,9 +104,10 @@ impl World {
     /// The machine chose `to`.
     pub(super) fn dispatch(&mut self, node: usize, request: RequestId, to: usize) {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
-        let Some(open) = process.requests.get(&request) else {
+        let Some(open) = process.requests.get_mut(&request) else {
             return self.checkers.nonsense(self.now, node, "a request dispatched that has ended");
         };
+        open.attempt = true;
         let (slot, question) = (open.question.slot.clone(), open.question.clone());
         if to != node {
             return self.call(node, to, Ask::Generate(question), Waiting::Generate(request));
@@ -119,7 +122,7 @@ impl World {
     /// The engine of the first job begins.
     fn compute_next(&mut self, node: usize) {
         let what = &self.run.machines[node].what;
-        let prompt_speed = what.prompt_tokens_per_s.max(1);
+        let (prompt_speed, slow) = (what.prompt_tokens_per_s.max(1), self.nodes[node].strain.slow);
         loop {
             let Some(process) = self.nodes[node].process.as_mut() else { return };
             let Some(job) = process.jobs.front().cloned() else { return };
@@ -130,19 +133,19 @@ impl World {
                 self.fail_later(node, job.request, Refusal { code: "not_resident", message });
                 continue;
             };
-            let wait = Duration::from_millis(open.question.prompt_tokens * 1000 / prompt_speed);
+            let wait = Duration::from_millis(open.question.prompt_tokens * 1000 / prompt_speed).times(slow);
             let life = process.life;
             return self.after(wait, Event::Computed { node, life, job: job.id, first: true });
         }
     }
 
     pub(super) fn computed(&mut self, node: usize, life: u64, job: u64, first: bool) {
-        let speed = self.run.machines[node].what.tokens_per_s.max(1);
+        let (speed, slow) = (self.run.machines[node].what.tokens_per_s.max(1), self.nodes[node].strain.slow);
         let Some(process) = self.nodes[node].process.as_mut().filter(|process| process.life == life) else { return };
         let Some(job) = process.jobs.front().filter(|front| front.id == job).cloned() else { return };
         let tokens = process.requests.get(&job.request).map_or(0, |open| open.question.tokens);
         if first {
-            let wait = Duration::from_millis(tokens * 1000 / speed);
+            let wait = Duration::from_millis(tokens * 1000 / speed).times(slow);
             self.after(wait, Event::Computed { node, life, job: job.id, first: false });
             return self.request_started(node, job.request);
         }
@@ -195,6 +198,7 @@ impl World {
         let process = self.nodes[node].process.as_mut();
         let Some(open) = process.and_then(|process| process.requests.get_mut(&request)) else { return };
         open.failure = Some(refusal.clone());
+        open.attempt = false;
         let retryable = matches!(refusal.code, "not_resident" | "busy" | "engine_failed");
         self.tell(node, Input::RequestFailed { request, refusal, retryable });
     }

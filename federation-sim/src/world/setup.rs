@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use fednode::core::artifact::{Precision, Shape};
 use fednode::core::catalog::{Catalog, Entry, Publication, Record};
+use fednode::core::keeping::holds::Holds;
 use fednode::core::limits;
 use fednode::core::machine::{Config, Input, Machine};
 use fednode::core::membership::roster::{Member, MemberRoster, Role};
 use fednode::core::placement::plan::Strategy;
-use fednode::core::roster::{SlotPolicy, SlotRoster};
+use fednode::core::residency::Stall;
+use fednode::core::roster::SlotRoster;
 use fednode::core::types::{Digest, DomainName, Duration, FederationId, SlotName, Time};
 use fednode::wire;
 use libp2p_identity::ed25519;
@@ -18,11 +20,16 @@ use libp2p_identity::ed25519;
 use crate::schedule::Run;
 use crate::world::clock::LocalClock;
 use crate::world::event::Event;
+use crate::world::keeping::Collection;
 use crate::world::node::{Disk, Process, SimNode};
+use crate::world::strain::Strain;
 use crate::world::{World, liveness};
 
 /// As the driver has it: memory and disk are measured this often.
 const HARDWARE_PERIOD: Duration = Duration::from_secs(2);
+
+/// Hundredths of a percent of the time that programs wait while memory is short.
+const STALLED: u32 = 3_000;
 
 /// What the world knows of the artifacts that were published.
 pub struct Published {
@@ -64,9 +71,8 @@ impl Federation {
                 process: None,
                 lives: 0,
                 asleep_until: None,
-                dark: false,
-                lies: false,
                 said: None,
+                strain: Strain::default(),
                 answer: None,
             })
             .collect();
@@ -76,7 +82,12 @@ impl Federation {
         });
         nodes[0].disk.catalog = catalog;
         nodes[0].disk.complete = publications.iter().map(|publication| publication.artifact).collect();
-        let chunks = publications.iter().map(|p| (p.artifact, lengths(p.artifact_bytes, run.options.chunk_bytes)));
+        let old: Vec<Publication> = publications.iter().filter(|p| p.domain.is_none()).map(before).collect();
+        for node in nodes.iter_mut().take(run.options.superseded).filter(|node| node.is_full()) {
+            node.disk.complete.extend(old.iter().map(|old| old.artifact));
+        }
+        let known = publications.iter().chain(&old);
+        let chunks = known.map(|p| (p.artifact, lengths(p.artifact_bytes, run.options.chunk_bytes)));
         Federation { nodes, published: Published { members: Arc::new(members), chunks: chunks.collect() } }
     }
 }
@@ -144,6 +155,12 @@ fn publication(run: &Run, slot: &SlotName, domain: Option<DomainName>, bytes: u6
     }
 }
 
+/// What was published in the same slot before.
+fn before(publication: &Publication) -> Publication {
+    let name = format!("{} before", publication.name);
+    Publication { artifact: Digest::of(name.as_bytes()), name, ..publication.clone() }
+}
+
 fn publication_of(record: &Record) -> Option<Publication> {
     match &record.entry {
         Entry::Publication(publication) => Some(publication.clone()),
@@ -155,8 +172,9 @@ impl World {
     /// A process starts, on a disk that holds what earlier processes made durable.
     pub(super) fn boot(&mut self, node: usize) {
         let strategy = Strategy::parse(&self.run.options.strategy).unwrap_or_default();
+        let unix_s = self.unix_s();
         let sim = &mut self.nodes[node];
-        if sim.process.is_some() || sim.dark {
+        if sim.process.is_some() || sim.strain.dark {
             return;
         }
         sim.disk.incarnation += 1;
@@ -174,7 +192,8 @@ impl World {
             strategy,
             check_period: limits::CHECK_PERIOD,
         };
-        let clock = LocalClock::new(self.now, sim.spec.clock_drift_ppm);
+        let clock = LocalClock::new(self.now, sim.spec.clock_drift_ppm + sim.strain.drift_ppm);
+        let holds = Holds::new(sim.id, sim.disk.promises.iter().copied(), unix_s);
         let life = sim.lives;
         sim.process = Some(Process {
             life,
@@ -189,6 +208,9 @@ impl World {
             request_next: 1,
             jobs: VecDeque::new(),
             job_next: 0,
+            holds,
+            collection: Collection::default(),
+            taken_seen: 0,
         });
         let complete: BTreeSet<Digest> = sim.disk.complete.clone();
         let partial: Vec<(Digest, u32)> =
@@ -196,6 +218,7 @@ impl World {
         complete.into_iter().for_each(|artifact| self.tell(node, Input::Stored(artifact)));
         partial.into_iter().for_each(|(artifact, chunks)| self.tell(node, Input::Partial(artifact, chunks)));
         self.measure(node, life);
+        self.keep_house(node);
         for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
             self.after(Duration::from_millis(10), Event::Dial { node, peer, life });
         }
@@ -207,15 +230,23 @@ impl World {
             return;
         }
         let (domains, disk_free_bytes) = (self.nodes[node].domains(), self.disk_free(node));
-        let on_battery = self.nodes[node].spec.what.on_battery;
+        let (taken, on_battery) = (self.nodes[node].taken(), self.nodes[node].spec.what.on_battery);
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let before = std::mem::replace(&mut process.taken_seen, taken);
         self.tell(node, Input::Hardware { domains, disk_free_bytes, on_battery });
+        if before > 0 || taken > 0 {
+            self.press(node, taken);
+        }
         self.after(HARDWARE_PERIOD, Event::Hardware { node, life });
     }
 
-    /// Slots that a plan must place or report.
-    pub(super) fn pinned(&self) -> impl Iterator<Item = &SlotName> {
-        let pinned = self.run.slots.iter().filter(|slot| slot.policy == SlotPolicy::Pinned);
-        pinned.map(|slot| &slot.name)
+    /// The kernel's word: programs wait for memory while other programs and engines, with their mapped weights, want more
+    /// than there is.
+    fn press(&mut self, node: usize, taken: u64) {
+        let sim = &self.nodes[node];
+        let engines: u64 = sim.engines("ram").map(|engine| engine.order.bytes).sum();
+        let of = if taken + engines > sim.spec.what.ram_bytes { STALLED } else { 0 };
+        self.tell(node, Input::Pressure(Stall { of_10_s: of, of_60_s: of }));
     }
 
     /// How long the federation may take to settle after everything was healed.

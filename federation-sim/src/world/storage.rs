@@ -1,9 +1,12 @@
 //! Disks and what comes onto them: space, chunks and their durable bitmap, whole artifacts. A crash keeps what the last
 //! checkpoint of the bitmap speaks of. Bytes are not simulated, only whether a chunk is what its hash says.
 
+use std::collections::BTreeSet;
+
 use fednode::core::artifact::Bitmap;
 use fednode::core::limits;
 use fednode::core::machine::Input;
+use fednode::core::seeded::{Bug, has};
 use fednode::core::sizing;
 use fednode::core::transfer::ChunkOutcome;
 use fednode::core::types::{Digest, Duration};
@@ -21,21 +24,29 @@ pub(super) struct Carried {
     to: usize,
     link: u64,
     call: CallId,
+    artifact: Digest,
+    chunk: u32,
 }
 
 /// Of the chunks that a lying source sends, of a million, so many are corrupt: the rest keeps it in use.
 const LIES_PPM: u32 = 500_000;
 
 impl World {
-    fn bytes_of(&self, artifact: &Digest) -> u64 {
+    pub(super) fn bytes_of(&self, artifact: &Digest) -> u64 {
         self.published.chunks.get(artifact).into_iter().flatten().map(|&bytes| u64::from(bytes)).sum()
     }
 
-    /// Free disk: what is whole or begun takes its whole size.
-    pub(super) fn disk_free(&self, node: usize) -> u64 {
+    /// What the store takes: what is whole or begun takes its whole size.
+    pub(super) fn stored_bytes(&self, node: usize) -> u64 {
         let disk = &self.nodes[node].disk;
-        let held = disk.complete.iter().chain(disk.partial.keys()).map(|artifact| self.bytes_of(artifact));
-        self.nodes[node].spec.what.disk_bytes.saturating_sub(held.sum())
+        disk.complete.iter().chain(disk.partial.keys()).map(|artifact| self.bytes_of(artifact)).sum()
+    }
+
+    /// Free disk, beside other files and within the owner's budget.
+    pub(super) fn disk_free(&self, node: usize) -> u64 {
+        let (sim, stored) = (&self.nodes[node], self.stored_bytes(node));
+        let free = sim.spec.what.disk_bytes.saturating_sub(stored + sim.strain.files);
+        sim.strain.budget.map_or(free, |budget| free.min(budget.saturating_sub(stored)))
     }
 
     /// The chunks of an artifact that a node could give.
@@ -51,13 +62,14 @@ impl World {
     pub(super) fn begin(&mut self, node: usize, artifact: Digest) {
         let bytes = self.bytes_of(&artifact);
         let chunks = self.published.chunks.get(&artifact).map_or(0, Vec::len) as u32;
-        let room = self.disk_free(node) >= sizing::disk_needed_bytes(bytes);
-        let disk = &mut self.nodes[node].disk;
-        let input = if !room && !disk.partial.contains_key(&artifact) {
+        let (free, needed) = (self.disk_free(node), sizing::disk_needed_bytes(bytes));
+        let input = if free < needed && !self.nodes[node].disk.partial.contains_key(&artifact) {
+            self.lacks_room(node, needed - free);
             Input::TransferPaused(artifact, "the disk is too full".to_owned())
         } else {
-            let empty = || Partial { have: Bitmap::empty(chunks), durable: Bitmap::empty(chunks), since: 0 };
-            Input::Begun(artifact, disk.partial.entry(artifact).or_insert_with(empty).have.clone())
+            let none = || Bitmap::empty(chunks);
+            let empty = || Partial { have: none(), durable: none(), since: 0, unsound: BTreeSet::new() };
+            Input::Begun(artifact, self.nodes[node].disk.partial.entry(artifact).or_insert_with(empty).have.clone())
         };
         self.done_after(node, self.fsync(), input);
     }
@@ -102,9 +114,10 @@ impl World {
             (false, _) => self.reply(node, from, link, call, Reply::Chunk(ChunkOutcome::Missing)),
             (true, true) => self.reply(node, from, link, call, Reply::Chunk(ChunkOutcome::Failed)),
             (true, false) if waits => {
+                self.checkers.serves(self.now, node, &artifact, chunk, &self.nodes[node]);
                 let flow = self.flow_next;
                 self.flow_next += 1;
-                self.flow_of.insert(flow, Carried { from: node, to: from, link, call });
+                self.flow_of.insert(flow, Carried { from: node, to: from, link, call, artifact, chunk });
                 self.flow_by_call.insert((from, call), flow);
                 let mut wakes = Vec::new();
                 self.flows.begin(self.now, flow, node, from, u64::from(bytes), &mut wakes);
@@ -125,7 +138,9 @@ impl World {
         self.wake_flows(wakes);
         let Some(carried) = self.flow_of.get(&flow).copied().filter(|_| arrived) else { return };
         self.end_flow(flow);
-        let corrupt = self.nodes[carried.from].lies && self.fault_rng.chance(LIES_PPM);
+        let source = &self.nodes[carried.from];
+        let rotten = source.disk.rotten.get(&carried.artifact) == Some(&carried.chunk);
+        let corrupt = rotten || (source.strain.lies && self.fault_rng.chance(LIES_PPM));
         let outcome = if corrupt { ChunkOutcome::Corrupt } else { ChunkOutcome::Stored };
         self.reply(carried.from, carried.to, carried.link, carried.call, Reply::Chunk(outcome));
     }
@@ -178,6 +193,11 @@ impl World {
         let bytes = self.published.chunks.get(&artifact).and_then(|chunks| chunks.get(chunk as usize)).copied();
         let partial = self.nodes[node].disk.partial.get_mut(&artifact);
         let outcome = match (outcome, partial) {
+            (ChunkOutcome::Corrupt, Some(partial)) if has(Bug::SkipsHashes) => {
+                partial.have.set(chunk);
+                partial.unsound.insert(chunk);
+                ChunkOutcome::Stored
+            }
             (ChunkOutcome::Stored, Some(partial)) => {
                 partial.have.set(chunk);
                 partial.since += 1;

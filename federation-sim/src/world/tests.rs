@@ -1,6 +1,7 @@
 //! Whole runs, short: the same seed is the same run, and nothing is violated.
 
 use super::*;
+use crate::fuzz::random;
 use crate::report::Report;
 use crate::scenario;
 
@@ -44,5 +45,15 @@ fn with_faults_nothing_is_violated() {
     for seed in [2, 3] {
         let report = check_clean("household", 4, 900, seed, true);
         assert!(report.faults > 0, "{report}");
+    }
+}
+
+#[test]
+fn random_runs_are_the_same_twice() {
+    for index in 0..3 {
+        let run = random::run(5, index);
+        let (first, second) = (World::new(run.clone()).play(), World::new(run).play());
+        assert_eq!(first.trace_hash, second.trace_hash, "{index}");
+        assert_eq!((first.events, first.violations), (second.events, 0), "{first}");
     }
 }

@@ -22,6 +22,7 @@ pub mod reports;
 pub mod residency;
 pub mod roster;
 pub mod route;
+pub mod seeded;
 pub mod sizing;
 pub mod transfer;
 pub mod types;

@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::core::keeping::holds::{AskRefusal, Holds};
-use crate::core::keeping::{Holder, OnDisk, Snapshot};
+use crate::core::keeping::{OnDisk, Snapshot};
 use crate::core::limits;
-use crate::core::machine::Machine;
-use crate::core::pins::Pins;
 use crate::core::types::{Digest, NodeId};
 use crate::driver::node::Node;
 use crate::rpc::peers::Peers;
@@ -167,7 +165,7 @@ impl Keeper {
         // Read from the keeper of pins, not from the core: a pin is durable there before the core hears of it.
         let pins = node.pins.now();
         let artifacts: Vec<Digest> = here.iter().map(|held| held.artifact).collect();
-        let mut known = node.read(move |machine| known(machine, &pins, &artifacts)).await?;
+        let mut known = node.read(move |machine| machine.keeping_facts(&pins, &artifacts)).await?;
         let keeper = self.clone();
         let looked = tokio::task::spawn_blocking(move || {
             let promised = keeper.promised(here.iter().map(|held| held.artifact));
@@ -178,29 +176,6 @@ impl Keeper {
         known.under_way.retain(|artifact| !(forget.contains(artifact) && repaired.contains(artifact)));
         let over_budget_bytes = self.store.over_budget_bytes();
         Some(Snapshot { here, promised, forget, over_budget_bytes, ..known })
-    }
-}
-
-/// What the core knows.
-fn known(machine: &Machine, pins: &Pins, artifacts: &[Digest]) -> Snapshot {
-    let catalog = &machine.config().catalog;
-    let under_way = machine.transfers().iter().filter(|(_, transfer)| transfer.is_under_way());
-    let under_way = under_way.map(|(artifact, _)| *artifact).chain(machine.damaged().iter().copied());
-    let holders = |artifact: &Digest| {
-        let members = machine.table().iter().filter(|(node, _)| machine.config().members.member(node).is_some());
-        let holding = members.filter(|(_, entry)| entry.advert.as_ref().is_some_and(|advert| advert.stores(artifact)));
-        holding.map(|(node, entry)| Holder { node: *node, connected: entry.connected }).collect::<Vec<_>>()
-    };
-    let holders = artifacts.iter().map(|artifact| (*artifact, holders(artifact)));
-    Snapshot {
-        named: catalog.publications().map(|publication| publication.artifact).collect(),
-        pinned: pins.artifacts(catalog),
-        planned: machine.planned_here(),
-        needed: machine.needed_here(),
-        resident: machine.resident_artifacts(),
-        under_way: under_way.collect(),
-        holders: holders.filter(|(_, nodes)| !nodes.is_empty()).collect(),
-        ..Snapshot::default()
     }
 }
 

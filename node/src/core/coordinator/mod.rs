@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::core::limits;
 use crate::core::membership::advert::Lease;
 use crate::core::placement::plan::Plan;
+use crate::core::seeded::{Bug, has};
 use crate::core::types::{NodeId, Time};
 
 pub use around::Around;
@@ -169,6 +170,9 @@ impl Coordinator {
                     Some(at) if now >= at => {
                         let epoch = self.epoch_highest + 1;
                         self.seat = Seat::Claiming { epoch };
+                        if has(Bug::SitsBeforeDurable) {
+                            return self.persisted(now, epoch);
+                        }
                         vec![Action::PersistEpoch(epoch)]
                     }
                     _ => Vec::new(),
@@ -202,7 +206,8 @@ impl Coordinator {
             return Vec::new();
         }
         self.seat = Seat::Coordinator { epoch, renewed: now };
-        vec![Action::Announce(self.lease_of(epoch))]
+        let silent = has(Bug::NeverRenewsLease);
+        if silent { Vec::new() } else { vec![Action::Announce(self.lease_of(epoch))] }
     }
 
     fn lease_of(&self, epoch: u64) -> Lease {
@@ -339,7 +344,7 @@ impl Coordinator {
     pub fn publish(&mut self, mut plan: Plan) -> Option<&Plan> {
         let epoch = self.seated()?;
         assert!(!self.is_superseded(epoch), "a superseded seat is left before it publishes");
-        self.revision += 1;
+        self.revision = if has(Bug::SameRevision) { 1 } else { self.revision + 1 };
         plan.author = self.me;
         plan.epoch = epoch;
         plan.revision = self.revision;
@@ -358,7 +363,7 @@ impl Coordinator {
         let outranked = self.coordinator().is_some_and(|(holder, epoch)| {
             holder != plan.author && outranks((epoch, holder), (plan.epoch, plan.author))
         });
-        if older || outranked {
+        if (older || outranked) && !has(Bug::IgnoresEpochs) {
             return Err(PlanRefusal::Stale);
         }
         self.epoch_highest = self.epoch_highest.max(plan.epoch);

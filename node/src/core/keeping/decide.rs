@@ -1,6 +1,7 @@
 //! The decision itself: everything on the disk is either kept for one reason or deleted for one, in a fixed order.
 
 use crate::core::keeping::{Decision, Deletion, Keep, Kept, Need, OnDisk, Snapshot, Why};
+use crate::core::seeded::{Bug, has};
 use crate::core::types::NodeId;
 
 /// What may go, in order, until `need` is met; and why the rest stays.
@@ -57,6 +58,7 @@ fn judge(snapshot: &Snapshot, held: &OnDisk) -> Result<(Why, Vec<NodeId>), Keep>
     match (ask.is_empty(), holders.is_empty()) {
         (true, _) if planned => Err(Keep::Planned),
         (true, _) if forget => Ok((Why::Forgotten, ask)),
+        (true, true) if has(Bug::DropsLastCopy) => Ok((Why::Forgotten, ask)),
         (true, true) => Err(Keep::LastCopy),
         (true, false) => Err(Keep::HoldersAway(holders.iter().map(|holder| holder.node).collect())),
         (false, _) if planned => Ok((Why::Spare, ask)),

@@ -7,6 +7,7 @@ use crate::core::limits;
 use crate::core::machine::{Machine, Output};
 use crate::core::membership::advert::Advert;
 use crate::core::membership::roster::MemberRoster;
+use crate::core::seeded::{Bug, has};
 use crate::core::types::{NodeId, Time};
 
 impl Machine {
@@ -58,7 +59,9 @@ impl Machine {
 
     /// Once, now: what was put off is done with it.
     fn sync(&mut self, now: Time, node: NodeId, outbox: &mut Vec<Output>) {
-        self.resync.remove(&node);
+        if !has(Bug::StaysDue) {
+            self.resync.remove(&node);
+        }
         self.synced.insert(node, now);
         outbox.push(Output::Sync(node));
     }

@@ -5,6 +5,7 @@
 mod advertising;
 mod inventory;
 mod io;
+mod keeping;
 mod lookout;
 mod members;
 mod planning;
@@ -33,7 +34,7 @@ use crate::core::membership::table::Table;
 use crate::core::pins::Pins;
 use crate::core::placement::plan::{Plan, Strategy};
 use crate::core::residency::Residency;
-use crate::core::route::{Failed, Router};
+use crate::core::route::Router;
 use crate::core::transfer::Transfers;
 use crate::core::types::{Digest, Duration, NodeId, SlotName, Time};
 
@@ -250,9 +251,8 @@ impl Machine {
             }
             Input::FingerprintChecked(suspect, judged) => self.fingerprint_checked(now, &suspect, &judged),
             Input::RequestFailed { request, refusal, retryable } => {
-                if self.router.failed(now, request, refusal, retryable) == Failed::Final {
-                    outbox.push(Output::Final(request));
-                }
+                let failed = self.router.failed(now, request, refusal, retryable);
+                self.after_failure(request, failed, outbox);
             }
             Input::Manifest(artifact, chunk_bytes) => {
                 if self.transfers.manifest(artifact, chunk_bytes) {

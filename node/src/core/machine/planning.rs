@@ -13,6 +13,7 @@ use crate::core::placement::plan::{Plan, PlanRole, PlannedAdapter, PlannedReplic
 use crate::core::placement::problem::{ArtifactInput, DomainInput, NodeInput, Problem, RoleWanted, SlotInput};
 use crate::core::placement::{self};
 use crate::core::roster::{RosterSlot, SlotRoster};
+use crate::core::seeded::{Bug, has};
 use crate::core::sizing;
 use crate::core::types::{Duration, NodeId, SlotName, Time};
 
@@ -52,6 +53,7 @@ impl Machine {
             let mut plan = placement::solve(&problem);
             let checked = placement::check(&problem, &plan);
             plan.distrusted = self.distrusted();
+            plan.shortfalls.retain(|_| !has(Bug::SilentShortfall));
             debug_assert!(checked.is_ok(), "the solver made a plan that violates its own rules: {checked:?}");
             if checked.is_ok()
                 && self
@@ -75,7 +77,8 @@ impl Machine {
             let follows = || entry.advert.as_ref().is_some_and(|advert| advert.follows(plan));
             let rest = |sent: &Sent| if sent.taken { trust } else { limits::SETTLE.times(8) };
             let lately = |sent: &Sent| sent.plan == version && now < sent.at.after(rest(sent));
-            if self.plan_sent.get(node).is_some_and(lately) || follows() {
+            let sent = self.plan_sent.get(node);
+            if sent.is_some_and(lately) || follows() || (sent.is_some() && has(Bug::DeliversOnce)) {
                 continue;
             }
             self.plan_sent.insert(*node, Sent { plan: version, at: now, taken: false });
@@ -168,7 +171,7 @@ impl Machine {
         let domain = |domain: &MemoryDomain| DomainInput {
             name: domain.name.clone(),
             kind: domain.kind,
-            budget_bytes: domain.budget_bytes(),
+            budget_bytes: domain.budget_bytes() * if has(Bug::OverfillsDomains) { 2 } else { 1 },
         };
         let hosts = advert.role == Role::Full && !self.config.catalog.is_drained(&advert.node);
         NodeInput {

@@ -6,7 +6,8 @@ use crate::core::machine::{Machine, Output};
 use crate::core::membership::advert::{Advert, ReplicaState};
 use crate::core::membership::table::Presence;
 use crate::core::placement::plan::PlannedReplica;
-use crate::core::route::{Action, Candidate, Knowledge, Place, Refusal, Want};
+use crate::core::route::{Action, Candidate, Failed, Knowledge, Place, Refusal, RequestId, Want};
+use crate::core::seeded::{Bug, has};
 use crate::core::types::{Digest, NodeId, SlotName, Time};
 
 impl Machine {
@@ -21,7 +22,7 @@ impl Machine {
         self.routes_due = router.next_deadline(now);
         self.router = router;
         for action in actions {
-            outbox.push(match action {
+            let output = match action {
                 Action::Dispatch { request, to } => {
                     let here = verified(self.config.me);
                     if let Some(slot) = self.router.slot_of(request).filter(|_| to == here) {
@@ -30,7 +31,22 @@ impl Machine {
                     Output::Dispatch(request, to)
                 }
                 Action::Reject { request, refusal } => Output::Reject(request, refusal),
-            });
+            };
+            let twice = has(Bug::DispatchesTwice) && matches!(output, Output::Dispatch(..));
+            outbox.extend(twice.then(|| output.clone()));
+            outbox.push(output);
+        }
+    }
+
+    /// What follows from a failed attempt.
+    pub(super) fn after_failure(&mut self, request: RequestId, failed: Failed, outbox: &mut Vec<Output>) {
+        match failed {
+            Failed::Final => {
+                outbox.push(Output::Final(request));
+                outbox.extend(Some(Output::Final(request)).filter(|_| has(Bug::EndsTwice)));
+            }
+            Failed::Retry if has(Bug::ForgetsRequest) => self.router.ended(request, false),
+            Failed::Retry | Failed::Ended => {}
         }
     }
 

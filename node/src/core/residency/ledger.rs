@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::core::membership::advert::{DomainKind, MemoryDomain};
 use crate::core::residency::{Actual, Residency, State};
+use crate::core::seeded::{Bug, has};
 use crate::core::types::Digest;
 
 impl Residency {
@@ -66,7 +67,8 @@ impl Residency {
     }
 
     pub(super) fn on<'a>(&'a self, domain: &'a str) -> impl Iterator<Item = &'a Actual> {
-        self.actual.values().filter(move |held| held.order.memory_domain == domain)
+        let forgotten = |held: &&Actual| has(Bug::ForgetsLoads) && held.state == State::Loading;
+        self.actual.values().filter(move |held| held.order.memory_domain == domain && !forgotten(held))
     }
 
     /// Weights of the distinct bases on a domain.

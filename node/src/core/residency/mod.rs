@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::core::limits;
 use crate::core::membership::advert::MemoryDomain;
 use crate::core::placement::plan::PlannedReplica;
+use crate::core::seeded::{Bug, has};
 use crate::core::types::{Digest, Duration, NodeId, SlotName, Time};
 
 pub use deaths::{Cause, Death, private_bytes_allowed};
@@ -180,7 +181,7 @@ impl Residency {
         self.staying.clear();
         for slot in self.actual.keys().cloned().collect::<Vec<_>>() {
             let held = &self.actual[&slot];
-            let wanted = self.wants(&held.order);
+            let wanted = self.wants(&held.order) && !has(Bug::EvictsPinned);
             // Made of weights that turned out damaged, or may be: it goes at once, and comes back when they are repaired.
             let damaged = !around.stores(&held.order) || held.doubted;
             let young = now.since(held.since) < limits::FIRST_TURN;
@@ -196,7 +197,8 @@ impl Residency {
                 _ => {}
             }
             held.first_turn = first_turn || held.state == State::Loading;
-            if held.state == State::Draining && around.in_flight.get(&slot).copied().unwrap_or(0) == 0 {
+            let in_flight = around.in_flight.get(&slot).copied().unwrap_or(0);
+            if held.state == State::Draining && (in_flight == 0 || has(Bug::EvictsUnderRequests)) {
                 held.state = State::Unloading;
                 actions.push(Action::Unload(slot));
             }
@@ -269,7 +271,7 @@ impl Residency {
 
     /// May `order` be loaded now? The refusal is said with its arithmetic.
     fn admission(&self, order: &PlannedReplica) -> Result<(), Refusal> {
-        if self.on(&order.memory_domain).any(|held| held.state == State::Loading) {
+        if self.on(&order.memory_domain).any(|held| held.state == State::Loading) && !has(Bug::ForgetsLoads) {
             return Err(Refusal::Busy("waits for another load on this memory domain"));
         }
         self.pressed(order)?;

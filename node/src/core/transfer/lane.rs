@@ -2,6 +2,7 @@
 //! and when silence means that it stalled. Transfers share it, as they share the line.
 
 use crate::core::limits;
+use crate::core::seeded::{Bug, has};
 use crate::core::types::{Duration, Time};
 
 /// How fast something comes: bytes over spans of at least `limits::RATE_SPAN`, older spans counting ever less.
@@ -106,7 +107,7 @@ impl Lane {
 
     /// May one more chunk be asked for?
     pub(super) fn is_open(&self, now: Time) -> bool {
-        !self.stalled && self.in_flight < self.window && now >= self.rests_until
+        !self.stalled && (self.in_flight < self.window || has(Bug::AsksWithoutBound)) && now >= self.rests_until
     }
 
     /// How full it is, in parts of its window: the emptiest is asked first, so that each gets its share.

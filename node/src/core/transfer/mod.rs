@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::artifact::Bitmap;
 use crate::core::limits;
+use crate::core::seeded::{Bug, has};
 use crate::core::transfer::lane::Lane;
 use crate::core::transfer::schedule::{Round, ask_for_manifest};
 use crate::core::types::{Digest, NodeId, Time};
@@ -193,7 +194,10 @@ impl Transfers {
         }
         let mut actions = std::mem::take(&mut self.cancels);
         let in_flight: usize = self.lanes.values().map(Lane::in_flight).sum();
-        let budget = limits::CHUNKS_IN_FLIGHT_MAX.saturating_sub(in_flight);
+        let budget = match has(Bug::AsksWithoutBound) {
+            true => 1 << 20,
+            false => limits::CHUNKS_IN_FLIGHT_MAX.saturating_sub(in_flight),
+        };
         let mut round = Round { now, lanes: &mut self.lanes, budget, actions: &mut actions };
         for (artifact, transfer) in self.transfers.iter_mut().filter(|(_, transfer)| transfer.wanted) {
             if transfer.stage == Stage::Paused && now >= transfer.again_at {
@@ -327,6 +331,7 @@ impl Transfers {
         let known = transfer.has_chunk(chunk);
         let Some(source) = transfer.sources.get_mut(&from) else { return };
         match outcome {
+            ChunkOutcome::Corrupt if has(Bug::CountsCorrupt) => transfer.came(now, chunk),
             ChunkOutcome::Stored => {
                 lane.came(now, bytes, transfer.chunk_bytes_max);
                 if known {
@@ -344,7 +349,7 @@ impl Transfers {
             _ if !asked => {}
             ChunkOutcome::Corrupt => {
                 lane.came(now, bytes, transfer.chunk_bytes_max);
-                source.strikes += 1;
+                source.strikes += u32::from(!has(Bug::NeverStrikes));
                 let out = source.is_out();
                 transfer.corrupt += 1;
                 transfer.wasted_bytes += u64::from(bytes);

@@ -16,5 +16,6 @@ pub mod report;
 pub mod rng;
 pub mod scenario;
 pub mod schedule;
+pub mod study;
 pub mod workload;
 pub mod world;

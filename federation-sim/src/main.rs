@@ -1,4 +1,4 @@
-//! The command line: `run` a scenario, `replay` a saved run, `list` the scenarios. Exit codes: 0 nothing was violated,
+//! The command line: `run` a scenario, `replay` a saved run, `study` an owner's questions, `list` the scenarios. Exit codes: 0 nothing was violated,
 //! 1 something was, 2 wrong use.
 
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use federation_sim::report::Report;
 use federation_sim::scenario::{self, ScenarioError};
 use federation_sim::schedule::Run;
+use federation_sim::study::{self, StudyError};
 use federation_sim::world::World;
 
 /// Plays a whole federation, with fednode's own decisions and wire code, from one seed.
@@ -31,6 +32,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Answer what an owner asks before buying hardware: many runs, and a report with recommendations.
+    Study(study::command::StudyArgs),
     /// Name the scenarios.
     List {
         /// Print JSON.
@@ -69,6 +72,8 @@ struct RunArgs {
 enum CliError {
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
+    #[error(transparent)]
+    Study(#[from] StudyError),
     #[error("--hours must be more than 0 and at most 100000")]
     Hours,
     #[error("{path}: {why}")]
@@ -83,6 +88,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Replay { file, json } => read(&file).map(|run| play(run, json)),
+        Command::Study(args) => study::command::run(&args).map_err(CliError::from),
         Command::List { json } => {
             list(json);
             Ok(ExitCode::SUCCESS)

@@ -57,15 +57,20 @@ impl Workload {
         }
     }
 
+    /// Sessions that begin in an hour.
+    fn per_hour(&self) -> u64 {
+        self.rates.sessions_per_node_hour * self.nodes as u64 + self.rates.sessions_per_hour
+    }
+
     /// Until the next session begins.
     pub fn pause(&mut self) -> Duration {
-        let per_hour = (self.rates.sessions_per_node_hour * self.nodes as u64).max(1);
+        let per_hour = self.per_hour().max(1);
         Duration(self.rng.pause(3_600_000_000_000 / per_hour))
     }
 
     /// Somebody sits down somewhere.
     pub fn begin(&mut self) -> Option<(u64, &Session)> {
-        if self.sessions.len() >= SESSIONS_MAX || self.rates.sessions_per_node_hour == 0 {
+        if self.sessions.len() >= SESSIONS_MAX || self.per_hour() == 0 {
             return None;
         }
         let (slot, domains) = &self.slots[self.rng.weighted(&self.weights)];

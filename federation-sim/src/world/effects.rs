@@ -120,7 +120,7 @@ impl World {
         match self.codec.plan(plan) {
             Ok(message) => {
                 self.trace.update(&message.digest.0);
-                let (now, pinned) = (self.now, self.pinned().cloned().collect::<Vec<_>>());
+                let (now, pinned) = (self.now, self.pinned().collect::<Vec<_>>());
                 self.checkers.plan(now, node, plan, message.digest, &pinned, &self.nodes[node]);
                 self.stats.plan_bytes_max = self.stats.plan_bytes_max.max(message.bytes as u64);
                 Some(message)
@@ -153,7 +153,9 @@ impl World {
         }
         let fails = !self.calm && self.fault_rng.chance(self.run.options.load_failure_ppm);
         let speed = self.run.machines[node].what.load_bytes_per_s.max(1);
-        let nanos = u128::from(order.bytes) * 1_000_000_000 / u128::from(speed);
+        // Weights and adapters come from the disk; what else a replica needs is only set aside.
+        let read: u64 = residency::artifacts(&order).map(|artifact| self.bytes_of(&artifact)).sum();
+        let nanos = u128::from(read) * 1_000_000_000 / u128::from(speed);
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let engine = Engine {
             memory_domain: order.memory_domain.clone(),
@@ -166,6 +168,7 @@ impl World {
             self.checkers.nonsense(self.now, node, "a slot loaded while its engine still lives");
         }
         self.stats.loads += 1;
+        self.count_memory();
         let result = if fails { Err("the engine gave up".to_owned().into()) } else { Ok(order.bytes) };
         let wait = Duration(u64::try_from(nanos).unwrap_or(u64::MAX));
         self.done_after(node, wait, Input::Loaded(order.slot, result));
@@ -204,6 +207,7 @@ impl World {
                 if let Some(engine) = process.engines.get_mut(slot) {
                     engine.ready = true;
                 }
+                self.stats.first_ready_ms.get_or_insert(self.now.0 / 1_000_000);
             }
             Input::Loaded(slot, Err(_)) | Input::Unloaded(slot) => {
                 process.engines.remove(slot);

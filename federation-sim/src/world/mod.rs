@@ -104,8 +104,8 @@ impl World {
         for index in 0..self.run.faults.len() {
             self.at(Time(self.run.faults[index].at_ms * 1_000_000), Event::FaultBegins { index });
         }
-        let first = self.people.pause();
-        self.after(first, Event::SessionBegins);
+        let first = self.people.pause().0 + Duration::from_secs(self.run.workload.first_after_s).0;
+        self.after(Duration(first), Event::SessionBegins);
     }
 
     /// Plays the whole run, heals, and checks for liveness.

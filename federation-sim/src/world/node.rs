@@ -128,6 +128,11 @@ impl SimNode {
         engines.filter(|engine| engine.memory_domain == domain).map(|engine| engine.bytes).sum()
     }
 
+    /// Bytes that engines occupy on all domains.
+    pub fn engines_bytes(&self) -> u64 {
+        self.process.iter().flat_map(|process| process.engines.values()).map(|engine| engine.bytes).sum()
+    }
+
     /// Of these, what a system counts as used: engines fill their memory as they load, and the pages of weights mapped
     /// into host memory stay available.
     fn seen(&self, domain: &str) -> u64 {

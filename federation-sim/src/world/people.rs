@@ -22,7 +22,9 @@ impl World {
             return self.people.end(session);
         }
         let Some((known, prompt_tokens, tokens)) = self.people.question(session) else { return };
-        let question = Question { slot: known.slot, domain: known.domain, prompt_tokens, tokens };
+        // A manager that is an adapter of another one's model is served by that one's replicas.
+        let Some(seat) = self.published.roster.seat(&known.slot, known.domain.as_ref()) else { return };
+        let question = Question { slot: seat.slot, domain: seat.domain, prompt_tokens, tokens };
         self.stats.asked += 1;
         self.asked_to_generate(node, question, Origin::Person { session });
     }

@@ -27,7 +27,7 @@ pub(super) struct Carried {
 const LIES_PPM: u32 = 500_000;
 
 impl World {
-    fn bytes_of(&self, artifact: &Digest) -> u64 {
+    pub(super) fn bytes_of(&self, artifact: &Digest) -> u64 {
         self.published.chunks.get(artifact).into_iter().flatten().map(|&bytes| u64::from(bytes)).sum()
     }
 
@@ -84,6 +84,7 @@ impl World {
         let disk = &mut self.nodes[node].disk;
         disk.partial.remove(&artifact);
         disk.complete.insert(artifact);
+        self.stats.last_stored_ms = Some(self.now.0 / 1_000_000);
     }
 
     /// A member asks for a chunk (artifact, number, length).

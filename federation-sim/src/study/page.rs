@@ -1,0 +1,6 @@
+//! page
+use super::Study;
+/// html
+pub fn html(_: &Study) -> String {
+    String::new()
+}

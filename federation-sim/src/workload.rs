@@ -20,6 +20,8 @@ pub struct Session {
     pub domain: Option<DomainName>,
     /// Questions still to be asked.
     pub turns_left: u64,
+    /// What its person does next: a stream of its own, so that a slower answer to one person changes nothing of another's.
+    rng: Rng,
 }
 
 /// All people.
@@ -29,6 +31,7 @@ pub struct Workload {
     nodes: usize,
     slots: Vec<(SlotName, Vec<DomainName>)>,
     weights: Vec<u64>,
+    seed: u64,
     rng: Rng,
     sessions: BTreeMap<u64, Session>,
     session_next: u64,
@@ -51,6 +54,7 @@ impl Workload {
             nodes: run.machines.len(),
             weights: (0..slots.len()).map(weight).collect(),
             slots,
+            seed: run.seed,
             rng,
             sessions: BTreeMap::new(),
             session_next: 0,
@@ -73,14 +77,16 @@ impl Workload {
         if self.sessions.len() >= SESSIONS_MAX || self.per_hour() == 0 {
             return None;
         }
-        let (slot, domains) = &self.slots[self.rng.weighted(&self.weights)];
+        let mut rng = Rng::new(self.seed, &format!("session {}", self.session_next));
+        let (slot, domains) = &self.slots[rng.weighted(&self.weights)];
         // One question in two to a manager with domains is for one of them.
-        let domain = domains.get(self.rng.below(2 * domains.len() as u64) as usize).cloned();
+        let domain = domains.get(rng.below(2 * domains.len() as u64) as usize).cloned();
         let session = Session {
-            node: self.rng.below(self.nodes as u64) as usize,
+            node: rng.below(self.nodes as u64) as usize,
             slot: slot.clone(),
             domain,
-            turns_left: self.rng.between(1, self.rates.turns_max.max(1)),
+            turns_left: rng.between(1, self.rates.turns_max.max(1)),
+            rng,
         };
         let id = self.session_next;
         self.session_next += 1;
@@ -92,18 +98,22 @@ impl Workload {
     pub fn question(&mut self, session: u64) -> Option<(Session, u64, u64)> {
         let known = self.sessions.get_mut(&session)?;
         known.turns_left = known.turns_left.checked_sub(1)?;
-        let prompt = self.rng.between(1, self.rates.prompt_tokens_max.max(1));
-        let tokens = self.rng.between(1, self.rates.tokens_max.max(1));
+        let prompt = known.rng.between(1, self.rates.prompt_tokens_max.max(1));
+        let tokens = known.rng.between(1, self.rates.tokens_max.max(1));
         Some((known.clone(), prompt, tokens))
     }
 
     /// An answer came: how long the person thinks before the next question, or `None` if that was the last.
     pub fn answered(&mut self, session: u64) -> Option<Duration> {
-        if self.sessions.get(&session).is_none_or(|known| known.turns_left == 0) {
-            self.sessions.remove(&session);
-            return None;
+        match self.sessions.get_mut(&session) {
+            Some(known) if known.turns_left > 0 => {
+                Some(Duration::from_secs(known.rng.below(self.rates.think_s_max + 1)))
+            }
+            _ => {
+                self.sessions.remove(&session);
+                None
+            }
         }
-        Some(Duration::from_secs(self.rng.below(self.rates.think_s_max + 1)))
     }
 
     /// Whoever sat there gives up.

@@ -54,10 +54,11 @@ pub const SIZES_GIB: [u64; 5] = [8, 16, 20, 24, 32];
 /// What most homes have: where runs are not about lines and disks.
 pub const REFERENCE: (Link, Disk) = (Link::Gbe1, Disk::Nvme);
 
-/// A machine is lost after this, ms.
-const LOST_AT_MS: u64 = 600_000;
-/// Lost for a while: so long, ms.
-const A_WHILE_MS: u64 = 900_000;
+/// A machine is lost after this part of a run, and a while is as long.
+const LOST_AFTER: u64 = 8;
+/// Who has one machine is alone with it: so many sessions an hour, some 28 questions, over so many times the hours.
+const SESSIONS_OF_ONE: u64 = 8;
+const HOURS_OF_ONE: u64 = 4;
 /// Runs of one load take so long, simulated seconds: 13.48 GB come over 1 GbE in two minutes.
 const ONE_LOAD_S: u64 = 600;
 /// A disk for two managers of 13.48 GB, 5 % and 2 GiB.
@@ -126,12 +127,12 @@ impl Maker<'_> {
             let griffith = ground::griffiths(self.base, 1)?;
             let sitting = MachinePattern { role: "delegate".to_owned(), ..machine.clone() };
             let beside = Ground { name: name.clone(), machines: vec![griffith.machines[0].clone(), sitting] };
-            let alone = Ground { name, machines: vec![machine] };
-            let of = |task, way, disk| labels(Question::Minimum, &alone.name, task, way, (Link::Gbe1, disk));
-            self.push(of(DELEGATE, Way::Mixed, Disk::Nvme), &beside, |_| {});
-            self.push(of(ONE, Way::Specialised, Disk::Nvme), &alone, one_manager);
+            let single = Ground { name, machines: vec![machine] };
+            let of = |task, way, disk| labels(Question::Minimum, &single.name, task, way, (Link::Gbe1, disk));
+            self.push(of(DELEGATE, Way::Mixed, Disk::Nvme), &beside, alone);
+            self.push(of(ONE, Way::Specialised, Disk::Nvme), &single, one_manager);
             for disk in Disk::ALL {
-                self.push(of(SEVEN, Way::Swapping, disk), &alone, |_| {});
+                self.push(of(SEVEN, Way::Swapping, disk), &single, one_person);
             }
         }
         Ok(())
@@ -155,7 +156,10 @@ impl Maker<'_> {
                 for &link in &links {
                     let ground = self.library(disk_bytes)?;
                     let labels = labels(Question::Storage, &ground.name, task, Way::Swapping, (link, disk));
-                    self.push(labels, &ground, |scenario| scenario.options.stocked = false);
+                    self.push(labels, &ground, |scenario| {
+                        one_person(scenario);
+                        scenario.options.stocked = false;
+                    });
                 }
             }
         }
@@ -189,8 +193,7 @@ impl Maker<'_> {
     /// Adds a run of `ground`, after `change`.
     fn push(&mut self, labels: Labels, ground: &Ground, change: impl FnOnce(&mut Scenario)) {
         let machines = ground.on(labels.link, labels.disk);
-        let simulated_s = self.extent.simulated_s;
-        let mut scenario = Scenario { minutes: simulated_s.div_ceil(60), machines, ..self.base.clone() };
+        let mut scenario = Scenario { minutes: self.extent.simulated_s.div_ceil(60), machines, ..self.base.clone() };
         scenario.name = format!("study: {}, {}", labels.machines, labels.task);
         scenario.options.strategy = labels.way.strategy().to_owned();
         // A whole artifact is read again and hashed before it counts as stored.
@@ -199,7 +202,7 @@ impl Maker<'_> {
             scenario.slots = shared(&scenario.slots);
         }
         change(&mut scenario);
-        let simulated_s = simulated_s.min(scenario.minutes * 60);
+        let simulated_s = scenario.minutes * 60;
         let nodes = scenario.machines.len();
         let mut run = Run::expand(&scenario, nodes, simulated_s, self.extent.seed, false);
         run.faults.extend(fault(labels.loss, ground.largest(), simulated_s));
@@ -212,17 +215,33 @@ fn labels(question: Question, machines: &str, task: &str, way: Way, (link, disk)
 }
 
 fn fault(loss: Loss, node: usize, simulated_s: u64) -> Option<Fault> {
-    let left_ms = (simulated_s * 1000).saturating_sub(LOST_AT_MS);
+    let at_ms = simulated_s * 1000 / LOST_AFTER;
     let lasts_ms = match loss {
         Loss::None => return None,
-        Loss::ForAWhile => A_WHILE_MS.min(left_ms),
-        Loss::ForGood => left_ms,
+        Loss::ForAWhile => at_ms,
+        Loss::ForGood => simulated_s * 1000 - at_ms,
     };
-    (left_ms > 0).then_some(Fault { at_ms: LOST_AT_MS, lasts_ms, kind: FaultKind::PowerCut(node) })
+    Some(Fault { at_ms, lasts_ms, kind: FaultKind::PowerCut(node) })
+}
+
+/// The questions of one person.
+fn alone(scenario: &mut Scenario) {
+    scenario.workload.sessions_per_hour = SESSIONS_OF_ONE;
+    scenario.minutes *= HOURS_OF_ONE;
+}
+
+/// One person, and seven managers of which none has a right to memory: the first would keep the others out.
+fn one_person(scenario: &mut Scenario) {
+    alone(scenario);
+    for slot in &mut scenario.slots {
+        slot.replicas = 1;
+        slot.policy = SlotPolicy::Swappable;
+    }
 }
 
 /// The first manager alone, once, without adapters.
 fn one_manager(scenario: &mut Scenario) {
+    alone(scenario);
     scenario.slots.truncate(1);
     for slot in &mut scenario.slots {
         slot.replicas = 1;

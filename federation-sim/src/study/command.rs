@@ -14,7 +14,7 @@ use super::{HOURS_MAX, Study, StudyError, page, play, table};
 /// Simulated seconds of a run, unless told otherwise.
 const SIMULATED_S: u64 = 2 * 3600;
 /// And of a quick one.
-const QUICK_S: u64 = 1200;
+const QUICK_S: u64 = 900;
 
 /// What `federation-sim study` takes.
 #[derive(Args)]

@@ -160,14 +160,14 @@ impl Disk {
     }
 }
 
-/// What happens to the machine with the most memory, ten minutes into the run.
+/// What happens to the machine with the most memory after an eighth of the run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 pub enum Loss {
     /// Nothing.
     #[serde(rename = "none")]
     None,
-    /// It is without power for a quarter of an hour.
-    #[serde(rename = "15 minutes")]
+    /// It is without power for another eighth.
+    #[serde(rename = "for a while")]
     ForAWhile,
     /// It does not come back.
     #[serde(rename = "for good")]
@@ -182,7 +182,7 @@ impl Loss {
     pub fn as_str(self) -> &'static str {
         match self {
             Loss::None => "none",
-            Loss::ForAWhile => "15 minutes",
+            Loss::ForAWhile => "for a while",
             Loss::ForGood => "for good",
         }
     }

@@ -127,7 +127,7 @@ impl<'a> Rules<'a> {
                 keeps.push(way.as_str().to_owned());
             }
             because.push(format!(
-                "{}: {} answered with it away for 15 minutes, {} with it gone for good (then 95 of 100 within {})",
+                "{}: {} answered with it away for a while, {} with it gone for good (then 95 of 100 within {})",
                 way.as_str(),
                 percent(while_away.answered_permille()),
                 percent(gone.answered_permille()),

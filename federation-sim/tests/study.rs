@@ -1,9 +1,11 @@
 //! A small study, played for real: the same seed gives the same files byte for byte, each of them well-formed whatever
 //! machines are called, and the figures of one can be found in the others.
 
-use federation_sim::study::cases::{Case, Extent};
+use federation_sim::scenario;
+use federation_sim::study::cases::{self, Case, Extent};
 use federation_sim::study::labels::{Loss, Question, Way};
 use federation_sim::study::{Study, page, play, table};
+use federation_sim::world::World;
 
 fn small(seed: u64, threads: usize) -> Study {
     let extent = Extent { questions: vec![Question::Storage, Question::Griffith], seed, simulated_s: 900, quick: true };
@@ -67,6 +69,20 @@ fn the_same_seed_gives_the_same_files_however_many_threads_play() {
     let (one, two) = (small(7, 1), small(7, 3));
     assert_eq!(files(&one), files(&two));
     assert_ne!(files(&small(8, 3)), files(&one));
+}
+
+#[test]
+fn a_run_in_which_no_byte_crosses_a_line_is_the_same_over_every_line() {
+    let base = scenario::load("study").expect("named");
+    let extent = Extent { questions: vec![Question::Strategy], seed: 3, simulated_s: 600, quick: true };
+    let cases = cases::all(&base, &extent).expect("cases");
+    let case = cases.iter().find(|case| case.labels.way == Way::Swapping && !case.faster.is_empty()).expect("one");
+    let slow = World::new(case.run.clone()).play();
+    assert!(slow.bytes_moved == 0 && slow.loads > 0);
+    for (labels, run) in &case.faster {
+        assert_ne!(run.machines, case.run.machines);
+        assert_eq!(World::new(run.clone()).play().trace_hash, slow.trace_hash, "{labels:?}");
+    }
 }
 
 #[test]

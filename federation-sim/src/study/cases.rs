@@ -32,6 +32,8 @@ pub struct Case {
     pub run: Run,
     /// Memory that managers may use on all machines together, bytes.
     pub memory_bytes: u64,
+    /// The same over faster lines. If no byte crosses a line in the run, they need not be played: they are the same.
+    pub faster: Vec<(Labels, Run)>,
 }
 
 /// What is hosted in most runs.
@@ -44,6 +46,8 @@ pub const DELEGATE: &str = "delegate";
 pub const LOCAL: &str = "one manager, stored";
 /// One manager that must come over the line first.
 pub const FETCHED: &str = "one manager, fetched";
+/// Seven managers, of which only the first machine has any at first.
+pub const FILLING: &str = "seven managers, empty disks";
 /// Seven managers and a disk for all of them.
 pub const ROOM: &str = "room for seven";
 /// Seven managers and a disk for two.
@@ -92,23 +96,26 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
+    /// On every line and disk, or with many machines only on the reference.
     fn strategy(&mut self, ground: &Ground) {
+        let (links, disks) = match ground.is_large() {
+            true => (vec![REFERENCE.0], vec![REFERENCE.1]),
+            false => (self.links(), Disk::ALL.to_vec()),
+        };
         for way in Way::ALL {
-            for (link, disk) in self.lines_and_disks(ground) {
-                self.push(labels(Question::Strategy, &ground.name, SEVEN, way, (link, disk)), ground, |_| {});
+            for &disk in &disks {
+                let at = |link| labels(Question::Strategy, &ground.name, SEVEN, way, (link, disk));
+                self.push(at(links[0]), ground, |_| {});
+                let faster = links[1..].iter().map(|&link| (at(link), self.run(&at(link), ground, |_| {})));
+                let faster = faster.collect();
+                self.cases.last_mut().expect("one was just pushed").faster = faster;
             }
         }
     }
 
-    /// Every combination, or of large federations only the reference.
-    fn lines_and_disks(&self, ground: &Ground) -> Vec<(Link, Disk)> {
-        if ground.is_large() {
-            return vec![REFERENCE];
-        }
-        if self.extent.quick {
-            return vec![REFERENCE, (Link::Gbe10, Disk::Nvme), (Link::Gbe1, Disk::Sata)];
-        }
-        Link::ALL.into_iter().flat_map(|link| Disk::ALL.map(|disk| (link, disk))).collect()
+    /// Slowest first.
+    fn links(&self) -> Vec<Link> {
+        if self.extent.quick { vec![Link::Gbe1, Link::Gbe10] } else { Link::ALL.to_vec() }
     }
 
     fn loss(&mut self, ground: &Ground) {
@@ -121,7 +128,7 @@ impl Maker<'_> {
     }
 
     fn minimum(&mut self) -> Result<(), StudyError> {
-        for gib in SIZES_GIB {
+        for gib in SIZES_GIB.into_iter().filter(|gib| !self.extent.quick || matches!(gib, 16 | 20 | 32)) {
             let name = format!("{gib} GB");
             let machine = ground::sized(self.base, gib)?;
             let griffith = ground::griffiths(self.base, 1)?;
@@ -139,8 +146,9 @@ impl Maker<'_> {
     }
 
     fn storage(&mut self) -> Result<(), StudyError> {
-        let links = if self.extent.quick { vec![Link::Gbe1, Link::Gbe10] } else { Link::ALL.to_vec() };
-        for disk in Disk::ALL {
+        let links = self.links();
+        let disks = if self.extent.quick { vec![REFERENCE.1] } else { Disk::ALL.to_vec() };
+        for disk in disks {
             for (task, links) in [(LOCAL, &links[..1]), (FETCHED, &links[..])] {
                 for &link in links {
                     let ground = self.library(ROOM_BYTES)?;
@@ -161,6 +169,11 @@ impl Maker<'_> {
                         scenario.options.stocked = false;
                     });
                 }
+            }
+            for &link in &links {
+                let ground = ground::four(self.base)?;
+                let labels = labels(Question::Storage, &ground.name, FILLING, Way::Mixed, (link, disk));
+                self.push(labels, &ground, |scenario| scenario.options.stocked = false);
             }
         }
         Ok(())
@@ -192,6 +205,11 @@ impl Maker<'_> {
 
     /// Adds a run of `ground`, after `change`.
     fn push(&mut self, labels: Labels, ground: &Ground, change: impl FnOnce(&mut Scenario)) {
+        let (run, memory_bytes) = (self.run(&labels, ground, change), ground.memory_bytes());
+        self.cases.push(Case { labels, run, memory_bytes, faster: Vec::new() });
+    }
+
+    fn run(&self, labels: &Labels, ground: &Ground, change: impl FnOnce(&mut Scenario)) -> Run {
         let machines = ground.on(labels.link, labels.disk);
         let mut scenario = Scenario { minutes: self.extent.simulated_s.div_ceil(60), machines, ..self.base.clone() };
         scenario.name = format!("study: {}, {}", labels.machines, labels.task);
@@ -206,7 +224,7 @@ impl Maker<'_> {
         let nodes = scenario.machines.len();
         let mut run = Run::expand(&scenario, nodes, simulated_s, self.extent.seed, false);
         run.faults.extend(fault(labels.loss, ground.largest(), simulated_s));
-        self.cases.push(Case { labels, run, memory_bytes: ground.memory_bytes() });
+        run
     }
 }
 

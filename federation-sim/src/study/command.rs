@@ -14,7 +14,7 @@ use super::{HOURS_MAX, Study, StudyError, page, play, table};
 /// Simulated seconds of a run, unless told otherwise.
 const SIMULATED_S: u64 = 2 * 3600;
 /// And of a quick one.
-const QUICK_S: u64 = 900;
+const QUICK_S: u64 = 600;
 
 /// What `federation-sim study` takes.
 #[derive(Args)]
@@ -68,7 +68,8 @@ pub fn run(args: &StudyArgs) -> Result<ExitCode, StudyError> {
     let threads = args.jobs.map(usize::from).unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
     let study = play(&extent, threads, &|ended, all, case: &Case| {
         let labels = &case.labels;
-        let words = [&labels.machines, &labels.task, labels.way.as_str(), labels.link.as_str(), labels.disk.as_str()];
+        let on = [labels.link.as_str(), labels.disk.as_str(), labels.loss.as_str()];
+        let words = [&[&labels.machines, &labels.task, labels.way.as_str()][..], &on[..]].concat();
         eprintln!("{ended:>4} of {all}  {}: {}", labels.question.as_str(), words.join(", "));
     })?;
     let written = write(&args.out, &study)?;

@@ -91,6 +91,12 @@ pub fn all(base: &Scenario) -> Result<Vec<Ground>, StudyError> {
     Ok(grounds)
 }
 
+/// Four desks of 32 GB.
+pub fn four(base: &Scenario) -> Result<Ground, StudyError> {
+    let (name, text) = INVENTORIES[1];
+    of_inventory(base, name, text)
+}
+
 /// One Griffith with the laptops of its people, or as many as are wanted.
 pub fn griffiths(base: &Scenario, count: usize) -> Result<Ground, StudyError> {
     let (_, text) = INVENTORIES[0];

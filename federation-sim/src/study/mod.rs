@@ -22,8 +22,10 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 
 use crate::scenario::{self, Scenario, ScenarioError};
+use crate::schedule::Run;
 use crate::world::World;
 use cases::{Case, Extent};
+use labels::Labels;
 use outcome::Outcome;
 use sizes::Size;
 
@@ -80,13 +82,12 @@ pub fn play(
     let base: Scenario = scenario::load("study").map_err(StudyError::Scenario)?;
     let cases = cases::all(&base, extent)?;
     let (next, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let found: Vec<Mutex<Option<Outcome>>> = cases.iter().map(|_| Mutex::new(None)).collect();
+    let found: Vec<Mutex<Vec<Outcome>>> = cases.iter().map(|_| Mutex::new(Vec::new())).collect();
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let (Some(case), Some(place)) = (cases.get(index), found.get(index)) else { return };
-            let outcome = Outcome::new(case, &World::new(case.run.clone()).play());
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = outcomes(case);
             progress(ended.fetch_add(1, Ordering::Relaxed) + 1, cases.len(), case);
         }
     };
@@ -95,7 +96,19 @@ pub fn play(
             scope.spawn(work);
         }
     });
-    let outcomes = found.into_iter().filter_map(|place| place.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let outcomes = found.into_iter().flat_map(|place| place.into_inner().unwrap_or_else(PoisonError::into_inner));
     let (seed, simulated_s) = (extent.seed, extent.simulated_s);
     Ok(Study { seed, simulated_s, outcomes: outcomes.collect(), sizes: sizes::all(&base.model)? })
+}
+
+/// Plays a case, and the same over faster lines if a byte crossed one.
+fn outcomes(case: &Case) -> Vec<Outcome> {
+    let played = |labels: &Labels, run: &Run| Outcome::new(labels, case.memory_bytes, &World::new(run.clone()).play());
+    let first = played(&case.labels, &case.run);
+    let faster = case.faster.iter().map(|(labels, run)| match first.bytes_moved {
+        0 => Outcome { labels: labels.clone(), ..first.clone() },
+        _ => played(labels, run),
+    });
+    let faster: Vec<Outcome> = faster.collect();
+    std::iter::once(first).chain(faster).collect()
 }

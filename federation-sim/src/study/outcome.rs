@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::cases::Case;
 use super::labels::Labels;
 use crate::report::{Report, Waits};
 
@@ -56,10 +55,10 @@ pub struct Outcome {
 
 impl Outcome {
     /// Takes from `report` what the study is about.
-    pub fn new(case: &Case, report: &Report) -> Outcome {
+    pub fn new(labels: &Labels, memory_bytes: u64, report: &Report) -> Outcome {
         let failed = report.requests.failed_by_code.iter().map(|(code, n)| (String::from(*code), *n));
         Outcome {
-            labels: case.labels.clone(),
+            labels: labels.clone(),
             nodes: report.nodes,
             simulated_s: report.simulated_s,
             asked: report.requests.asked,
@@ -74,7 +73,7 @@ impl Outcome {
             bytes_moved: report.bytes_moved,
             memory_used_bytes: report.memory_used_bytes,
             memory_used_bytes_max: report.memory_used_bytes_max,
-            memory_bytes: case.memory_bytes,
+            memory_bytes,
             first_ready_ms: report.first_ready_ms,
             last_stored_ms: report.last_stored_ms,
             violations: report.violations,

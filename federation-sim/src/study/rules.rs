@@ -87,6 +87,7 @@ impl Study {
         advice.extend(self.machines(Question::Loss).into_iter().filter_map(|machines| rules.loss(machines)));
         advice.extend(rules.minimum());
         advice.extend(rules.storage());
+        advice.extend(rules.filling());
         advice.extend(rules.room());
         advice.extend(rules.second_griffith());
         advice

@@ -139,8 +139,8 @@ mod tests {
             let size = of(gib);
             assert!(size.hosts && size.short_bytes == 0 && size.resident == 1, "{size:?}");
             // 13.48 GB at the speed of the disk.
-            assert_eq!(size.wait_nvme_ms, Some(13_481_025_536u64.div_ceil(3_000_000)));
-            assert_eq!(size.wait_sata_ms, Some(13_481_025_536u64.div_ceil(530_000)));
+            assert_eq!(size.wait_nvme_ms, Some(13_481_025_536 / 3_000_000));
+            assert_eq!(size.wait_sata_ms, Some(13_481_025_536 / 530_000));
         }
         assert!(of(20).context < of(24).context);
         assert_eq!(of(32).context, Some(16384));

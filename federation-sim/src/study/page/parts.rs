@@ -4,7 +4,7 @@ use super::chart::{Bar, Group, figure};
 use super::escaped;
 use super::grid::table;
 use crate::study::Study;
-use crate::study::cases::{DELEGATE, NARROW, ONE, REFERENCE, ROOM};
+use crate::study::cases::{DELEGATE, FILLING, NARROW, ONE, REFERENCE, ROOM};
 use crate::study::labels::{Disk, Link, Loss, Question, Way};
 use crate::study::outcome::Outcome;
 use crate::study::words::{gb, hundredths, percent, seconds};
@@ -18,6 +18,8 @@ const ANSWERED: Figure = (|run| Some(run.answered_permille()), percent);
 const WAITED: Figure = (|run| Some(run.waited_permille()), percent);
 const MEMORY: Figure = (|run| Some(run.memory_used_bytes_max), gb);
 const READY: Figure = (|run| run.first_ready_ms, seconds);
+
+const FILLED: Figure = (|run| run.last_stored_ms, seconds);
 
 /// Columns that every table of runs ends with.
 const FIGURES: [&str; 12] = [
@@ -123,6 +125,7 @@ pub(super) fn strategy(study: &Study) -> String {
     let names = |run: &Outcome| vec![machines(run), way(run).0];
     let everything = |run: &Outcome| vec![machines(run), way(run).0, link(run).0, disk(run).0];
     [
+        "<p>Where no byte crossed a line in a run, the run is the same over every line and was played once.</p>\n".to_owned(),
         "<p>Strategy A keeps what fits and offers nothing else; B loads on demand; mixed keeps what fits and swaps the rest; a \
          shared base serves all seven managers as adapters of one model. Lines of 1 GbE and NVMe, unless said \
          otherwise.</p>\n<div class=\"charts\">\n"
@@ -221,7 +224,9 @@ fn size(size: &crate::study::sizes::Size) -> Vec<String> {
 
 pub(super) fn storage(study: &Study) -> String {
     let is_seven = |run: &&Outcome| run.labels.task == ROOM || run.labels.task == NARROW;
-    let one = || study.of(Question::Storage).filter(move |run| !is_seven(run));
+    let is_filling = |run: &&Outcome| run.labels.task == FILLING;
+    let one = || study.of(Question::Storage).filter(move |run| !is_seven(run) && !is_filling(run));
+    let filling = || study.of(Question::Storage).filter(is_filling);
     let seven = || study.of(Question::Storage).filter(is_seven);
     let group = |run: &Outcome| format!("{}, {}", run.labels.task, run.labels.disk.as_str());
     let names = |run: &Outcome| {
@@ -232,9 +237,12 @@ pub(super) fn storage(study: &Study) -> String {
         "<p>A library holds every manager and has no memory for any; a desk has memory for one. How long until the desk is ready \
          when the 13.48 GB lie on its disk, and when they come over the line first; what it answers with a disk for seven \
          managers, and with one for two. fednode fills disks in the background and deletes nothing that is in the \
-         roster, so that a manager is fetched once; what finds no room can never be loaded there.</p>\n<div class=\"charts\">\n"
+         roster, so that a manager is fetched once; what finds no room can never be loaded there. And four new desks of 32 GB, of \
+         which only the first has the managers: until all disks are filled, and what people wait in a run that begins so.</p>\n<div class=\"charts\">\n"
             .to_owned(),
         bars("ready", "From power on until the manager is ready", one(), READY, group, link),
+        bars("filled", "Four new desks: until all disks were filled", filling(), FILLED, group, link),
+        bars("filling", "Meanwhile: 95 of 100 first tokens within", filling(), WAIT_P95, group, link),
         bars("room", "Seven managers swapped: questions answered", seven(), ANSWERED, group, link),
         "</div>\n".to_owned(),
         runs("Disk or line", &["hosts", "line", "disk", "all stored after"], study.of(Question::Storage), names),

@@ -3,7 +3,7 @@
 use fednode::core::limits;
 
 use super::{Advice, Rules, Wanted, figures};
-use crate::study::cases::{DELEGATE, FETCHED, LOCAL, NARROW, ONE, ROOM, SEVEN};
+use crate::study::cases::{DELEGATE, FETCHED, FILLING, LOCAL, NARROW, ONE, ROOM, SEVEN};
 use crate::study::labels::{Disk, Link, Loss, Question, Way};
 use crate::study::outcome::Outcome;
 use crate::study::sizes::Size;
@@ -93,6 +93,30 @@ impl<'a> Rules<'a> {
             says.push_str(&format!(" Over {} it outlasts a request's patience of {wait}.", list(&late)));
         }
         Some(Advice { question: Question::Storage, topic: "A swap of 13.48 GB".to_owned(), says, because })
+    }
+
+    /// What people live through while empty disks are filled.
+    pub(super) fn filling(&self) -> Option<Advice> {
+        let (mut because, mut patient) = (Vec::new(), Vec::new());
+        let runs = self.study.of(Question::Storage).filter(|run| run.labels.task == FILLING);
+        for run in runs {
+            let name = format!("{} to {}", run.labels.link.as_str(), run.labels.disk.as_str());
+            let filled = run.last_stored_ms.map_or_else(|| "never".to_owned(), seconds);
+            let is_enough = run.answered_permille() >= self.is.answered_permille_min;
+            if is_enough && run.wait_ms.p95 <= self.is.patience_ms {
+                patient.push(name.clone());
+            }
+            because.push(figures(&format!("{name}, all disks filled after {filled}"), run));
+        }
+        if because.is_empty() {
+            return None;
+        }
+        let says = match (patient.is_empty(), patient.len() == because.len()) {
+            (true, _) => "Let the disks fill before people rely on it, whatever the line.".to_owned(),
+            (false, true) => "People need not wait until disks are filled, whatever the line.".to_owned(),
+            (false, false) => format!("People need not wait until disks are filled over {}.", list(&patient)),
+        };
+        Some(Advice { question: Question::Storage, topic: "Four new desks, managers on one".to_owned(), says, because })
     }
 
     /// Disk for every manager on a machine that swaps.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::report::Waits;
-use crate::study::cases::{DELEGATE, FETCHED, LOCAL, NARROW, ONE, REFERENCE, ROOM, SEVEN};
+use crate::study::cases::{DELEGATE, FETCHED, FILLING, LOCAL, NARROW, ONE, REFERENCE, ROOM, SEVEN};
 use crate::study::sizes::Size;
 
 const SATA: (Link, Disk) = (Link::Gbe1, Disk::Sata);
@@ -193,6 +193,22 @@ fn a_swap_is_fed_from_whatever_is_quicker() {
     check(both, topic, "at least twice as long over 1 GbE to NVMe");
     check(vec![local.clone(), fetched(Link::Gbe1, 124_501)], topic, "outlasts a request's patience of 120 s");
     assert!(!said(vec![local, fetched(Link::Gbe1, 124_500)], topic).contains("outlasts"));
+}
+
+#[test]
+fn filling_disks_is_lived_through_over_all_lines_some_or_none() {
+    let with = |ends: [(u64, u64); 2]| {
+        let each = [Link::Gbe1, Link::Gbe10].into_iter().zip(ends).map(|(link, (answered, p95))| {
+            let run = storage(FILLING, Way::Mixed, link, 1, answered);
+            Outcome { wait_ms: Waits { p95, ..run.wait_ms.clone() }, ..run }
+        });
+        each.collect::<Vec<_>>()
+    };
+    let topic = "Four new desks";
+    check(with([(990, 60_000), (1000, 1)]), topic, "whatever the line");
+    check(with([(990, 60_000), (1000, 1)]), topic, "need not wait");
+    check(with([(990, 60_001), (1000, 1)]), topic, "need not wait until disks are filled over 10 GbE to NVMe");
+    check(with([(989, 1), (1000, 60_001)]), topic, "Let the disks fill");
 }
 
 #[test]

@@ -12,6 +12,7 @@
 pub mod checkers;
 pub mod codec;
 pub mod flows;
+pub mod recording;
 pub mod report;
 pub mod rng;
 pub mod scenario;

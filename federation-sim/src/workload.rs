@@ -1,5 +1,6 @@
 //! People: chat sessions that begin as a Poisson process over the whole federation, each with a manager and a machine,
-//! a few questions, and pauses for reading and thinking. Popular managers are drawn by Zipf's law.
+//! a few questions, and pauses for reading and thinking. Popular managers are drawn by Zipf's law. A recorded question is
+//! a session of its own, with one question whose lengths are known.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use fednode::core::types::{DomainName, Duration, SlotName};
 
 use crate::rng::Rng;
 use crate::scenario;
-use crate::schedule::Run;
+use crate::schedule::{Recorded, Run};
 
 /// A chat session.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct Session {
     pub domain: Option<DomainName>,
     /// Questions still to be asked.
     pub turns_left: u64,
+    /// Prompt tokens and answer tokens, if they are known and not drawn.
+    pub lengths: Option<(u64, u64)>,
     /// What its person does next: a stream of its own, so that a slower answer to one person changes nothing of another's.
     rng: Rng,
 }
@@ -77,7 +80,7 @@ impl Workload {
         if self.sessions.len() >= SESSIONS_MAX || self.per_hour() == 0 {
             return None;
         }
-        let mut rng = Rng::new(self.seed, &format!("session {}", self.session_next));
+        let mut rng = self.next_draws();
         let (slot, domains) = &self.slots[rng.weighted(&self.weights)];
         // One question in two to a manager with domains is for one of them.
         let domain = domains.get(rng.below(2 * domains.len() as u64) as usize).cloned();
@@ -86,20 +89,46 @@ impl Workload {
             slot: slot.clone(),
             domain,
             turns_left: rng.between(1, self.rates.turns_max.max(1)),
+            lengths: None,
             rng,
         };
+        let id = self.add(session);
+        self.sessions.get(&id).map(|session| (id, session))
+    }
+
+    /// Somebody asks what was recorded.
+    pub fn recorded(&mut self, asked: &Recorded) -> u64 {
+        self.add(Session {
+            node: asked.node,
+            slot: asked.slot.clone(),
+            domain: asked.domain.clone(),
+            turns_left: 1,
+            lengths: Some((asked.prompt_tokens, asked.tokens)),
+            rng: self.next_draws(),
+        })
+    }
+
+    /// Where the next session's person takes chance from.
+    fn next_draws(&self) -> Rng {
+        Rng::new(self.seed, &format!("session {}", self.session_next))
+    }
+
+    fn add(&mut self, session: Session) -> u64 {
         let id = self.session_next;
         self.session_next += 1;
         self.sessions.insert(id, session);
-        self.sessions.get(&id).map(|session| (id, session))
+        id
     }
 
     /// The next question of a session: the session, prompt tokens, answer tokens. `None` when it is over.
     pub fn question(&mut self, session: u64) -> Option<(Session, u64, u64)> {
         let known = self.sessions.get_mut(&session)?;
         known.turns_left = known.turns_left.checked_sub(1)?;
-        let prompt = known.rng.between(1, self.rates.prompt_tokens_max.max(1));
-        let tokens = known.rng.between(1, self.rates.tokens_max.max(1));
+        let (rng, rates) = (&mut known.rng, &self.rates);
+        let (prompt, tokens) = known.lengths.unwrap_or_else(|| {
+            let prompt = rng.between(1, rates.prompt_tokens_max.max(1));
+            (prompt, rng.between(1, rates.tokens_max.max(1)))
+        });
         Some((known.clone(), prompt, tokens))
     }
 

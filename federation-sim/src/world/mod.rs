@@ -106,6 +106,7 @@ impl World {
         }
         let first = self.people.pause().0 + Duration::from_secs(self.run.workload.first_after_s).0;
         self.after(Duration(first), Event::SessionBegins);
+        self.record_waits(0);
     }
 
     /// Plays the whole run, heals, and checks for liveness.
@@ -160,6 +161,7 @@ impl World {
             Event::Done { node, life, input } => self.done(node, life, *input),
             Event::Computed { node, life, job, first } => self.computed(node, life, job, first),
             Event::SessionBegins => self.session_begins(),
+            Event::Recorded { index } => self.recorded(index),
             Event::Question { node, session } => self.question(node, session),
             Event::FaultBegins { index } => self.fault_begins(index),
             Event::FaultEnds { index } => self.fault_ends(index),

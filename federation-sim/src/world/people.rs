@@ -1,5 +1,7 @@
 //! What people do: they begin, ask, wait, and ask again. Somebody whose machine is off asks nothing.
 
+use fednode::core::types::Time;
+
 use crate::world::World;
 use crate::world::event::Event;
 use crate::world::serving::{Origin, Question};
@@ -15,6 +17,23 @@ impl World {
         }
         let pause = self.people.pause();
         self.after(pause, Event::SessionBegins);
+    }
+
+    /// The next question of the recording is asked, and the one after it waits for its time.
+    pub(super) fn recorded(&mut self, index: usize) {
+        if self.calm {
+            return;
+        }
+        let Some(asked) = self.run.questions.get(index) else { return };
+        let (node, session) = (asked.node, self.people.recorded(asked));
+        self.at(self.now, Event::Question { node, session });
+        self.record_waits(index + 1);
+    }
+
+    pub(super) fn record_waits(&mut self, index: usize) {
+        if let Some(asked) = self.run.questions.get(index) {
+            self.at(Time(asked.at_ms.saturating_mul(1_000_000)), Event::Recorded { index });
+        }
     }
 
     pub(super) fn question(&mut self, node: usize, session: u64) {

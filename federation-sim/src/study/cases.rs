@@ -65,6 +65,8 @@ const SESSIONS_OF_ONE: u64 = 8;
 const HOURS_OF_ONE: u64 = 4;
 /// Runs of one load take so long, simulated seconds: 13.48 GB come over 1 GbE in two minutes.
 const ONE_LOAD_S: u64 = 600;
+/// A base that serves all managers has more replicas as they are asked for, where memory is free: up to so many.
+const REPLICAS_OF_BASE_MAX: u32 = 4;
 /// A disk for two managers of 13.48 GB, 5 % and 2 GiB.
 const NARROW_BYTES: u64 = 31_000_000_000;
 /// A disk for all seven.
@@ -277,7 +279,9 @@ fn shared(slots: &[RosterSlot]) -> Vec<RosterSlot> {
         policy: SlotPolicy::Swappable,
         ..slot.clone()
     };
-    std::iter::once(host.clone()).chain(guests.iter().map(|slot| on(&host.name, slot))).collect()
+    let host = RosterSlot { replicas_max: REPLICAS_OF_BASE_MAX, ..host.clone() };
+    let name = host.name.clone();
+    std::iter::once(host).chain(guests.iter().map(|slot| on(&name, slot))).collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::labels::Question;
 use super::{HOURS_MAX, Study, StudyError, page, play, table};
 
 /// Simulated seconds of a run, unless told otherwise.
-const SIMULATED_S: u64 = 2 * 3600;
+const SIMULATED_S: u64 = 3600;
 /// And of a quick one.
 const QUICK_S: u64 = 600;
 
@@ -25,7 +25,7 @@ pub struct StudyArgs {
     /// Only this question: strategy, loss, minimum, storage or griffith; may be given several times.
     #[arg(long, value_name = "NAME", value_parser = question)]
     question: Vec<Question>,
-    /// Simulated hours of each run, such as 0.5; 2 when it does not say.
+    /// Simulated hours of each run, such as 0.5; 1 when it does not say.
     #[arg(long)]
     hours: Option<f64>,
     /// What decides every particular of all runs.

@@ -83,12 +83,12 @@ impl Outcome {
 
     /// Of a thousand questions so many were answered; all of none.
     pub fn answered_permille(&self) -> u64 {
-        if self.asked == 0 { 1000 } else { self.answered * 1000 / self.asked }
+        (self.answered * 1000).checked_div(self.asked).unwrap_or(1000)
     }
 
     /// Of a thousand questions so many were asked while no replica of the manager was ready.
     pub fn waited_permille(&self) -> u64 {
-        if self.asked == 0 { 0 } else { self.waited_for_load * 1000 / self.asked }
+        (self.waited_for_load * 1000).checked_div(self.asked).unwrap_or(0)
     }
 
     /// Replicas evicted in an hour, in hundredths.

@@ -29,7 +29,7 @@ impl<'a> Rules<'a> {
         Some(Advice { question: Question::Strategy, topic: format!("{machines}: which strategy"), says, because })
     }
 
-    /// A shared base is worth it where it answers as much, no later, from a part of the memory.
+    /// A shared base is worth it where it answers as much, much sooner, or no later and from a part of the memory.
     pub(super) fn shared_base(&self, machines: &str) -> Option<Advice> {
         let (best, _) = self.best_way(machines)?;
         let shared = self.run(machines, Way::SharedBase, REFERENCE)?;
@@ -37,7 +37,12 @@ impl<'a> Rules<'a> {
         let is_small = part <= self.is.shared_memory_percent;
         let is_quick = self.is_equal(shared.wait_ms.p95, best.wait_ms.p95);
         let answers = shared.answered_permille() + self.is.gain_permille > best.answered_permille();
+        let enough_shorter = best.wait_ms.p95 * (100 - self.is.gain_wait_percent) / 100;
+        let (sooner, late) = (seconds(shared.wait_ms.p95), seconds(best.wait_ms.p95));
         let says = match (answers && is_quick, is_small) {
+            (true, _) if shared.wait_ms.p95 <= enough_shorter => format!(
+                "Worth training for: 95 of 100 answers begin within {sooner} rather than {late}, with {part} % of the memory."
+            ),
             (true, true) => format!("Worth training for: as good with {part} % of the memory."),
             (true, false) => format!("As good, and no smaller: it takes {part} % of the memory."),
             (false, true) => format!("Smaller ({part} % of the memory), but slower or less sure than separate models."),

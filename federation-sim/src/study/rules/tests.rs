@@ -113,6 +113,9 @@ fn a_shared_base_is_judged_by_memory_waits_and_answers() {
     check(with(1000, 11_100, 20), topic, "slower or less sure");
     check(with(980, 10_000, 20), topic, "slower or less sure");
     check(with(981, 10_000, 20), topic, "Worth training for");
+    check(with(1000, 7_500, 120), topic, "begin within 7.5 s rather than 10.0 s, with 120 %");
+    check(with(1000, 7_501, 120), topic, "no smaller");
+    check(with(500, 1_000, 120), topic, "Not worth it");
     check(with(500, 10_000, 90), topic, "Not worth it");
 }
 

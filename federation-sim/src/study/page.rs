@@ -50,7 +50,7 @@ fn head(study: &Study, asked: &[Question]) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Before buying hardware</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>Before buying hardware: a study of personal federations</h1>\n\
-         <p>{} runs of up to {}, seed {}; {violations} violations of what must always hold. Every machine in them runs \
+         <p>{} runs of {} each (four times as long where one person has one machine), seed {}; {violations} violations of what must always hold. Every machine in them runs \
          fednode's own decisions; people, lines, disks and engines are simulated.</p>\n</header>\n<nav aria-label=\"Questions\">\n<ul>\n",
         study.outcomes.len(),
         seconds(study.simulated_s * 1000),

@@ -7,8 +7,8 @@ use federation_sim::study::labels::{Loss, Question, Way};
 use federation_sim::study::{Study, page, play, table};
 use federation_sim::world::World;
 
-fn small(seed: u64, threads: usize) -> Study {
-    let extent = Extent { questions: vec![Question::Storage, Question::Griffith], seed, simulated_s: 900, quick: true };
+fn small(questions: &[Question], seed: u64, threads: usize) -> Study {
+    let extent = Extent { questions: questions.to_vec(), seed, simulated_s: 480, quick: true };
     play(&extent, threads, &|_, _, _: &Case| {}).expect("a study")
 }
 
@@ -66,9 +66,10 @@ fn records(csv: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn the_same_seed_gives_the_same_files_however_many_threads_play() {
-    let (one, two) = (small(7, 1), small(7, 3));
-    assert_eq!(files(&one), files(&two));
-    assert_ne!(files(&small(8, 3)), files(&one));
+    let of = |seed, threads| files(&small(&[Question::Griffith], seed, threads));
+    let one = of(7, 1);
+    assert_eq!(of(7, 3), one);
+    assert_ne!(of(8, 3), one);
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn a_run_in_which_no_byte_crosses_a_line_is_the_same_over_every_line() {
 
 #[test]
 fn a_small_study_finds_what_is_known() {
-    let study = small(1, 2);
+    let study = small(&[Question::Storage, Question::Griffith], 1, 2);
     let violated: Vec<_> = study.outcomes.iter().filter(|run| run.violations > 0).map(|run| &run.labels).collect();
     assert!(violated.is_empty(), "{violated:?}");
     let of = |machines: &str, way, loss| {
@@ -113,7 +114,7 @@ fn a_small_study_finds_what_is_known() {
 
 #[test]
 fn files_are_well_formed_whatever_machines_are_called() {
-    let mut study = small(1, 2);
+    let mut study = small(&[Question::Griffith], 1, 2);
     let hostile = "<b>\"my\", 'dog' & co\r\n</table>";
     for outcome in &mut study.outcomes {
         outcome.labels.machines = hostile.to_owned();

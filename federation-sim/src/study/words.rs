@@ -2,10 +2,11 @@
 
 /// `12.3 s`, `4 min 5 s`.
 pub fn seconds(ms: u64) -> String {
+    let (tenths, whole) = (ms.saturating_add(50) / 100, ms.saturating_add(500) / 1000);
     match ms {
-        0..100_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
-        100_000..600_000 => format!("{} s", ms / 1000),
-        _ => format!("{} min {} s", ms / 60_000, ms / 1000 % 60),
+        0..100_000 => format!("{}.{} s", tenths / 10, tenths % 10),
+        100_000..600_000 => format!("{whole} s"),
+        _ => format!("{} min {} s", whole / 60, whole % 60),
     }
 }
 
@@ -40,7 +41,7 @@ mod tests {
 
     #[test]
     fn figures_read_well() {
-        assert_eq!([seconds(0), seconds(12_345), seconds(115_999)], ["0.0 s", "12.3 s", "115 s"]);
+        assert_eq!([seconds(0), seconds(12_345), seconds(115_999)], ["0.0 s", "12.3 s", "116 s"]);
         assert_eq!(seconds(605_000), "10 min 5 s");
         assert_eq!([percent(1000), percent(983), percent(5)], ["100.0 %", "98.3 %", "0.5 %"]);
         assert_eq!(gb(13_481_025_536), "13.48 GB");

@@ -35,6 +35,8 @@ pub struct Workload {
     slots: Vec<(SlotName, Vec<DomainName>)>,
     weights: Vec<u64>,
     seed: u64,
+    /// Sessions that were drawn so far.
+    drawn: u64,
     rng: Rng,
     sessions: BTreeMap<u64, Session>,
     session_next: u64,
@@ -58,6 +60,7 @@ impl Workload {
             weights: (0..slots.len()).map(weight).collect(),
             slots,
             seed: run.seed,
+            drawn: 0,
             rng,
             sessions: BTreeMap::new(),
             session_next: 0,
@@ -80,7 +83,7 @@ impl Workload {
         if self.sessions.len() >= SESSIONS_MAX || self.per_hour() == 0 {
             return None;
         }
-        let mut rng = self.next_draws();
+        let mut rng = Rng::new(self.seed, &format!("session {}", self.drawn));
         let (slot, domains) = &self.slots[rng.weighted(&self.weights)];
         // One question in two to a manager with domains is for one of them.
         let domain = domains.get(rng.below(2 * domains.len() as u64) as usize).cloned();
@@ -92,6 +95,7 @@ impl Workload {
             lengths: None,
             rng,
         };
+        self.drawn += 1;
         let id = self.add(session);
         self.sessions.get(&id).map(|session| (id, session))
     }
@@ -104,13 +108,8 @@ impl Workload {
             domain: asked.domain.clone(),
             turns_left: 1,
             lengths: Some((asked.prompt_tokens, asked.tokens)),
-            rng: self.next_draws(),
+            rng: Rng::new(self.seed, "recorded"),
         })
-    }
-
-    /// Where the next session's person takes chance from.
-    fn next_draws(&self) -> Rng {
-        Rng::new(self.seed, &format!("session {}", self.session_next))
     }
 
     fn add(&mut self, session: Session) -> u64 {

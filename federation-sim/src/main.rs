@@ -1,4 +1,5 @@
-//! The command line: `run` a scenario, `replay` a saved run, `list` the scenarios, `fuzz` random ones, `shrink` one that fails. Exit codes: 0 nothing was violated,
+//! The command line: `run` a scenario, `replay` a saved run, `study` an owner's questions, `list` the scenarios, `fuzz` random
+//! ones, `shrink` one that fails. Exit codes: 0 nothing was violated,
 //! 1 something was, 2 wrong use.
 
 use std::path::PathBuf;
@@ -7,9 +8,11 @@ use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
 use federation_sim::fuzz::cli::{self, FuzzArgs, FuzzError, ShrinkArgs};
+use federation_sim::recording::{self, RecordingError};
 use federation_sim::report::Report;
 use federation_sim::scenario::{self, ScenarioError};
 use federation_sim::schedule::Run;
+use federation_sim::study::{self, StudyError};
 use federation_sim::world::World;
 
 /// Plays a whole federation, with fednode's own decisions and wire code, from one seed.
@@ -36,6 +39,8 @@ enum Command {
     Fuzz(FuzzArgs),
     /// Make a saved run that fails smaller: fewer faults, machines, seconds and questions.
     Shrink(ShrinkArgs),
+    /// Answer what an owner asks before buying hardware: many runs, and a report with recommendations.
+    Study(study::command::StudyArgs),
     /// Name the scenarios.
     List {
         /// Print JSON.
@@ -58,6 +63,13 @@ struct RunArgs {
     /// What decides every particular.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: u64,
+    /// Ask the questions of this recording (JSON lines, see `federation_sim::recording`) instead of drawing sessions; without
+    /// --hours until a minute after the last.
+    #[arg(long, value_name = "FILE")]
+    workload: Option<PathBuf>,
+    /// With --workload: draw the scenario's sessions too.
+    #[arg(long, requires = "workload")]
+    with_sessions: bool,
     /// Leave out the faults.
     #[arg(long)]
     no_faults: bool,
@@ -76,6 +88,10 @@ enum CliError {
     Fuzz(#[from] FuzzError),
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
+    #[error(transparent)]
+    Study(#[from] StudyError),
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
     #[error("--hours must be more than 0 and at most 100000")]
     Hours,
     #[error("{path}: {why}")]
@@ -92,6 +108,7 @@ fn main() -> ExitCode {
         Command::Replay { file, json } => cli::read(&file).map(|run| play(run, json)).map_err(CliError::from),
         Command::Fuzz(args) => cli::fuzz(&args).map(ended).map_err(CliError::from),
         Command::Shrink(args) => cli::shrink_file(&args).map(|()| ExitCode::SUCCESS).map_err(CliError::from),
+        Command::Study(args) => study::command::run(&args).map_err(CliError::from),
         Command::List { json } => {
             list(json);
             Ok(ExitCode::SUCCESS)
@@ -105,13 +122,20 @@ fn main() -> ExitCode {
 
 fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
     let scenario = scenario::load(&args.scenario)?;
+    let recorded = args.workload.as_deref().map(recording::read).transpose()?;
     let simulated_s = match args.hours {
-        None => scenario.minutes * 60,
+        None => recorded.as_ref().and_then(|all| all.last()).map_or(scenario.minutes * 60, |q| q.at_ms / 1000 + 60),
         Some(hours) if hours > 0.0 && hours <= HOURS_MAX => (hours * 3600.0).ceil() as u64,
         Some(_) => return Err(CliError::Hours),
     };
     let nodes = args.nodes.map_or(scenario.nodes, usize::from);
-    let run = Run::expand(&scenario, nodes, simulated_s, args.seed, !args.no_faults);
+    let mut run = Run::expand(&scenario, nodes, simulated_s, args.seed, !args.no_faults);
+    if let Some(questions) = recorded {
+        run.questions = questions;
+        if !args.with_sessions {
+            run.workload.sessions_per_node_hour = 0;
+        }
+    }
     if let Some(path) = &args.save {
         let refused = |why: String| CliError::File { path: path.display().to_string(), why };
         let text = toml::to_string(&run).map_err(|error| refused(error.to_string()))?;

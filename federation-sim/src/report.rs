@@ -26,6 +26,18 @@ pub struct Stats {
     pub lost: u64,
     /// From question to first token.
     pub waits_ms: Vec<u64>,
+    /// The same, of questions that were asked while no replica of their manager was ready.
+    pub load_waits_ms: Vec<u64>,
+    /// How many such questions there were, answered or not.
+    pub waited_for_load: u64,
+    /// What engines occupied, bytes times seconds.
+    pub memory_byte_s: u128,
+    /// The most that all engines occupied together.
+    pub memory_used_bytes_max: u64,
+    /// When the first replica was ready.
+    pub first_ready_ms: Option<u64>,
+    /// When an artifact was last stored.
+    pub last_stored_ms: Option<u64>,
     /// Chunks stored.
     pub chunks: u64,
     /// Chunks refused for their hash.
@@ -55,6 +67,16 @@ pub struct Waits {
     pub p95: u64,
     /// 99 of 100 waited no longer.
     pub p99: u64,
+}
+
+impl Waits {
+    fn of(waits_ms: &[u64]) -> Waits {
+        let mut waits = waits_ms.to_vec();
+        waits.sort_unstable();
+        let at = |percent: usize| waits.get((waits.len() * percent / 100).min(waits.len().saturating_sub(1)));
+        let at = |percent| at(percent).copied().unwrap_or(0);
+        Waits { p50: at(50), p95: at(95), p99: at(99) }
+    }
 }
 
 /// Requests by how they ended.
@@ -103,6 +125,18 @@ pub struct Report {
     pub requests: Requests,
     /// From question to first token.
     pub wait_ms: Waits,
+    /// Questions that were asked while no replica of their manager was ready.
+    pub waited_for_load: u64,
+    /// From question to first token, of those that were answered.
+    pub load_wait_ms: Waits,
+    /// What engines occupied in the mean, and at most.
+    pub memory_used_bytes: u64,
+    /// The most.
+    pub memory_used_bytes_max: u64,
+    /// When the first replica was ready.
+    pub first_ready_ms: Option<u64>,
+    /// When an artifact was last stored.
+    pub last_stored_ms: Option<u64>,
     /// Chunks stored.
     pub chunks: u64,
     /// Chunks refused for their hash.
@@ -122,10 +156,7 @@ pub struct Report {
 impl Report {
     /// Sums a run up.
     pub fn new(run: &Run, stats: &Stats, checkers: &Checkers, trace_hash: Digest) -> Report {
-        let mut waits = stats.waits_ms.clone();
-        waits.sort_unstable();
-        let percentile = |percent: usize| waits.get((waits.len() * percent / 100).min(waits.len().saturating_sub(1)));
-        let percentile = |percent| percentile(percent).copied().unwrap_or(0);
+        let mean = stats.memory_byte_s / u128::from(run.simulated_s.max(1));
         Report {
             scenario: run.scenario.clone(),
             seed: run.seed,
@@ -146,7 +177,13 @@ impl Report {
                 failed_by_code: stats.failed.clone(),
                 lost: stats.lost,
             },
-            wait_ms: Waits { p50: percentile(50), p95: percentile(95), p99: percentile(99) },
+            wait_ms: Waits::of(&stats.waits_ms),
+            waited_for_load: stats.waited_for_load,
+            load_wait_ms: Waits::of(&stats.load_waits_ms),
+            memory_used_bytes: u64::try_from(mean).unwrap_or(u64::MAX),
+            memory_used_bytes_max: stats.memory_used_bytes_max,
+            first_ready_ms: stats.first_ready_ms,
+            last_stored_ms: stats.last_stored_ms,
             chunks: stats.chunks,
             chunks_corrupt: stats.chunks_corrupt,
             bytes_moved: stats.bytes_moved,
@@ -177,7 +214,13 @@ impl fmt::Display for Report {
         )?;
         let w = &self.wait_ms;
         row("first token", format!("{} ms half the time, {} ms p95, {} ms p99", w.p50, w.p95, w.p99))?;
-        row("replicas", format!("{} loaded, {} evicted", self.loads, self.swaps))?;
+        let l = &self.load_wait_ms;
+        row(
+            "loads",
+            format!("{} questions waited for one, {} ms half the time, {} ms p95", self.waited_for_load, l.p50, l.p95),
+        )?;
+        let (mean, most) = (human_bytes(self.memory_used_bytes), human_bytes(self.memory_used_bytes_max));
+        row("replicas", format!("{} loaded, {} evicted; {mean} in the mean, {most} at most", self.loads, self.swaps))?;
         row(
             "weights",
             format!(

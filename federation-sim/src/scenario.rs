@@ -8,12 +8,13 @@ use fednode::core::roster::{RosterSlot, SlotRoster};
 use serde::{Deserialize, Serialize};
 
 /// The scenarios that have names.
-const NAMED: [(&str, &str); 5] = [
+const NAMED: [(&str, &str); 6] = [
     ("household", include_str!("../scenarios/household.toml")),
     ("griffith", include_str!("../scenarios/griffith.toml")),
     ("office", include_str!("../scenarios/office.toml")),
     ("wan", include_str!("../scenarios/wan.toml")),
     ("turns", include_str!("../scenarios/turns.toml")),
+    ("study", include_str!("../scenarios/study.toml")),
 ];
 
 /// Why a scenario cannot be used.
@@ -106,6 +107,9 @@ pub struct Options {
     pub load_failure_ppm: u32,
     /// How residency is weighed: mixed, specialised or swapping.
     pub strategy: String,
+    /// Every full node begins with what its disk has room for, in roster order; false: only the first machine holds anything.
+    #[serde(default)]
+    pub stocked: bool,
 }
 
 /// Hyperparameters that every slot's model shares; footprints follow from them by fednode's own formulas.
@@ -138,6 +142,12 @@ pub struct Model {
 pub struct Workload {
     /// Chat sessions that begin, per hour and node (a Poisson process over the whole federation).
     pub sessions_per_node_hour: u64,
+    /// And so many per hour in the whole federation, however many nodes it has.
+    #[serde(default)]
+    pub sessions_per_hour: u64,
+    /// Nobody asks before.
+    #[serde(default)]
+    pub first_after_s: u64,
     /// Questions of one session: 1 to this.
     pub turns_max: u64,
     /// Pause between an answer and the next question: up to this.
@@ -215,6 +225,12 @@ pub struct MachinePattern {
     pub tokens_per_s: u64,
     /// Reads prompts at this speed.
     pub prompt_tokens_per_s: u64,
+    /// Answers at this speed from a GPU's memory; 0: as from host memory.
+    #[serde(default)]
+    pub gpu_tokens_per_s: u64,
+    /// Reads prompts at this speed there.
+    #[serde(default)]
+    pub gpu_prompt_tokens_per_s: u64,
 }
 
 fn one() -> usize {

@@ -2,6 +2,7 @@
 //! `replay` reads it; the same data and seed give the same trace, and a person may delete a fault to see what is left.
 
 use fednode::core::roster::RosterSlot;
+use fednode::core::types::{DomainName, SlotName};
 use serde::{Deserialize, Serialize};
 
 use crate::fuzz::random;
@@ -33,6 +34,9 @@ pub struct Run {
     /// What breaks when.
     #[serde(rename = "fault", default)]
     pub faults: Vec<Fault>,
+    /// Questions that are asked beside the sessions of `workload`, in the order of their times.
+    #[serde(rename = "question", default)]
+    pub questions: Vec<Recorded>,
 }
 
 /// One machine of a run.
@@ -45,6 +49,25 @@ pub struct Machine {
     pub clock_drift_ppm: i64,
     /// What it is.
     pub what: MachinePattern,
+}
+
+/// One question of a recording: who asked whom, when, and how much.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recorded {
+    /// When it was asked.
+    pub at_ms: u64,
+    /// At which machine.
+    pub node: usize,
+    /// Which manager.
+    pub slot: SlotName,
+    /// Which of its adapters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<DomainName>,
+    /// Length of the prompt.
+    pub prompt_tokens: u64,
+    /// Length of the answer.
+    pub tokens: u64,
 }
 
 /// One fault.
@@ -143,6 +166,8 @@ impl FaultKind {
 
 /// Faults of one run: a bound for files written by hand.
 const FAULTS_MAX: usize = 100_000;
+/// Recorded questions of one run: a bound for files from outside; a year of an office.
+pub const QUESTIONS_MAX: usize = 1_000_000;
 
 impl Run {
     /// Expands `scenario`. `faults`: false leaves them out.
@@ -160,6 +185,7 @@ impl Run {
             machines,
             slots: scenario.slots.clone(),
             faults: Vec::new(),
+            questions: Vec::new(),
         };
         if faults {
             run.faults = schedule(scenario, &run);
@@ -178,6 +204,33 @@ impl Run {
         }
         match self.faults.iter().flat_map(|fault| fault.kind.nodes()).find(|node| *node >= nodes) {
             Some(node) => Err(format!("a fault names machine {node}, and there are only {nodes}")),
+            None => self.check_questions(),
+        }
+    }
+
+    fn check_questions(&self) -> Result<(), String> {
+        if self.questions.len() > QUESTIONS_MAX {
+            return Err(format!("a run has at most {QUESTIONS_MAX} recorded questions"));
+        }
+        if let Some(pair) = self.questions.windows(2).find(|pair| pair[0].at_ms > pair[1].at_ms) {
+            return Err(format!("the question at {} ms stands after one at {} ms", pair[1].at_ms, pair[0].at_ms));
+        }
+        let nodes = self.machines.len();
+        if let Some(asked) = self.questions.iter().find(|asked| asked.node >= nodes) {
+            return Err(format!("the question at {} ms is asked at machine {} of {nodes}", asked.at_ms, asked.node));
+        }
+        let known = |asked: &Recorded| {
+            let slot = self.slots.iter().find(|slot| slot.name == asked.slot);
+            slot.is_some_and(|slot| asked.domain.as_ref().is_none_or(|domain| slot.domains.contains(domain)))
+        };
+        match self.questions.iter().find(|asked| !known(asked)) {
+            Some(asked) => {
+                let domain = asked.domain.as_ref().map_or_else(String::new, |domain| format!(":{domain}"));
+                Err(format!(
+                    "the question at {} ms is for {}{domain}, which is not in the roster",
+                    asked.at_ms, asked.slot
+                ))
+            }
             None => Ok(()),
         }
     }

@@ -34,6 +34,7 @@ pub fn run(seed: u64, index: u64) -> Run {
         model,
         machines,
         slots,
+        questions: Vec::new(),
         faults: Vec::new(),
     };
     let faults = rng.between(1, 12);
@@ -97,6 +98,8 @@ fn machine(index: usize, weights: u64, slots: u64, rng: &mut Rng) -> Machine {
         down_bytes_per_s: line.max(MIB),
         tokens_per_s: rng.between(10, 200),
         prompt_tokens_per_s: rng.between(200, 5000),
+        gpu_tokens_per_s: 0,
+        gpu_prompt_tokens_per_s: 0,
     };
     let starts_at_ms = if first { 0 } else { rng.below(10_000) };
     Machine { starts_at_ms, clock_drift_ppm: rng.below(101) as i64 - 50, what }
@@ -116,12 +119,15 @@ fn options(model: &Model, rng: &mut Rng) -> Options {
         superseded: rng.below(4) as usize,
         load_failure_ppm: if rng.chance(200_000) { 100_000 } else { 0 },
         strategy: ["mixed", "specialised", "swapping"][rng.below(3) as usize].to_owned(),
+        stocked: rng.chance(300_000),
     }
 }
 
 fn workload(rng: &mut Rng) -> Workload {
     Workload {
         sessions_per_node_hour: [0, 30, 200, 1_000][rng.below(4) as usize],
+        sessions_per_hour: 0,
+        first_after_s: 0,
         turns_max: rng.between(1, 4),
         think_s_max: rng.between(0, 10),
         tokens_max: rng.between(1, 200),

@@ -177,7 +177,9 @@ impl World {
         let by_chance = self.fault_rng.chance(self.run.options.load_failure_ppm);
         let fails = !self.calm && (by_chance || self.nodes[node].strain.loads_fail);
         let speed = self.run.machines[node].what.load_bytes_per_s.max(1);
-        let nanos = u128::from(order.bytes) * 1_000_000_000 / u128::from(speed);
+        // Weights and adapters come from the disk; what else a replica needs is only set aside.
+        let read: u64 = fednode::core::residency::artifacts(&order).map(|artifact| self.bytes_of(&artifact)).sum();
+        let nanos = u128::from(read) * 1_000_000_000 / u128::from(speed);
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let mapped_bytes = if order.memory_domain == "ram" { order.weights_bytes } else { 0 };
         let engine = Engine { order: order.clone(), mapped_bytes, ready: false };
@@ -185,6 +187,7 @@ impl World {
             self.checkers.nonsense(self.now, node, "a slot loaded while its engine still lives");
         }
         self.stats.loads += 1;
+        self.count_memory();
         let result = if fails { Err("the engine gave up".to_owned().into()) } else { Ok(order.bytes) };
         let wait = Duration(u64::try_from(nanos).unwrap_or(u64::MAX));
         self.done_after(node, wait, Input::Loaded(order.slot, result));
@@ -224,6 +227,7 @@ impl World {
                 if let Some(engine) = process.engines.get_mut(slot) {
                     engine.ready = true;
                 }
+                self.stats.first_ready_ms.get_or_insert(self.now.0 / 1_000_000);
             }
             Input::Loaded(slot, Err(_)) | Input::Unloaded(slot) => {
                 process.engines.remove(slot);

@@ -47,6 +47,8 @@ pub enum Event {
     Computed { node: usize, life: u64, job: u64, first: bool },
     /// Somebody begins to chat.
     SessionBegins,
+    /// A question of the recording is asked.
+    Recorded { index: usize },
     /// Somebody asks the next question of a session.
     Question { node: usize, session: u64 },
     /// A fault begins.
@@ -77,6 +79,7 @@ impl Event {
             | Event::LinkSilent { .. }
             | Event::FlowDue { .. }
             | Event::SessionBegins
+            | Event::Recorded { .. }
             | Event::FaultBegins { .. }
             | Event::FaultEnds { .. } => None,
         }

@@ -110,8 +110,9 @@ impl World {
         for index in 0..self.run.faults.len() {
             self.at(Time(self.run.faults[index].at_ms * 1_000_000), Event::FaultBegins { index });
         }
-        let first = self.people.pause();
-        self.after(first, Event::SessionBegins);
+        let first = self.people.pause().0 + Duration::from_secs(self.run.workload.first_after_s).0;
+        self.after(Duration(first), Event::SessionBegins);
+        self.record_waits(0);
     }
 
     /// Plays the whole run, heals, and checks for liveness.
@@ -177,6 +178,7 @@ impl World {
             Event::Done { node, life, input } => self.done(node, life, *input),
             Event::Computed { node, life, job, first } => self.computed(node, life, job, first),
             Event::SessionBegins => self.session_begins(),
+            Event::Recorded { index } => self.recorded(index),
             Event::Question { node, session } => self.question(node, session),
             Event::FaultBegins { index } => self.fault_begins(index),
             Event::FaultEnds { index } => self.fault_ends(index),

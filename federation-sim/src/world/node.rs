@@ -141,6 +141,11 @@ impl SimNode {
         engines.filter(move |engine| engine.order.memory_domain == domain)
     }
 
+    /// Bytes that engines occupy on all domains.
+    pub fn engines_bytes(&self) -> u64 {
+        self.process.iter().flat_map(|process| process.engines.values()).map(|engine| engine.order.bytes).sum()
+    }
+
     /// What a system counts as used by engines: they fill their memory as they load, and the pages of weights mapped
     /// into host memory stay available.
     fn seen(&self, domain: &str) -> u64 {

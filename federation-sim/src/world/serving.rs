@@ -57,6 +57,8 @@ pub struct OpenRequest {
     pub started: bool,
     /// An attempt is under way.
     pub attempt: bool,
+    /// No replica of its manager was ready when it was asked.
+    pub cold: bool,
     /// Why the last attempt failed.
     pub failure: Option<Refusal>,
 }
@@ -96,9 +98,24 @@ impl World {
             tokens: u32::try_from(question.prompt_tokens + question.tokens).unwrap_or(u32::MAX),
             deadline: process.clock.local(now).after(limits::REQUEST_WAIT),
         };
-        let open = OpenRequest { origin, question, asked: now, started: false, attempt: false, failure: None };
+        let cold = matches!(origin, Origin::Person { .. }) && !self.is_ready_somewhere(node, &question.slot);
+        self.stats.waited_for_load += u64::from(cold);
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let open = OpenRequest { origin, question, asked: now, started: false, attempt: false, cold, failure: None };
         process.requests.insert(request, open);
         self.tell(node, Input::Request(request, ask));
+    }
+
+    /// Is a replica of `slot` ready on any machine where this node's plan has one?
+    fn is_ready_somewhere(&self, node: usize, slot: &SlotName) -> bool {
+        let ready = |holder: usize| {
+            let process = self.nodes[holder].process.as_ref();
+            process.and_then(|process| process.engines.get(slot)).is_some_and(|engine| engine.ready)
+        };
+        let plan = self.nodes[node].process.as_ref().and_then(|process| process.machine.plan());
+        let replicas = plan.into_iter().flat_map(|plan| &plan.replicas);
+        let mut holders = replicas.filter(|replica| &replica.slot == slot).map(|replica| self.by_id[&replica.node]);
+        holders.any(ready)
     }
 
     /// The machine chose `to`.
@@ -121,8 +138,7 @@ impl World {
 
     /// The engine of the first job begins.
     fn compute_next(&mut self, node: usize) {
-        let what = &self.run.machines[node].what;
-        let (prompt_speed, slow) = (what.prompt_tokens_per_s.max(1), self.nodes[node].strain.slow);
+        let slow = self.nodes[node].strain.slow;
         loop {
             let Some(process) = self.nodes[node].process.as_mut() else { return };
             let Some(job) = process.jobs.front().cloned() else { return };
@@ -133,19 +149,32 @@ impl World {
                 self.fail_later(node, job.request, Refusal { code: "not_resident", message });
                 continue;
             };
-            let wait = Duration::from_millis(open.question.prompt_tokens * 1000 / prompt_speed).times(slow);
-            let life = process.life;
+            let (prompt_tokens, life) = (open.question.prompt_tokens, process.life);
+            let wait = Duration::from_millis(prompt_tokens * 1000 / self.speeds(node, &job.slot).0).times(slow);
             return self.after(wait, Event::Computed { node, life, job: job.id, first: true });
         }
     }
 
+    /// Prompt tokens and answer tokens a second of the engine of `slot`, by the memory it lives in.
+    fn speeds(&self, node: usize, slot: &SlotName) -> (u64, u64) {
+        let sim = &self.nodes[node];
+        let engine = sim.process.as_ref().and_then(|process| process.engines.get(slot));
+        let on_gpu = engine.is_some_and(|engine| engine.order.memory_domain != "ram");
+        let what = &sim.spec.what;
+        let (prompt, answer) = match on_gpu && what.gpu_tokens_per_s > 0 {
+            true => (what.gpu_prompt_tokens_per_s, what.gpu_tokens_per_s),
+            false => (what.prompt_tokens_per_s, what.tokens_per_s),
+        };
+        (prompt.max(1), answer.max(1))
+    }
+
     pub(super) fn computed(&mut self, node: usize, life: u64, job: u64, first: bool) {
-        let (speed, slow) = (self.run.machines[node].what.tokens_per_s.max(1), self.nodes[node].strain.slow);
+        let slow = self.nodes[node].strain.slow;
         let Some(process) = self.nodes[node].process.as_mut().filter(|process| process.life == life) else { return };
         let Some(job) = process.jobs.front().filter(|front| front.id == job).cloned() else { return };
         let tokens = process.requests.get(&job.request).map_or(0, |open| open.question.tokens);
         if first {
-            let wait = Duration::from_millis(tokens * 1000 / speed).times(slow);
+            let wait = Duration::from_millis(tokens * 1000 / self.speeds(node, &job.slot).1).times(slow);
             self.after(wait, Event::Computed { node, life, job: job.id, first: false });
             return self.request_started(node, job.request);
         }
@@ -171,10 +200,16 @@ impl World {
         if std::mem::replace(&mut open.started, true) {
             return;
         }
-        let (origin, asked) = (open.origin, open.asked);
+        let (origin, asked, cold) = (open.origin, open.asked, open.cold);
         self.tell(node, Input::RequestStarted(request));
         match origin {
-            Origin::Person { .. } => self.stats.waits_ms.push(now.since(asked).as_millis()),
+            Origin::Person { .. } => {
+                let wait_ms = now.since(asked).as_millis();
+                self.stats.waits_ms.push(wait_ms);
+                if cold {
+                    self.stats.load_waits_ms.push(wait_ms);
+                }
+            }
             Origin::Peer { from, link, call } => self.reply(node, from, link, call, Reply::Started),
         }
     }

@@ -12,8 +12,9 @@ use fednode::core::machine::{Config, Input, Machine};
 use fednode::core::membership::roster::{Member, MemberRoster, Role};
 use fednode::core::placement::plan::Strategy;
 use fednode::core::residency::Stall;
-use fednode::core::roster::SlotRoster;
-use fednode::core::types::{Digest, DomainName, Duration, FederationId, SlotName, Time};
+use fednode::core::roster::{Seat, SlotRoster};
+use fednode::core::sizing;
+use fednode::core::types::{Digest, Duration, FederationId, Time};
 use fednode::wire;
 use libp2p_identity::ed25519;
 
@@ -35,6 +36,8 @@ const STALLED: u32 = 3_000;
 pub struct Published {
     /// All members.
     pub members: Arc<MemberRoster>,
+    /// The managers.
+    pub roster: SlotRoster,
     /// Lengths of each artifact's chunks.
     pub chunks: BTreeMap<Digest, Vec<u32>>,
 }
@@ -58,7 +61,9 @@ impl Federation {
         members.version = 1;
         members.members = run.machines.iter().zip(&keys).map(|(machine, key)| member(machine, key)).collect();
         members.members.sort_by_key(|member| member.node);
-        let records = records(run, &keys[0]);
+        let roster =
+            SlotRoster { name: run.scenario.clone(), precision_floor: "f16".to_owned(), slots: run.slots.clone() };
+        let records = records(run, &roster, &keys[0]);
         let publications: Vec<Publication> = records.iter().filter_map(publication_of).collect();
         let mut nodes: Vec<SimNode> = run
             .machines
@@ -82,13 +87,16 @@ impl Federation {
         });
         nodes[0].disk.catalog = catalog;
         nodes[0].disk.complete = publications.iter().map(|publication| publication.artifact).collect();
+        if run.options.stocked {
+            nodes.iter_mut().skip(1).filter(|node| node.is_full()).for_each(|node| stock(node, &publications));
+        }
         let old: Vec<Publication> = publications.iter().filter(|p| p.domain.is_none()).map(before).collect();
         for node in nodes.iter_mut().take(run.options.superseded).filter(|node| node.is_full()) {
             node.disk.complete.extend(old.iter().map(|old| old.artifact));
         }
         let known = publications.iter().chain(&old);
         let chunks = known.map(|p| (p.artifact, lengths(p.artifact_bytes, run.options.chunk_bytes)));
-        Federation { nodes, published: Published { members: Arc::new(members), chunks: chunks.collect() } }
+        Federation { nodes, published: Published { members: Arc::new(members), roster, chunks: chunks.collect() } }
     }
 }
 
@@ -111,22 +119,31 @@ fn lengths(bytes: u64, chunk_bytes: u32) -> Vec<u32> {
     (0..bytes.div_ceil(chunk)).map(|index| (bytes - index * chunk).min(chunk) as u32).collect()
 }
 
-/// The roster of slots, and one publication for each slot and each of its domains.
-fn records(run: &Run, author: &ed25519::Keypair) -> Vec<Record> {
-    let roster = SlotRoster { name: run.scenario.clone(), precision_floor: "f16".to_owned(), slots: run.slots.clone() };
-    let mut entries = vec![Entry::Roster(roster)];
-    for slot in &run.slots {
-        entries.push(Entry::Publication(publication(run, &slot.name, None, run.model.weights_bytes)));
-        for domain in &slot.domains {
-            let adapter = publication(run, &slot.name, Some(domain.clone()), run.options.adapter_bytes);
-            entries.push(Entry::Publication(adapter));
+/// Puts on a disk what it has room for, in order.
+fn stock(node: &mut SimNode, publications: &[Publication]) {
+    let mut free = node.spec.what.disk_bytes;
+    for publication in publications {
+        if free >= sizing::disk_needed_bytes(publication.artifact_bytes) {
+            free -= publication.artifact_bytes;
+            node.disk.complete.insert(publication.artifact);
         }
+    }
+}
+
+/// The roster of slots, and one publication for each slot and each of its domains, where it is served.
+fn records(run: &Run, roster: &SlotRoster, author: &ed25519::Keypair) -> Vec<Record> {
+    let mut entries = vec![Entry::Roster(roster.clone())];
+    for slot in &roster.slots {
+        let own = std::iter::once(None).chain(slot.domains.iter().map(Some));
+        let seats = own.filter_map(|domain| roster.seat(&slot.name, domain));
+        entries.extend(seats.map(|seat| Entry::Publication(publication(run, seat))));
     }
     entries.into_iter().map(|entry| wire::catalog::seal(entry, 1, author)).collect()
 }
 
-fn publication(run: &Run, slot: &SlotName, domain: Option<DomainName>, bytes: u64) -> Publication {
+fn publication(run: &Run, Seat { slot, domain }: Seat) -> Publication {
     let name = domain.as_ref().map_or_else(|| slot.to_string(), |domain| format!("{slot}:{domain}"));
+    let bytes = if domain.is_none() { run.model.weights_bytes } else { run.options.adapter_bytes };
     let model = &run.model;
     let shape = Shape {
         architecture: "llama".to_owned(),
@@ -143,7 +160,7 @@ fn publication(run: &Run, slot: &SlotName, domain: Option<DomainName>, bytes: u6
         precision: Precision::F16,
     };
     Publication {
-        slot: slot.clone(),
+        slot,
         domain,
         artifact: Digest::of(name.as_bytes()),
         artifact_bytes: bytes,
@@ -237,6 +254,10 @@ impl World {
         if before > 0 || taken > 0 {
             self.press(node, taken);
         }
+        if !self.calm {
+            let used: u64 = self.nodes[node].engines_bytes();
+            self.stats.memory_byte_s += u128::from(used) * u128::from(HARDWARE_PERIOD.as_millis() / 1000);
+        }
         self.after(HARDWARE_PERIOD, Event::Hardware { node, life });
     }
 
@@ -247,6 +268,12 @@ impl World {
         let engines: u64 = sim.engines("ram").map(|engine| engine.order.bytes).sum();
         let of = if taken + engines > sim.spec.what.ram_bytes { STALLED } else { 0 };
         self.tell(node, Input::Pressure(Stall { of_10_s: of, of_60_s: of }));
+    }
+
+    /// How much all engines occupy, after a load has begun.
+    pub(super) fn count_memory(&mut self) {
+        let used: u64 = self.nodes.iter().map(SimNode::engines_bytes).sum();
+        self.stats.memory_used_bytes_max = self.stats.memory_used_bytes_max.max(used);
     }
 
     /// How long the federation may take to settle after everything was healed.

@@ -96,6 +96,7 @@ impl World {
         let disk = &mut self.nodes[node].disk;
         disk.partial.remove(&artifact);
         disk.complete.insert(artifact);
+        self.stats.last_stored_ms = Some(self.now.0 / 1_000_000);
     }
 
     /// A member asks for a chunk (artifact, number, length).

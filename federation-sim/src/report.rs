@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use fednode::core::types::{Digest, human_bytes};
+use fednode::core::types::{Digest, Duration, Time, human_bytes};
 use serde::Serialize;
 
 use crate::checkers::{Checkers, Violation};
@@ -42,7 +42,40 @@ pub struct Stats {
     pub plan_bytes_max: u64,
     /// Seconds from the last fault until all agreed.
     pub settled_s: u64,
+    /// The first chunk was asked for.
+    pub fetch_first: Option<Time>,
+    /// The last artifact was verified and in its place.
+    pub stored_last: Option<Time>,
+    /// From the end of one replica until the one that takes its place is ready.
+    pub swaps_ms: Vec<u64>,
+    /// By node: when an engine ended, and whether another was ordered to load since.
+    swapping: BTreeMap<usize, (Time, bool)>,
 }
+
+impl Stats {
+    /// An engine has ended.
+    pub fn unloaded(&mut self, now: Time, node: usize) {
+        self.swapping.insert(node, (now, false));
+    }
+
+    /// An engine is ordered to load. Long after another ended this is no swap.
+    pub fn load_ordered(&mut self, now: Time, node: usize) {
+        self.swapping.retain(|_, (begun, loads)| *loads || now.since(*begun) <= SWAP_GAP);
+        if let Some((_, loads)) = self.swapping.get_mut(&node) {
+            *loads = true;
+        }
+    }
+
+    /// An engine is ready.
+    pub fn loaded(&mut self, now: Time, node: usize) {
+        if let Some((begun, _)) = self.swapping.remove(&node).filter(|(_, loads)| *loads) {
+            self.swaps_ms.push(now.since(begun).as_millis());
+        }
+    }
+}
+
+/// A load that is ordered within this after the end of another replica takes its place.
+const SWAP_GAP: Duration = Duration::from_secs(2);
 
 /// Percentiles of a wait, milliseconds.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -53,6 +86,17 @@ pub struct Waits {
     pub p95: u64,
     /// 99 of 100 waited no longer.
     pub p99: u64,
+}
+
+impl Waits {
+    /// Of waits in any order.
+    pub fn of(waits_ms: &[u64]) -> Waits {
+        let mut waits = waits_ms.to_vec();
+        waits.sort_unstable();
+        let at = |percent: usize| waits.get((waits.len() * percent / 100).min(waits.len().saturating_sub(1)));
+        let at = |percent| at(percent).copied().unwrap_or(0);
+        Waits { p50: at(50), p95: at(95), p99: at(99) }
+    }
 }
 
 /// Requests by how they ended.
@@ -101,6 +145,10 @@ pub struct Report {
     pub requests: Requests,
     /// From question to first token.
     pub wait_ms: Waits,
+    /// From the end of one replica until the one that takes its place is ready.
+    pub swap_ms: Waits,
+    /// From the first chunk that was asked for until the last artifact was whole.
+    pub transfer_ms: u64,
     /// Chunks stored.
     pub chunks: u64,
     /// Chunks refused for their hash.
@@ -118,10 +166,7 @@ pub struct Report {
 impl Report {
     /// Sums a run up.
     pub fn new(run: &Run, stats: &Stats, checkers: &Checkers, trace_hash: Digest) -> Report {
-        let mut waits = stats.waits_ms.clone();
-        waits.sort_unstable();
-        let percentile = |percent: usize| waits.get((waits.len() * percent / 100).min(waits.len().saturating_sub(1)));
-        let percentile = |percent| percentile(percent).copied().unwrap_or(0);
+        let transfer = stats.stored_last.zip(stats.fetch_first).map(|(last, first)| last.since(first));
         Report {
             scenario: run.scenario.clone(),
             seed: run.seed,
@@ -142,7 +187,9 @@ impl Report {
                 failed_by_code: stats.failed.clone(),
                 lost: stats.lost,
             },
-            wait_ms: Waits { p50: percentile(50), p95: percentile(95), p99: percentile(99) },
+            wait_ms: Waits::of(&stats.waits_ms),
+            swap_ms: Waits::of(&stats.swaps_ms),
+            transfer_ms: transfer.map_or(0, |transfer| transfer.as_millis()),
             chunks: stats.chunks,
             chunks_corrupt: stats.chunks_corrupt,
             bytes_moved: stats.bytes_moved,

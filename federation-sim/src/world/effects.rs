@@ -12,11 +12,9 @@ use fednode::core::types::{Duration, SlotName};
 use crate::codec::{self, PlanMessage};
 use crate::world::World;
 use crate::world::calls::{Ask, Reply, Waiting};
+use crate::world::costs::UNLOAD;
 use crate::world::event::Event;
 use crate::world::node::{CallId, Engine};
-
-/// An engine that was asked to end is gone after this.
-const UNLOAD: Duration = Duration::from_millis(50);
 
 impl World {
     pub(super) fn carry_out(&mut self, node: usize, output: Output) {
@@ -51,14 +49,14 @@ impl World {
                 self.call(node, peer, Ask::Have(artifact), Waiting::Have(artifact));
             }
             Output::Fetch { artifact, chunk, bytes, from } => {
+                self.stats.fetch_first.get_or_insert(self.now);
                 let peer = self.by_id[&from];
                 self.call(node, peer, Ask::Chunk(artifact, chunk, bytes), Waiting::Chunk(artifact, chunk));
             }
             Output::Cancel { artifact, chunk, from } => self.cancel_chunk(node, self.by_id[&from], artifact, chunk),
             Output::Finish(artifact) => self.finish(node, artifact),
             Output::Load(order) => self.load(node, *order),
-            // A load takes the disk's time here, whatever is cached.
-            Output::Stage(..) => {}
+            Output::Stage(artifact, bytes) => self.stage(node, artifact, bytes),
             Output::Unload(slot) => self.unload(node, slot),
             Output::Dispatch(request, to) => self.dispatch(node, request, self.by_id[&to.node]),
             Output::Reject(request, refusal) => self.give_up(node, request, Some(refusal)),
@@ -152,8 +150,7 @@ impl World {
             self.checkers.unverified(self.now, node, "a replica is loaded whose weights were never verified here");
         }
         let fails = !self.calm && self.fault_rng.chance(self.run.options.load_failure_ppm);
-        let speed = self.run.machines[node].what.load_bytes_per_s.max(1);
-        let nanos = u128::from(order.bytes) * 1_000_000_000 / u128::from(speed);
+        let wait = self.load_time(node, &order);
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let engine = Engine {
             memory_domain: order.memory_domain.clone(),
@@ -167,7 +164,7 @@ impl World {
         }
         self.stats.loads += 1;
         let result = if fails { Err("the engine gave up".to_owned().into()) } else { Ok(order.bytes) };
-        let wait = Duration(u64::try_from(nanos).unwrap_or(u64::MAX));
+        self.stats.load_ordered(self.now, node);
         self.done_after(node, wait, Input::Loaded(order.slot, result));
     }
 
@@ -197,16 +194,22 @@ impl World {
         match &input {
             Input::EpochPersisted(epoch) => sim.disk.epoch = sim.disk.epoch.max(*epoch),
             Input::Finished(artifact, Ok(())) => {
+                self.stats.stored_last = Some(self.now);
                 let artifact = *artifact;
                 self.finished(node, artifact);
             }
             Input::Loaded(slot, Ok(_)) => {
+                self.stats.loaded(self.now, node);
                 if let Some(engine) = process.engines.get_mut(slot) {
                     engine.ready = true;
                 }
             }
-            Input::Loaded(slot, Err(_)) | Input::Unloaded(slot) => {
+            Input::Loaded(slot, Err(_)) => {
                 process.engines.remove(slot);
+            }
+            Input::Unloaded(slot) => {
+                process.engines.remove(slot);
+                self.stats.unloaded(self.now, node);
             }
             Input::RequestFailed { request, refusal, .. } => {
                 return self.request_failed(node, *request, refusal.clone());

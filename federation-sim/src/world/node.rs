@@ -12,6 +12,7 @@ use fednode::core::types::{Digest, NodeId, SlotName, Time};
 use crate::schedule;
 use crate::world::calls::Pending;
 use crate::world::clock::LocalClock;
+use crate::world::costs::Staged;
 use crate::world::serving::{Job, OpenRequest};
 
 /// A question's number at the node that asked it.
@@ -62,6 +63,8 @@ pub struct Partial {
     pub durable: Bitmap,
     /// Chunks since the bitmap was made durable.
     pub since: u32,
+    /// Begun by an earlier process.
+    pub resumed: bool,
 }
 
 /// What a crash loses.
@@ -90,6 +93,8 @@ pub struct Process {
     pub jobs: VecDeque<Job>,
     /// The next job's number.
     pub job_next: u64,
+    /// What is read ahead of a load.
+    pub staged: Option<Staged>,
 }
 
 /// One engine process.

@@ -118,8 +118,6 @@ impl World {
 
     /// The engine of the first job begins.
     fn compute_next(&mut self, node: usize) {
-        let what = &self.run.machines[node].what;
-        let prompt_speed = what.prompt_tokens_per_s.max(1);
         loop {
             let Some(process) = self.nodes[node].process.as_mut() else { return };
             let Some(job) = process.jobs.front().cloned() else { return };
@@ -130,8 +128,8 @@ impl World {
                 self.fail_later(node, job.request, Refusal { code: "not_resident", message });
                 continue;
             };
-            let wait = Duration::from_millis(open.question.prompt_tokens * 1000 / prompt_speed);
-            let life = process.life;
+            let (prompt_tokens, life) = (open.question.prompt_tokens, process.life);
+            let wait = self.first_token_time(node, prompt_tokens);
             return self.after(wait, Event::Computed { node, life, job: job.id, first: true });
         }
     }

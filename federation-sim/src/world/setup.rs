@@ -186,6 +186,7 @@ impl World {
             request_next: 1,
             jobs: VecDeque::new(),
             job_next: 0,
+            staged: None,
         });
         let complete: BTreeSet<Digest> = sim.disk.complete.clone();
         let partial: Vec<(Digest, u32)> =

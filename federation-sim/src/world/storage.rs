@@ -27,7 +27,7 @@ pub(super) struct Carried {
 const LIES_PPM: u32 = 500_000;
 
 impl World {
-    fn bytes_of(&self, artifact: &Digest) -> u64 {
+    pub(super) fn bytes_of(&self, artifact: &Digest) -> u64 {
         self.published.chunks.get(artifact).into_iter().flatten().map(|&bytes| u64::from(bytes)).sum()
     }
 
@@ -56,7 +56,8 @@ impl World {
         let input = if !room && !disk.partial.contains_key(&artifact) {
             Input::TransferPaused(artifact, "the disk is too full".to_owned())
         } else {
-            let empty = || Partial { have: Bitmap::empty(chunks), durable: Bitmap::empty(chunks), since: 0 };
+            let empty =
+                || Partial { have: Bitmap::empty(chunks), durable: Bitmap::empty(chunks), since: 0, resumed: false };
             Input::Begun(artifact, disk.partial.entry(artifact).or_insert_with(empty).have.clone())
         };
         self.done_after(node, self.fsync(), input);
@@ -66,17 +67,14 @@ impl World {
         Duration(self.run.options.fsync_us * 1000)
     }
 
-    /// Verifies a whole artifact.
+    /// Finishes a whole artifact.
     pub(super) fn finish(&mut self, node: usize, artifact: Digest) {
         let full = self.nodes[node].disk.partial.get(&artifact).is_some_and(|partial| partial.have.is_full());
         if !full {
             self.checkers.nonsense(self.now, node, "an artifact to be finished that lacks chunks");
         }
         let result = if full { Ok(()) } else { Err("chunks are missing".to_owned()) };
-        let nanos =
-            u128::from(self.bytes_of(&artifact)) * 1_000_000_000 / u128::from(self.run.options.hash_bytes_per_s.max(1));
-        let wait = Duration(u64::try_from(nanos).unwrap_or(u64::MAX));
-        self.done_after(node, wait, Input::Finished(artifact, result));
+        self.done_after(node, self.finish_time(node, &artifact), Input::Finished(artifact, result));
     }
 
     /// An artifact was verified and is in its place for good.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use fednode::core::types::{Digest, human_bytes};
+use fednode::core::types::{Digest, Duration, Time, human_bytes};
 use serde::Serialize;
 
 use crate::checkers::{Checkers, Violation};
@@ -56,7 +56,38 @@ pub struct Stats {
     pub plan_bytes_max: u64,
     /// Seconds from the last fault until all agreed.
     pub settled_s: u64,
+    /// The first chunk was asked for.
+    pub fetch_first: Option<Time>,
+    /// From the end of one replica until the one that takes its place is ready.
+    pub swaps_ms: Vec<u64>,
+    /// By node: when an engine ended, and whether another was ordered to load since.
+    swapping: BTreeMap<usize, (Time, bool)>,
 }
+
+impl Stats {
+    /// An engine has ended.
+    pub fn unloaded(&mut self, now: Time, node: usize) {
+        self.swapping.insert(node, (now, false));
+    }
+
+    /// An engine is ordered to load. Long after another ended this is no swap.
+    pub fn load_ordered(&mut self, now: Time, node: usize) {
+        self.swapping.retain(|_, (begun, loads)| *loads || now.since(*begun) <= SWAP_GAP);
+        if let Some((_, loads)) = self.swapping.get_mut(&node) {
+            *loads = true;
+        }
+    }
+
+    /// An engine is ready.
+    pub fn loaded(&mut self, now: Time, node: usize) {
+        if let Some((begun, _)) = self.swapping.remove(&node).filter(|(_, loads)| *loads) {
+            self.swaps_ms.push(now.since(begun).as_millis());
+        }
+    }
+}
+
+/// A load that is ordered within this after the end of another replica takes its place.
+const SWAP_GAP: Duration = Duration::from_secs(2);
 
 /// Percentiles of a wait, milliseconds.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -70,7 +101,8 @@ pub struct Waits {
 }
 
 impl Waits {
-    fn of(waits_ms: &[u64]) -> Waits {
+    /// Of waits in any order.
+    pub fn of(waits_ms: &[u64]) -> Waits {
         let mut waits = waits_ms.to_vec();
         waits.sort_unstable();
         let at = |percent: usize| waits.get((waits.len() * percent / 100).min(waits.len().saturating_sub(1)));
@@ -137,6 +169,10 @@ pub struct Report {
     pub first_ready_ms: Option<u64>,
     /// When an artifact was last stored.
     pub last_stored_ms: Option<u64>,
+    /// From the end of one replica until the one that takes its place is ready.
+    pub swap_ms: Waits,
+    /// From the first chunk that was asked for until the last artifact was whole.
+    pub transfer_ms: u64,
     /// Chunks stored.
     pub chunks: u64,
     /// Chunks refused for their hash.
@@ -157,6 +193,8 @@ impl Report {
     /// Sums a run up.
     pub fn new(run: &Run, stats: &Stats, checkers: &Checkers, trace_hash: Digest) -> Report {
         let mean = stats.memory_byte_s / u128::from(run.simulated_s.max(1));
+        let first = stats.fetch_first.map(|at| at.0 / 1_000_000);
+        let transfer = stats.last_stored_ms.zip(first).map(|(last, first)| last.saturating_sub(first));
         Report {
             scenario: run.scenario.clone(),
             seed: run.seed,
@@ -184,6 +222,8 @@ impl Report {
             memory_used_bytes_max: stats.memory_used_bytes_max,
             first_ready_ms: stats.first_ready_ms,
             last_stored_ms: stats.last_stored_ms,
+            swap_ms: Waits::of(&stats.swaps_ms),
+            transfer_ms: transfer.unwrap_or(0),
             chunks: stats.chunks,
             chunks_corrupt: stats.chunks_corrupt,
             bytes_moved: stats.bytes_moved,

@@ -115,6 +115,19 @@ impl Lan {
         Ok(Machine { name: name.to_owned(), namespace, binary: self.binary.clone(), data_dir, log, node: None })
     }
 
+    /// From now on a machine's line carries so many bytes a second each way, as `tc` counts them: whole frames of 1514 bytes.
+    /// What it sends is held back at its own end, what it receives at the switch's.
+    pub fn shape(&self, machine: &Machine, bytes_per_s: u64) -> Result<(), Error> {
+        let shape = format!("root tbf rate {}bit burst 256kb latency 20ms", bytes_per_s * 8);
+        machine.namespace.run(&format!("tc qdisc add dev eth0 {shape}"))?;
+        self.switch.run(&format!("tc qdisc add dev {} {shape}", machine.name))
+    }
+
+    /// Where its machines keep everything.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Pulls a machine's cable: nothing reaches it or leaves it, and no program on any machine is told.
     pub fn unplug(&self, machine: &Machine) -> Result<(), Error> {
         self.switch.run(&format!("ip link set {} down", machine.name))
@@ -257,6 +270,11 @@ impl Machine {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The node's process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.node.as_ref().map(Child::id)
     }
 
     /// Its data directory.

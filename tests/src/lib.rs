@@ -19,6 +19,7 @@
 pub mod binary;
 pub mod chat;
 mod cleanup;
+pub mod disk;
 mod error;
 mod federation;
 mod http;

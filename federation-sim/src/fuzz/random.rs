@@ -100,6 +100,8 @@ fn machine(index: usize, weights: u64, slots: u64, rng: &mut Rng) -> Machine {
         prompt_tokens_per_s: rng.between(200, 5000),
         gpu_tokens_per_s: 0,
         gpu_prompt_tokens_per_s: 0,
+        engine_start_ms: rng.between(1, 500),
+        question_ms: rng.between(1, 50),
     };
     let starts_at_ms = if first { 0 } else { rng.below(10_000) };
     Machine { starts_at_ms, clock_drift_ppm: rng.below(101) as i64 - 50, what }

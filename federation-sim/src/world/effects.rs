@@ -12,11 +12,9 @@ use fednode::core::types::{Duration, SlotName};
 use crate::codec::{self, CatalogMessage, PlanMessage};
 use crate::world::World;
 use crate::world::calls::{Ask, Reply, Waiting};
+use crate::world::costs::UNLOAD;
 use crate::world::event::Event;
 use crate::world::node::{CallId, Engine};
-
-/// An engine that was asked to end is gone after this.
-const UNLOAD: Duration = Duration::from_millis(50);
 
 /// Gossip lost on a slow line, of a million.
 const SLOW_LOSS_PPM: u32 = 100_000;
@@ -57,14 +55,14 @@ impl World {
                 self.call(node, peer, Ask::Have(artifact), Waiting::Have(artifact));
             }
             Output::Fetch { artifact, chunk, bytes, from } => {
+                self.stats.fetch_first.get_or_insert(self.now);
                 let peer = self.by_id[&from];
                 self.call(node, peer, Ask::Chunk(artifact, chunk, bytes), Waiting::Chunk(artifact, chunk));
             }
             Output::Cancel { artifact, chunk, from } => self.cancel_chunk(node, self.by_id[&from], artifact, chunk),
             Output::Finish(artifact) => self.finish(node, artifact),
             Output::Load(order) => self.load(node, *order),
-            // A load takes the disk's time here, whatever is cached.
-            Output::Stage(..) => {}
+            Output::Stage(artifact, bytes) => self.stage(node, artifact, bytes),
             Output::Unload(slot) => self.unload(node, slot),
             Output::Dispatch(request, to) => self.dispatch(node, request, self.by_id[&to.node]),
             Output::Reject(request, refusal) => self.give_up(node, request, Some(refusal)),
@@ -176,10 +174,7 @@ impl World {
     fn load(&mut self, node: usize, order: PlannedReplica) {
         let by_chance = self.fault_rng.chance(self.run.options.load_failure_ppm);
         let fails = !self.calm && (by_chance || self.nodes[node].strain.loads_fail);
-        let speed = self.run.machines[node].what.load_bytes_per_s.max(1);
-        // Weights and adapters come from the disk; what else a replica needs is only set aside.
-        let read: u64 = fednode::core::residency::artifacts(&order).map(|artifact| self.bytes_of(&artifact)).sum();
-        let nanos = u128::from(read) * 1_000_000_000 / u128::from(speed);
+        let wait = self.load_time(node, &order);
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let mapped_bytes = if order.memory_domain == "ram" { order.weights_bytes } else { 0 };
         let engine = Engine { order: order.clone(), mapped_bytes, ready: false };
@@ -189,7 +184,7 @@ impl World {
         self.stats.loads += 1;
         self.count_memory();
         let result = if fails { Err("the engine gave up".to_owned().into()) } else { Ok(order.bytes) };
-        let wait = Duration(u64::try_from(nanos).unwrap_or(u64::MAX));
+        self.stats.load_ordered(self.now, node);
         self.done_after(node, wait, Input::Loaded(order.slot, result));
     }
 
@@ -224,13 +219,18 @@ impl World {
                 self.finished(node, artifact);
             }
             Input::Loaded(slot, Ok(_)) => {
+                self.stats.loaded(self.now, node);
                 if let Some(engine) = process.engines.get_mut(slot) {
                     engine.ready = true;
                 }
                 self.stats.first_ready_ms.get_or_insert(self.now.0 / 1_000_000);
             }
-            Input::Loaded(slot, Err(_)) | Input::Unloaded(slot) => {
+            Input::Loaded(slot, Err(_)) => {
                 process.engines.remove(slot);
+            }
+            Input::Unloaded(slot) => {
+                process.engines.remove(slot);
+                self.stats.unloaded(self.now, node);
             }
             Input::RequestFailed { request, refusal, .. } => {
                 return self.request_failed(node, *request, refusal.clone());

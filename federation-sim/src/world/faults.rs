@@ -108,6 +108,7 @@ impl World {
         for partial in sim.disk.partial.values_mut() {
             partial.have = partial.durable.clone();
             partial.since = 0;
+            partial.resumed = true;
         }
         for open in process.requests.values() {
             if let Origin::Person { session } = open.origin {

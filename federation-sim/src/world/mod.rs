@@ -4,6 +4,7 @@
 
 mod calls;
 mod clock;
+mod costs;
 mod effects;
 mod event;
 mod faults;

@@ -15,6 +15,7 @@ use fednode::core::types::{Digest, NodeId, SlotName, Time};
 use crate::schedule;
 use crate::world::calls::Pending;
 use crate::world::clock::LocalClock;
+use crate::world::costs::Staged;
 use crate::world::keeping::Collection;
 use crate::world::serving::{Job, OpenRequest};
 use crate::world::strain::Strain;
@@ -73,6 +74,8 @@ pub struct Partial {
     pub since: u32,
     /// Chunks that were written although they are not what their hash says.
     pub unsound: BTreeSet<u32>,
+    /// Begun by an earlier process.
+    pub resumed: bool,
 }
 
 /// What a crash loses.
@@ -107,6 +110,8 @@ pub struct Process {
     pub collection: Collection,
     /// What other programs took of host memory when it was last measured.
     pub taken_seen: u64,
+    /// What is read ahead of a load.
+    pub staged: Option<Staged>,
 }
 
 /// One engine process.

@@ -150,13 +150,13 @@ impl World {
                 continue;
             };
             let (prompt_tokens, life) = (open.question.prompt_tokens, process.life);
-            let wait = Duration::from_millis(prompt_tokens * 1000 / self.speeds(node, &job.slot).0).times(slow);
+            let wait = self.first_token_time(node, &job.slot, prompt_tokens).times(slow);
             return self.after(wait, Event::Computed { node, life, job: job.id, first: true });
         }
     }
 
     /// Prompt tokens and answer tokens a second of the engine of `slot`, by the memory it lives in.
-    fn speeds(&self, node: usize, slot: &SlotName) -> (u64, u64) {
+    pub(super) fn speeds(&self, node: usize, slot: &SlotName) -> (u64, u64) {
         let sim = &self.nodes[node];
         let engine = sim.process.as_ref().and_then(|process| process.engines.get(slot));
         let on_gpu = engine.is_some_and(|engine| engine.order.memory_domain != "ram");

@@ -228,6 +228,7 @@ impl World {
             holds,
             collection: Collection::default(),
             taken_seen: 0,
+            staged: None,
         });
         let complete: BTreeSet<Digest> = sim.disk.complete.clone();
         let partial: Vec<(Digest, u32)> =

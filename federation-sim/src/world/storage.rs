@@ -68,7 +68,8 @@ impl World {
             Input::TransferPaused(artifact, "the disk is too full".to_owned())
         } else {
             let none = || Bitmap::empty(chunks);
-            let empty = || Partial { have: none(), durable: none(), since: 0, unsound: BTreeSet::new() };
+            let empty =
+                || Partial { have: none(), durable: none(), since: 0, unsound: BTreeSet::new(), resumed: false };
             Input::Begun(artifact, self.nodes[node].disk.partial.entry(artifact).or_insert_with(empty).have.clone())
         };
         self.done_after(node, self.fsync(), input);
@@ -78,17 +79,14 @@ impl World {
         Duration(self.run.options.fsync_us * 1000)
     }
 
-    /// Verifies a whole artifact.
+    /// Finishes a whole artifact.
     pub(super) fn finish(&mut self, node: usize, artifact: Digest) {
         let full = self.nodes[node].disk.partial.get(&artifact).is_some_and(|partial| partial.have.is_full());
         if !full {
             self.checkers.nonsense(self.now, node, "an artifact to be finished that lacks chunks");
         }
         let result = if full { Ok(()) } else { Err("chunks are missing".to_owned()) };
-        let nanos =
-            u128::from(self.bytes_of(&artifact)) * 1_000_000_000 / u128::from(self.run.options.hash_bytes_per_s.max(1));
-        let wait = Duration(u64::try_from(nanos).unwrap_or(u64::MAX));
-        self.done_after(node, wait, Input::Finished(artifact, result));
+        self.done_after(node, self.finish_time(node, &artifact), Input::Finished(artifact, result));
     }
 
     /// An artifact was verified and is in its place for good.

@@ -140,7 +140,7 @@ impl World {
                 continue;
             }
             let sound = have.count();
-            let partial = Partial { durable: have.clone(), have, since: 0, unsound: Default::default() };
+            let partial = Partial { durable: have.clone(), have, since: 0, unsound: Default::default(), resumed: true };
             disk.partial.insert(artifact, partial);
             self.tell(node, Input::Damaged(artifact, sound));
         }

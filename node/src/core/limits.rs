@@ -84,6 +84,8 @@ pub const TURNED_OUT_MAX: usize = 64;
 pub const CHANGES_KEPT_MAX: usize = 64;
 /// Versions of a roster: beyond it lies an overflow that a false admin might want.
 pub const ROSTER_VERSION_MAX: u64 = 1 << 62;
+/// A node that ends waits so long for its last small writes; a disk that takes longer has them at the next start from others.
+pub const LAST_WRITES: Duration = Duration::from_secs(2);
 /// Saying goodbye on a connection takes at most this long: it must end, also towards a peer that reads nothing.
 pub const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// Members that one node tells of a new roster by itself; the others hear that there is one and ask.

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::core::catalog::Record;
 use crate::core::coordinator::PlanRefusal;
+use crate::core::limits;
 use crate::core::machine::{Input, Machine, Output};
 use crate::core::placement::plan::Plan;
 use crate::core::residency::Refusal;
@@ -50,6 +51,8 @@ pub enum Event {
     PlanOffered(NodeId, Arc<Plan>, oneshot::Sender<PlanAnswer>),
     /// A request; its answer goes into the channel. True: it came from another member.
     Request(v1::GenerateRequest, bool, mpsc::Sender<v1::GenerateEvent>),
+    /// A record of this node's own; answered once it is durable here, or was no news.
+    Write(Box<Record>, oneshot::Sender<Result<(), String>>),
     /// A person wants a slot out of this node's memory; may it go?
     PutAway(SlotName, oneshot::Sender<Result<(), Refusal>>),
     /// Whoever sent a request no longer listens.
@@ -163,6 +166,12 @@ impl Driver {
         self.bell.stop().await;
         self.replicas.stop().await;
         self.net.stop().await;
+        // What was written last is on its way to the disk.
+        let (done, written) = oneshot::channel();
+        self.writer.run(move || {
+            let _ended = done.send(());
+        });
+        drop(tokio::time::timeout(std::time::Duration::from_millis(limits::LAST_WRITES.as_millis()), written).await);
     }
 
     /// Before anything is acted on: a machine that slept may no longer be what it thinks it is.
@@ -201,6 +210,7 @@ impl Driver {
                 self.handle(Input::PlanOffered { from, plan });
             }
             Event::Request(request, from_member, answer) => self.request(request, from_member, answer),
+            Event::Write(record, kept) => self.take_record(*record, Some(kept)),
             Event::PutAway(slot, answer) => {
                 let may = self.machine.may_put_away(self.now(), &slot);
                 if may.is_ok() {
@@ -252,7 +262,7 @@ impl Driver {
             Input::RequestEnded(request, _) | Input::RequestAnswered(request, _) => self.requests.close(*request),
             Input::Record(record) => {
                 let record = Record::clone(record);
-                return self.take_record(record);
+                return self.take_record(record, None);
             }
             Input::Members(roster) => {
                 self.facts.members_changed(roster);
@@ -269,8 +279,9 @@ impl Driver {
         self.handle(input);
     }
 
-    /// A verified record: the core decides whether it is news, and news are kept on disk.
-    pub(super) fn take_record(&mut self, record: Record) {
+    /// A verified record: the core decides whether it is news, and news are kept on disk. `kept` hears when they are.
+    pub(super) fn take_record(&mut self, record: Record, kept: Option<oneshot::Sender<Result<(), String>>>) {
+        let tell = |kept: Option<oneshot::Sender<_>>, result| drop(kept.map(|kept| kept.send(result)));
         let digests = |machine: &Machine| {
             let catalog = &machine.config().catalog;
             (catalog.digest(), catalog.wishes_digest())
@@ -278,14 +289,14 @@ impl Driver {
         let before = digests(&self.machine);
         let (key, signed) = (format!("{:?}", record.key()), record.signed.clone());
         self.handle(Input::Record(Box::new(record)));
-        if digests(&self.machine) == before {
-            return;
-        }
-        let Some(store) = self.store.clone() else { return };
+        let news = digests(&self.machine) != before;
+        let Some(store) = self.store.clone().filter(|_| news) else { return tell(kept, Ok(())) };
         self.writer.run(move || {
-            if let Err(error) = store.meta().put_catalog(&key, &signed) {
+            let result = store.meta().put_catalog(&key, &signed);
+            if let Err(error) = &result {
                 tracing::warn!(%error, "a catalog record could not be kept; other members still have it");
             }
+            tell(kept, result.map_err(|error| error.to_string()));
         });
     }
 

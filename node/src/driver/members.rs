@@ -137,7 +137,9 @@ async fn adopt_orphans(node: &Node) {
         records.map(|record| record.entry.clone()).collect::<Vec<_>>()
     });
     for entry in orphans.await.unwrap_or_default() {
-        node.write_catalog(entry).await;
+        if let Err(error) = node.write_catalog(entry).await {
+            tracing::warn!(%error, "a record of somebody who is no member any more was not taken over");
+        }
     }
 }
 

@@ -115,12 +115,19 @@ impl Node {
         facts
     }
 
-    /// Writes a catalog entry in this node's name.
-    pub(super) async fn write_catalog(&self, entry: Entry) {
+    /// Writes a catalog entry in this node's name. It is durable here when this returns.
+    pub(super) async fn write_catalog(&self, entry: Entry) -> Result<(), Status> {
         let key = entry.key();
         let sequence = self.read(move |machine| machine.config().catalog.next_sequence(&key)).await.unwrap_or(1);
         let record = wire::catalog::seal(entry, sequence, &self.key);
-        self.events.send(Event::Core(Input::Record(Box::new(record)))).await;
+        let (kept, durable) = oneshot::channel();
+        self.events.send(Event::Write(Box::new(record), kept)).await;
+        let ended = || Err("the node is ending".to_owned());
+        durable.await.unwrap_or_else(|_| ended()).map_err(|why| {
+            Status::internal(format!(
+                "it is not durable, and a restart may forget it: {why}; free some disk and repeat"
+            ))
+        })
     }
 }
 
@@ -312,7 +319,7 @@ impl AdminBackend for Node {
         let refused = |why: String| Status::invalid_argument(format!("this roster cannot be applied: {why}"));
         let roster: SlotRoster = toml::from_str(&toml).map_err(|error| refused(error.to_string()))?;
         roster.check().map_err(|error| refused(error.to_string()))?;
-        self.write_catalog(Entry::Roster(roster.clone())).await;
+        self.write_catalog(Entry::Roster(roster.clone())).await?;
         json(&roster)
     }
 

@@ -95,7 +95,7 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
         fingerprint: fingerprint.as_ref().ok().cloned(),
     };
     node.events.send(Event::Core(Input::Stored(verified.artifact))).await;
-    node.write_catalog(Entry::Publication(publication)).await;
+    node.write_catalog(Entry::Publication(publication)).await?;
     tracing::info!(slot = request.slot, domain = request.domain, artifact = %verified.artifact, "published");
     Ok(v1::PublishDone {
         artifact: verified.artifact.to_string(),

@@ -112,7 +112,7 @@ async fn change(
     let mut wishes = before.clone().unwrap_or_else(|| Wishes::none(target));
     change(&mut wishes)?;
     if before.as_ref() != Some(&wishes) {
-        node.write_catalog(Entry::Wishes(wishes.clone())).await;
+        node.write_catalog(Entry::Wishes(wishes.clone())).await?;
         let taken = node.read(read).await.ok_or_else(ended)?;
         if taken.as_ref() != Some(&wishes) {
             return Err(Status::failed_precondition("there are wishes for as many machines as may be"));

@@ -7,8 +7,8 @@ use federation_sim::study::labels::{Loss, Question, Way};
 use federation_sim::study::{Study, page, play, table};
 use federation_sim::world::World;
 
-fn small(questions: &[Question], seed: u64, threads: usize) -> Study {
-    let extent = Extent { questions: questions.to_vec(), seed, simulated_s: 480, quick: true };
+fn small(questions: &[Question], seed: u64, simulated_s: u64, threads: usize) -> Study {
+    let extent = Extent { questions: questions.to_vec(), seed, simulated_s, quick: true };
     play(&extent, threads, &|_, _, _: &Case| {}).expect("a study")
 }
 
@@ -28,7 +28,7 @@ fn well_formed(html: &str) -> Result<(), String> {
         let tag = &rest[at + 1..end];
         rest = &rest[end + 1..];
         let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap_or_default();
-        if tag.matches('"').count() % 2 != 0 {
+        if !tag.matches('"').count().is_multiple_of(2) {
             return Err(format!("<{tag}> has an open quote"));
         }
         match (tag.starts_with('/'), tag.ends_with('/') || VOID.contains(&name)) {
@@ -66,7 +66,7 @@ fn records(csv: &str) -> Vec<Vec<String>> {
 
 #[test]
 fn the_same_seed_gives_the_same_files_however_many_threads_play() {
-    let of = |seed, threads| files(&small(&[Question::Griffith], seed, threads));
+    let of = |seed, threads| files(&small(&[Question::Griffith], seed, 480, threads));
     let one = of(7, 1);
     assert_eq!(of(7, 3), one);
     assert_ne!(of(8, 3), one);
@@ -88,7 +88,7 @@ fn a_run_in_which_no_byte_crosses_a_line_is_the_same_over_every_line() {
 
 #[test]
 fn a_small_study_finds_what_is_known() {
-    let study = small(&[Question::Storage, Question::Griffith], 1, 2);
+    let study = small(&[Question::Storage, Question::Griffith], 1, 1440, 2);
     let violated: Vec<_> = study.outcomes.iter().filter(|run| run.violations > 0).map(|run| &run.labels).collect();
     assert!(violated.is_empty(), "{violated:?}");
     let of = |machines: &str, way, loss| {
@@ -109,12 +109,12 @@ fn a_small_study_finds_what_is_known() {
         advice.iter().any(|one| one.topic == "A second Griffith" && one.says.starts_with("Worth it")),
         "{advice:?}"
     );
-    assert!(advice.iter().any(|one| one.says.contains("outlasts a request's patience")), "{advice:?}");
+    assert!(advice.iter().any(|one| one.says.starts_with("Feed swaps from the disk")), "{advice:?}");
 }
 
 #[test]
 fn files_are_well_formed_whatever_machines_are_called() {
-    let mut study = small(&[Question::Griffith], 1, 2);
+    let mut study = small(&[Question::Griffith], 1, 480, 2);
     let hostile = "<b>\"my\", 'dog' & co\r\n</table>";
     for outcome in &mut study.outcomes {
         outcome.labels.machines = hostile.to_owned();

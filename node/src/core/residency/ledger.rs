@@ -18,6 +18,12 @@ impl Residency {
         self.domains = domains;
     }
 
+    /// Is nothing resident here, nor to be?
+    pub fn is_idle(&self) -> bool {
+        let empty = self.desired.is_empty() && self.actual.is_empty() && self.put_away.is_empty();
+        empty && self.waiting.is_empty() && self.staying.is_empty()
+    }
+
     /// Would [`Residency::capacity`] learn nothing from this?
     pub fn is_measured_as(&self, domains: &[MemoryDomain]) -> bool {
         self.domains == domains

@@ -105,8 +105,8 @@ pub struct Residency {
     actual: BTreeMap<SlotName, Actual>,
     failures: BTreeMap<SlotName, Failure>,
     domains: Vec<MemoryDomain>,
-    /// What managers could use of each domain in all when it was last measured. A measurement grows old while replicas come
-    /// and go; this does not, so that a swap shows the room it made before anybody measures again.
+    /// What managers could use of each domain in all when it was last measured: a measurement grows old while replicas come and
+    /// go, and this shows the room a swap made before anybody measures again.
     room: BTreeMap<String, u64>,
     /// Loads that the plan wants and this node refuses now.
     waiting: BTreeMap<SlotName, Refusal>,
@@ -135,12 +135,6 @@ impl Residency {
         let wanted: BTreeSet<&SlotName> = self.desired.iter().map(|replica| &replica.slot).collect();
         self.failures.retain(|slot, _| wanted.contains(slot));
         self.put_away.retain(|slot| wanted.contains(slot));
-    }
-
-    /// Is nothing resident here, nor to be?
-    pub fn is_idle(&self) -> bool {
-        let refused = self.waiting.is_empty() && self.staying.is_empty();
-        self.desired.is_empty() && self.actual.is_empty() && self.put_away.is_empty() && refused
     }
 
     /// Works towards the plan.

@@ -9,6 +9,7 @@
 //! nodes that fetch the same artifact from one whole holder ask it for different chunks, and each other for the rest.
 
 mod chunkset;
+mod due;
 mod lane;
 mod schedule;
 mod sources;
@@ -222,20 +223,6 @@ impl Transfers {
     /// When [`Transfers::schedule`] may find more to do although nothing happened.
     pub fn next_deadline(&self, now: Time) -> Option<Time> {
         if self.touched { self.find_due(now) } else { self.due }
-    }
-
-    fn find_due(&self, now: Time) -> Option<Time> {
-        let wanted = || self.transfers.values().filter(|t| t.wanted);
-        let paused = wanted().filter(|t| t.stage == Stage::Paused).map(|t| t.again_at);
-        let fetching = || wanted().filter(|t| t.stage == Stage::Fetching);
-        let used = fetching().flat_map(|t| t.sources.values().filter(|source| source.used && !source.is_out()));
-        let resting = used.flat_map(|source| {
-            let map = Some(source.ask_again_at).filter(|_| !source.complete && !source.asked);
-            [Some(source.rests_until), map].into_iter().flatten()
-        });
-        let looking = fetching().filter_map(|t| t.look_at);
-        let lanes = self.lanes.values().flat_map(|lane| [Some(lane.rests_until()), lane.stalls_at()]);
-        paused.chain(resting).chain(looking).chain(lanes.flatten()).filter(|at| *at > now).min()
     }
 
     /// A manifest whose hash is `artifact` is here, with its chunks' lengths. True: now prepare the disk, then

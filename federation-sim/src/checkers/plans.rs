@@ -47,6 +47,7 @@ impl Checkers {
             return;
         }
         self.plans.followed[index] = follows;
+        self.made(now, index, node);
         let Some((epoch, revision, _)) = follows else { return };
         let highest = node.disk.epoch.max(self.plans.highest[index]);
         self.plans.highest[index] = highest.max(epoch);
@@ -104,7 +105,12 @@ impl Checkers {
             let domain = domains.into_iter().find(|known| known.name == domain)?;
             Some(domain.total_bytes - domain.reserve_bytes)
         });
+    }
+
+    /// Looks at a plan as its author makes it: what is published a moment later is for the next one.
+    fn made(&mut self, now: Time, index: usize, node: &SimNode) {
         let Some(process) = node.process.as_ref() else { return };
+        let Some(plan) = process.machine.plan().filter(|plan| plan.author == node.id) else { return };
         let published = |slot: &&SlotName| process.machine.config().catalog.publication(slot, None).is_some();
         let dropped = |slot: &&SlotName| {
             !plan.replicas.iter().any(|replica| &replica.slot == *slot)

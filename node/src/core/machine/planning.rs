@@ -73,7 +73,13 @@ impl Machine {
         let version = (plan.epoch, plan.revision);
         // Who took it says so with its next words; who does not must have lost it.
         let trust = self.advert_period().times(2);
+        // Two sat under this epoch, apart from each other; the one whose plans go first is gone, and this member keeps to them.
+        let rivals = |advert: &Advert| {
+            advert.plan_epoch == plan.epoch && advert.plan_author.is_some_and(|author| author < plan.author)
+        };
+        let mut outranked = None;
         for (node, entry) in self.table.iter().filter(|(_, entry)| entry.connected) {
+            outranked = outranked.or(entry.advert.as_ref().filter(|advert| rivals(advert)).map(|_| plan.epoch));
             let follows = || entry.advert.as_ref().is_some_and(|advert| advert.follows(plan));
             let rest = |sent: &Sent| if sent.taken { trust } else { limits::SETTLE.times(8) };
             let lately = |sent: &Sent| sent.plan == version && now < sent.at.after(rest(sent));
@@ -83,6 +89,9 @@ impl Machine {
             }
             self.plan_sent.insert(*node, Sent { plan: version, at: now, taken: false });
             outbox.push(Output::DeliverPlan(*node, Arc::clone(plan)));
+        }
+        if let Some(epoch) = outranked {
+            self.coordinator.saw_epoch(epoch + 1); // only a higher epoch is above both
         }
     }
 

@@ -1,5 +1,6 @@
 //! The whole machine, a few nodes wired together by hand with a clock that jumps. The simulator goes far beyond this.
 
+mod crowds;
 mod externals;
 mod households;
 mod seats;

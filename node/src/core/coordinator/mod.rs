@@ -169,6 +169,8 @@ impl Coordinator {
                 match self.claim_at(now, around) {
                     Some(at) if now >= at => {
                         let epoch = self.epoch_highest + 1;
+                        // It is on its way to the disk: a plan of a lower one that comes meanwhile is too late.
+                        self.epoch_highest = epoch;
                         self.seat = Seat::Claiming { epoch };
                         if has(Bug::SitsBeforeDurable) {
                             return self.persisted(now, epoch);

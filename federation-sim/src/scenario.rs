@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use fednode::core::artifact::{Precision, Shape};
 use fednode::core::placement::plan::Strategy;
 use fednode::core::roster::{RosterSlot, SlotRoster};
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,26 @@ pub struct Model {
     pub vocabulary: u32,
     /// Width of the feed-forward layer.
     pub feed_forward: u32,
+}
+
+impl Model {
+    /// Of an artifact of so many bytes that belongs to such a model: its base, or an adapter.
+    pub fn shape(&self, weights_bytes: u64) -> Shape {
+        Shape {
+            architecture: "llama".to_owned(),
+            layers: self.layers,
+            embedding: self.embedding,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            context_max: self.context_max,
+            vocabulary: self.vocabulary,
+            feed_forward: self.feed_forward,
+            weights_bytes,
+            parameters: weights_bytes / 2,
+            precision: Precision::F16,
+        }
+    }
 }
 
 /// Who asks what, how often.

@@ -1,7 +1,6 @@
 //! What a machine of a given size is good for, by fednode's own arithmetic: tier and reserve, the footprint of a manager, a
 //! plan for that machine alone, and the waits that the plan expects. No run is played for this.
 
-use fednode::core::artifact::{Precision, Shape};
 use fednode::core::membership::advert::DomainKind;
 use fednode::core::placement::inventory::{DomainEntry, Inventory, NodeEntry, answer};
 use fednode::core::placement::plan::Strategy;
@@ -55,7 +54,7 @@ fn size(model: &Model, gib: u64) -> Result<Size, StudyError> {
     let reserve_bytes = sizing::ram_reserve_bytes(total_bytes);
     let budget_bytes = total_bytes.saturating_sub(reserve_bytes);
     let tier = Tier::of(total_bytes);
-    let shape = shape(model);
+    let shape = model.shape(model.weights_bytes);
     let manager_bytes = sizing::footprint(&shape, 4096, 1, 0).total_bytes();
     let fits = |context: &u32| sizing::footprint(&shape, *context, 1, 0).total_bytes() <= budget_bytes;
     let contexts = (1..=model.context_max / CONTEXT_STEP).map(|steps| steps * CONTEXT_STEP);
@@ -101,23 +100,6 @@ fn planned(total_bytes: u64, reserve_bytes: u64, disk: Disk) -> Result<(usize, O
     let answer = answer(&inventory).map_err(|violation| StudyError::Plan(violation.to_string()))?;
     let waits: Option<Vec<u64>> = answer.document.waits.iter().map(|wait| wait.wait_ms).collect();
     Ok((answer.document.replicas.len(), waits.and_then(|waits| waits.into_iter().max())))
-}
-
-fn shape(model: &Model) -> Shape {
-    Shape {
-        architecture: "llama".to_owned(),
-        layers: model.layers,
-        embedding: model.embedding,
-        heads: model.heads,
-        kv_heads: model.kv_heads,
-        head_dim: model.head_dim,
-        context_max: model.context_max,
-        vocabulary: model.vocabulary,
-        feed_forward: model.feed_forward,
-        weights_bytes: model.weights_bytes,
-        parameters: model.weights_bytes / 2,
-        precision: Precision::F16,
-    }
 }
 
 #[cfg(test)]

@@ -139,7 +139,9 @@ impl World {
     }
 
     fn play_until(&mut self, end: Time) {
-        while let Some((at, event)) = if self.is_over() { None } else { self.agenda.pop(end) } {
+        while !self.is_over()
+            && let Some((at, event)) = self.agenda.pop(end)
+        {
             self.now = at;
             self.happen(event);
         }

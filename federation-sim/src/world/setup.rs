@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use fednode::core::artifact::{Precision, Shape};
 use fednode::core::catalog::{Catalog, Entry, Publication, Record};
 use fednode::core::keeping::holds::Holds;
 use fednode::core::limits;
@@ -144,21 +143,7 @@ fn records(run: &Run, roster: &SlotRoster, author: &ed25519::Keypair) -> Vec<Rec
 fn publication(run: &Run, Seat { slot, domain }: Seat) -> Publication {
     let name = domain.as_ref().map_or_else(|| slot.to_string(), |domain| format!("{slot}:{domain}"));
     let bytes = if domain.is_none() { run.model.weights_bytes } else { run.options.adapter_bytes };
-    let model = &run.model;
-    let shape = Shape {
-        architecture: "llama".to_owned(),
-        layers: model.layers,
-        embedding: model.embedding,
-        heads: model.heads,
-        kv_heads: model.kv_heads,
-        head_dim: model.head_dim,
-        context_max: model.context_max,
-        vocabulary: model.vocabulary,
-        feed_forward: model.feed_forward,
-        weights_bytes: bytes,
-        parameters: bytes / 2,
-        precision: Precision::F16,
-    };
+    let shape = run.model.shape(bytes);
     Publication {
         slot,
         domain,

@@ -283,8 +283,10 @@ pub const SYNC_RETRY: Duration = Duration::from_secs(1);
 pub const ADVERT_PERIOD: Duration = Duration::from_secs(2);
 /// An advertisement not renewed is void: seven periods, so that a few lost ones do not matter.
 pub const ADVERT_LIFE: Duration = Duration::from_secs(15);
-/// Nobody is believed for longer: seven periods of the largest federation there may be.
-pub const ADVERT_LIFE_MAX: Duration = Duration::from_secs(7 * MEMBERS_MAX as u64 / 10);
+/// The same in periods, where those are longer.
+pub const ADVERT_LIFE_PERIODS: u64 = 7;
+/// Nobody is believed for longer than in the largest federation there may be.
+pub const ADVERT_LIFE_MAX: Duration = Duration(ADVERT_SHARE.0 * MEMBERS_MAX as u64 * ADVERT_LIFE_PERIODS);
 /// Who was not heard from for this part of an advertisement's life has missed one (2.5 s of 15). Until pings tell what became of
 /// it, it is asked only for what nobody else answers.
 pub const QUIET_OF_LIFE: u64 = 6;

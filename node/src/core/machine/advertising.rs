@@ -82,8 +82,7 @@ impl Machine {
 
     /// What a member says is void after this.
     fn advert_life(&self) -> Duration {
-        Duration(limits::ADVERT_LIFE.0 / limits::ADVERT_PERIOD.0.max(1) * self.advert_period().0)
-            .max(limits::ADVERT_LIFE)
+        self.advert_period().times(limits::ADVERT_LIFE_PERIODS).max(limits::ADVERT_LIFE)
     }
 
     /// When this node speaks next: news once the last words have settled, else at the end of the period.
@@ -117,16 +116,13 @@ impl Machine {
 
 /// Is there something in `next` that others act on, and should hear before the next period?
 pub(super) fn says_more(said: &Advert, next: &Advert) -> bool {
-    let replicas = |advert: &'_ Advert| {
-        advert.replicas.iter().map(|r| (r.slot.clone(), r.state, r.reason.clone())).collect::<Vec<_>>()
-    };
-    // That a transfer began is news too: those who fetch the same share out who asks for what. How far it is, is not.
-    let held = |advert: &Advert| advert.holdings.iter().map(|held| (held.artifact, held.complete)).collect::<Vec<_>>();
+    let replicas = said.replicas.iter().map(|r| (&r.slot, r.state, &r.reason));
     let known = |advert: &Advert| (advert.catalog_digest, advert.wishes_digest, advert.member_roster_mark);
     known(said) != known(next)
         || said.wanted != next.wanted
-        || replicas(said) != replicas(next)
-        || held(said) != held(next)
+        || !replicas.eq(next.replicas.iter().map(|r| (&r.slot, r.state, &r.reason)))
+        // That a transfer began is news too: those who fetch the same share out who asks for what. How far it is, is not.
+        || !said.holds_as(next)
         || said.addresses != next.addresses
         || answering(said) != answering(next)
         || said.domains.len() != next.domains.len()

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use crate::core::coordinator::{self, Around};
+use crate::core::coordinator::{self, Around, Coordinator};
 use crate::core::machine::{Config, Machine};
 use crate::core::membership::roster::{Member, Role};
 use crate::core::membership::table::{Entry, Presence, Table};
@@ -10,15 +10,20 @@ use crate::core::types::{NodeId, Time};
 
 /// What can be seen from this node.
 pub(super) struct Lookout<'a> {
-    pub(super) config: &'a Config,
-    pub(super) table: &'a Table,
+    config: &'a Config,
+    table: &'a Table,
     /// Who holds the lease, as far as this node knows.
-    pub(super) holder: Option<NodeId>,
-    pub(super) on_battery: bool,
-    pub(super) leaving: bool,
+    holder: Option<NodeId>,
+    on_battery: bool,
+    leaving: bool,
 }
 
-impl Lookout<'_> {
+impl<'a> Lookout<'a> {
+    fn new(config: &'a Config, table: &'a Table, seat: &Coordinator, on_battery: bool, leaving: bool) -> Lookout<'a> {
+        let holder = seat.coordinator().map(|(holder, _)| holder);
+        Lookout { config, table, holder, on_battery, leaving }
+    }
+
     /// The other members that could sit, with what is known of them.
     fn others(&self) -> impl Iterator<Item = (&Member, Option<&Entry>)> {
         let entries = self.table.entries();
@@ -69,24 +74,13 @@ impl Around for Lookout<'_> {
 
 impl Machine {
     pub(super) fn lookout(&self) -> Lookout<'_> {
-        Lookout {
-            config: &self.config,
-            table: &self.table,
-            holder: self.coordinator.coordinator().map(|(holder, _)| holder),
-            on_battery: self.on_battery,
-            leaving: self.leaving,
-        }
+        Lookout::new(&self.config, &self.table, &self.coordinator, self.on_battery, self.leaving)
     }
 
     /// Lets the seat see what changed, and what time it is.
     pub(super) fn tick_seat(&mut self, now: Time) -> Vec<coordinator::Action> {
-        let lookout = Lookout {
-            config: &self.config,
-            table: &self.table,
-            holder: self.coordinator.coordinator().map(|(holder, _)| holder),
-            on_battery: self.on_battery,
-            leaving: self.leaving,
-        };
+        // Of its parts, for the seat itself is changed.
+        let lookout = Lookout::new(&self.config, &self.table, &self.coordinator, self.on_battery, self.leaving);
         self.coordinator.tick(now, &lookout)
     }
 

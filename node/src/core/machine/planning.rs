@@ -77,9 +77,9 @@ impl Machine {
         let rivals = |advert: &Advert| {
             advert.plan_epoch == plan.epoch && advert.plan_author.is_some_and(|author| author < plan.author)
         };
-        let mut outranked = None;
+        let mut outranked = false;
         for (node, entry) in self.table.iter().filter(|(_, entry)| entry.connected) {
-            outranked = outranked.or(entry.advert.as_ref().filter(|advert| rivals(advert)).map(|_| plan.epoch));
+            outranked |= entry.advert.as_deref().is_some_and(rivals);
             let follows = || entry.advert.as_ref().is_some_and(|advert| advert.follows(plan));
             let rest = |sent: &Sent| if sent.taken { trust } else { limits::SETTLE.times(8) };
             let lately = |sent: &Sent| sent.plan == version && now < sent.at.after(rest(sent));
@@ -90,8 +90,8 @@ impl Machine {
             self.plan_sent.insert(*node, Sent { plan: version, at: now, taken: false });
             outbox.push(Output::DeliverPlan(*node, Arc::clone(plan)));
         }
-        if let Some(epoch) = outranked {
-            self.coordinator.saw_epoch(epoch + 1); // only a higher epoch is above both
+        if outranked {
+            self.coordinator.saw_epoch(version.0 + 1); // only a higher epoch is above both
         }
     }
 

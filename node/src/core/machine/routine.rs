@@ -55,8 +55,7 @@ impl Machine {
             return;
         };
         let entry = self.table.get(node);
-        let said = entry.and_then(|entry| entry.advert.as_deref());
-        let Some(said) = said else {
+        let Some(said) = entry.and_then(|entry| entry.advert.as_deref()) else {
             // Nothing was known of it, and whoever waits for weights may have hoped that it has them.
             self.routes_changed = true;
             self.wants_changed |= says.is_some_and(|says| !says.wanted.is_empty());
@@ -67,10 +66,8 @@ impl Machine {
         };
         let stays = says.is_some() && entry.is_some_and(|entry| entry.presence == Presence::Alive);
         let says = says.unwrap_or(said);
-        let held =
-            |advert: &Advert| advert.holdings.iter().map(|held| (held.artifact, held.complete)).collect::<Vec<_>>();
         let holds = !(said.holdings.is_empty() && says.holdings.is_empty());
-        let holds_otherwise = holds && !(stays && held(said) == held(says));
+        let holds_otherwise = holds && !(stays && said.holds_as(says));
         let answers = [said, says].iter().any(|advert| !(advert.replicas.is_empty() && advert.externals.is_empty()));
         let waits = !(said.wanted.is_empty() && says.wanted.is_empty());
         if holds_otherwise {
@@ -112,14 +109,15 @@ impl Machine {
     }
 }
 
-/// Would a plan made with one be the plan made with the other, and be brought to its author alike? (What [`says_more`] looks at is the same.)
+/// Would a plan made with one be the plan made with the other, and be brought to its author alike? (What [`says_more`] looks at
+/// is the same.)
 fn plans_alike(known: &Advert, next: &Advert) -> bool {
-    let bytes = |advert: &Advert| advert.replicas.iter().map(|replica| replica.bytes).collect::<Vec<_>>();
+    let bytes = known.replicas.iter().map(|replica| replica.bytes);
     let follows = |advert: &Advert| (advert.plan_epoch, advert.plan_revision, advert.plan_author);
     known.domains == next.domains
         && follows(known) == follows(next)
         && known.disk_free_bytes == next.disk_free_bytes
         && known.demand == next.demand
         && known.name == next.name
-        && bytes(known) == bytes(next)
+        && bytes.eq(next.replicas.iter().map(|replica| replica.bytes))
 }

@@ -234,6 +234,12 @@ impl Advert {
             && self.plan_author.is_none_or(|author| author == plan.author)
     }
 
+    /// Does it hold what `other` does, the same of it whole?
+    pub fn holds_as(&self, other: &Advert) -> bool {
+        let held = self.holdings.iter().map(|held| (held.artifact, held.complete));
+        held.eq(other.holdings.iter().map(|held| (held.artifact, held.complete)))
+    }
+
     /// Does it hold `artifact` whole?
     pub fn stores(&self, artifact: &Digest) -> bool {
         self.holdings.iter().any(|held| held.complete && &held.artifact == artifact)

@@ -92,7 +92,10 @@ impl Table {
     }
 
     fn entry(&mut self, now: Time, node: &NodeId) -> Option<(&mut Entry, &mut Option<Time>)> {
-        let place = self.members.place(node)?;
+        self.members.place(node).map(|place| self.entry_at(now, place))
+    }
+
+    fn entry_at(&mut self, now: Time, place: usize) -> (&mut Entry, &mut Option<Time>) {
         let new = Entry {
             advert: None,
             heard: now,
@@ -102,7 +105,7 @@ impl Table {
             newest: None,
             refused: false,
         };
-        Some((self.entries[place].get_or_insert(new), &mut self.silence))
+        (self.entries[place].get_or_insert(new), &mut self.silence)
     }
 
     /// This entry's silence may be the next to speak.
@@ -124,7 +127,7 @@ impl Table {
     /// what became void meanwhile is news again; from anybody else it may be of a life that has ended.
     pub fn advert(&mut self, now: Time, advert: Arc<Advert>, itself: bool) -> bool {
         let Some(place) = self.members.place(&advert.node) else { return false };
-        let Some((entry, silence)) = self.entry(now, &advert.node) else { return false };
+        let (entry, silence) = self.entry_at(now, place);
         let version = (advert.incarnation, advert.sequence);
         let void = itself && entry.advert.is_none();
         if entry.newest.is_some_and(|known| known > version || (known == version && !void)) {

@@ -260,10 +260,7 @@ impl Machine {
                 self.partial.insert(artifact, chunks);
             }
             Input::ManifestFailed { artifact, from } => self.transfers.manifest_failed(now, artifact, from),
-            Input::Begun(artifact, have) => {
-                self.partial.insert(artifact, have.count());
-                self.transfers.begun(artifact, have);
-            }
+            Input::Begun(artifact, have) => self.begun(artifact, have),
             Input::TransferPaused(artifact, why) => self.transfers.paused(now, artifact, why),
             Input::Has { artifact, from, have } => self.transfers.has(now, artifact, from, have),
             Input::Chunk { artifact, chunk, from, outcome } => {

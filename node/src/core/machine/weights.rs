@@ -1,10 +1,11 @@
 //! The machine's storing half: which artifacts belong on this disk, by the plan or by a pin, and the transfers that bring
 //! them.
 
+use crate::core::artifact::Bitmap;
 use crate::core::machine::{Machine, Output};
 use crate::core::membership::roster::Role;
 use crate::core::membership::table::{Presence, Table};
-use crate::core::transfer::{self, Holder};
+use crate::core::transfer::{self, Holder, Transfer};
 use crate::core::types::{Digest, Time};
 
 impl Machine {
@@ -14,6 +15,16 @@ impl Machine {
         self.damaged.remove(&artifact);
         self.want();
         self.plan_dirty(now);
+    }
+
+    /// A transfer's room on the disk is claimed, and said to be so before the disk is measured again.
+    pub(super) fn begun(&mut self, artifact: Digest, have: Bitmap) {
+        let before = self.partial.insert(artifact, have.count());
+        if before.is_none() {
+            let bytes = self.transfers.get(&artifact).map_or(0, Transfer::total_bytes);
+            self.disk_free_bytes = self.disk_free_bytes.saturating_sub(bytes);
+        }
+        self.transfers.begun(artifact, have);
     }
 
     pub(super) fn dropped(&mut self, now: Time, artifact: &Digest) {

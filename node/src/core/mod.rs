@@ -11,6 +11,7 @@ pub mod coordinator;
 pub mod demand;
 pub mod external;
 pub mod fingerprint;
+pub mod fit;
 pub mod guard;
 pub mod keeping;
 pub mod limits;

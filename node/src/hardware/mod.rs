@@ -13,13 +13,11 @@ use std::path::{Path, PathBuf};
 
 use crate::core::limits;
 use crate::core::membership::advert::{DomainKind, MemoryDomain};
-use crate::core::sizing::{Tier, ram_reserve_bytes};
+use crate::core::sizing::{Tier, VRAM_RESERVE_BYTES, ram_reserve_bytes};
 use crate::engine::{DEVICES_SEPARATOR, FOR_GPUS};
 use crate::hardware::gpu::{Gpu, Gpus};
 use crate::hardware::memory::HostMemory;
 
-/// Of a GPU's memory: display and driver.
-const VRAM_RESERVE_BYTES: u64 = 512 << 20;
 /// Of a GPU's memory where a model is split over several: each has buffers of its own for what it computes, and a split goes
 /// between layers, so that the last one of a GPU may not fit.
 const JOINED_RESERVE_BYTES: u64 = 1 << 30;

@@ -10,6 +10,7 @@ mod doctor;
 mod engine;
 mod engine_tools;
 mod exit;
+mod fit;
 mod gc;
 mod invite;
 mod invite_wait;
@@ -113,6 +114,8 @@ enum Command {
     Status,
     /// Show which machine holds which manager, and why
     Plan(plan::PlanArgs),
+    /// Say what a model needs and where it fits, before it is downloaded or a machine is bought
+    Fit(fit::FitArgs),
     /// Say what keeps this machine from finding members and working with them, and what to do
     Doctor,
     /// Talk to a manager
@@ -211,6 +214,10 @@ mod tests {
             "fednode chat ULM:core hello --system brief --max-tokens 5 --temperature 0.5 --seed 1",
             "fednode transfers -v",
             "fednode doctor --json",
+            "fednode fit",
+            "fednode fit llama-3.1-70b --ctx 8192 --parallel 4 --precision q4 --on h100 --on den=24GiB --json",
+            "fednode fit --matrix",
+            "fednode fit --roster syndicate --on 4x32GiB --on h100 --disk 1GB/s",
             "fednode gc",
             "fednode gc --yes --json",
             "fednode scrub",
@@ -260,6 +267,8 @@ mod tests {
             "fednode gc --forget UCM",
             "fednode scrub UCM",
             "fednode up --threads 0",
+            "fednode fit --ctx 0",
+            "fednode fit x --matrix",
             "fednode bench",
             "fednode bench transfer --runs 0",
             "fednode up --name \u{7}",

@@ -2,11 +2,13 @@
 //! user points at. What they mean is decided in `core::fit`.
 
 use crate::core::fit::config::Config;
+use crate::core::fit::study::Study;
 use crate::core::fit::{Known, Model};
 use crate::core::limits;
 
 const MODELS: &str = include_str!("../../fit/models.json");
 const PRECISIONS: &str = include_str!("../../fit/precisions.json");
+const STUDY: &str = include_str!("../../fit/study.json");
 const MACHINES: &str = include_str!("../../fit/machines.json");
 
 /// Why a text is no model's settings.
@@ -35,6 +37,11 @@ pub fn known() -> Known {
         precisions: serde_json::from_str(PRECISIONS).expect(sound),
         machines: serde_json::from_str(MACHINES).expect(sound),
     }
+}
+
+/// The storage study, as it was written.
+pub fn study() -> Study {
+    serde_json::from_str(STUDY).expect("the tables that come with the program are sound")
 }
 
 /// The model whose `config.json` is `text`; `name` is what people call it.

@@ -3,8 +3,11 @@
 //! footprint itself is `sizing`'s, the one of admission and placement.
 
 pub mod config;
+pub mod guide;
 pub mod place;
 pub mod precision;
+pub mod roster;
+pub mod study;
 
 #[cfg(test)]
 mod tests;

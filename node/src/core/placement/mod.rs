@@ -27,4 +27,5 @@ pub use objective::score;
 pub use plan::Plan;
 pub use problem::Problem;
 pub use solve::solve;
+pub use space::footprint_together;
 pub use waits::expected_waits;

@@ -1,0 +1,1 @@
+//! Answers of `fit` at 80 and 120 columns.

@@ -3,6 +3,7 @@
 
 pub mod api_keys;
 pub mod artifact;
+pub mod assess;
 pub mod catalog;
 pub mod chance;
 pub mod checks;

@@ -1,10 +1,10 @@
 //! `fednode fit`: what a model needs, and where it fits; the storage study done again (`--matrix`); a whole roster over machines
 //! (`--roster`). It needs no node and changes nothing: `core::fit` answers, this reads and prints.
 
-mod roster;
+pub(super) mod roster;
 mod source;
 mod study;
-mod text;
+pub(super) mod text;
 
 #[cfg(test)]
 mod tests;

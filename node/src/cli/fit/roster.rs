@@ -48,13 +48,23 @@ struct Planned {
     precision: Option<String>,
 }
 
-pub(super) fn run(out: Out, known: &Known, args: &FitArgs, file: &Path) -> Result<(), Failure> {
+/// The name of the roster in `file`, its slots in the order of their priority, each with the model that is meant for it, and the
+/// machines that the file names.
+pub(in crate::cli) fn roles(
+    known: &Known,
+    file: &Path,
+    precision: Option<&str>,
+) -> Result<(String, Vec<Meant>, Vec<String>), Failure> {
     let read = read(file)?;
-    let machines = if args.on.is_empty() { &read.machines } else { &args.on };
-    let places = places(known, machines)?;
-    let meant = by_priority(meant(known, &read, args.precision.as_deref())?);
+    let meant = by_priority(meant(known, &read, precision)?);
     floor(known, &read.roster, &meant)?;
-    let document = roster(&read.roster.name, &meant, &nodes(&places, args.disk)).map_err(|bug| {
+    Ok((read.roster.name, meant, read.machines))
+}
+
+pub(super) fn run(out: Out, known: &Known, args: &FitArgs, file: &Path) -> Result<(), Failure> {
+    let (name, meant, machines) = roles(known, file, args.precision.as_deref())?;
+    let places = places(known, if args.on.is_empty() { &machines } else { &args.on })?;
+    let document = roster(&name, &meant, &nodes(&places, args.disk)).map_err(|bug| {
         Failure::failed(format!("the plan does not keep its own rules, which is a bug of fednode: {bug}"))
     })?;
     out.either(&value(&document)?, || text(&document, columns()));
@@ -101,7 +111,10 @@ fn meant(known: &Known, file: &RosterFile, all: Option<&str>) -> Result<Vec<Mean
         let name = all.or(planned.precision.as_deref()).or(model.stored.as_deref()).unwrap_or("F16");
         let stored = precision(known, name)?;
         let shape = model.shape_in(stored);
-        Ok(Meant { slot: slot.clone(), model: model.name, precision: stored.name.clone(), shape })
+        let whose = planned.model.as_ref().map_or(slot.name.as_str(), |_| model.name.as_str());
+        let artifact = format!("{whose} in {}", stored.name);
+        let (precision, active_parameters) = (stored.name.clone(), model.active_parameters);
+        Ok(Meant { slot: slot.clone(), artifact, model: model.name, precision, shape, active_parameters })
     });
     each.collect()
 }

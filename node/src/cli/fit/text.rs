@@ -61,7 +61,7 @@ fn head(document: &FitDocument, columns: usize) -> String {
 pub(super) fn billions(parameters: u64) -> String {
     let hundredths = (u128::from(parameters) + 5_000_000) / 10_000_000;
     match hundredths {
-        0 => format!("{:.2} million", parameters as f64 / 1e6),
+        0 => format!("{} thousand", (parameters + 500) / 1000),
         _ => format!("{}.{:02} billion", hundredths / 100, hundredths % 100),
     }
 }
@@ -126,14 +126,14 @@ fn places(places: &[PlaceVerdict], columns: usize) -> String {
 }
 
 /// Thousandths of tokens per second: whole ones from ten upwards.
-pub(super) fn speed(millitokens: u64) -> String {
+pub(in crate::cli) fn speed(millitokens: u64) -> String {
     match millitokens >= 10_000 {
         true => ((millitokens + 500) / 1000).to_string(),
         false => format!("{}.{}", millitokens / 1000, millitokens % 1000 / 100),
     }
 }
 
-pub(super) fn notes(out: &mut String, notes: &[String], columns: usize) {
+pub(in crate::cli) fn notes(out: &mut String, notes: &[String], columns: usize) {
     for (index, note) in notes.iter().enumerate() {
         if index == 0 {
             out.push('\n');

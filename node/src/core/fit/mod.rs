@@ -10,6 +10,8 @@ pub mod roster;
 pub mod study;
 
 #[cfg(test)]
+mod seeds;
+#[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::place::Place;
+use super::place::{Load, Place};
 use crate::core::artifact::Shape;
 use crate::core::limits;
 use crate::core::placement::Violation;
@@ -19,12 +19,27 @@ use crate::core::sizing::{self, Band, percent};
 pub struct Meant {
     /// The slot. One that stands on another is served by that one's replicas and is not counted.
     pub slot: RosterSlot,
+    /// What is loaded: slots of one artifact share its weights. Of a roster that names a model it is that model; of one that does not,
+    /// each slot has a model of its own, of one shape.
+    pub artifact: String,
     /// The model's name.
     pub model: String,
     /// Its precision.
     pub precision: String,
     /// Its shape in that precision.
     pub shape: Shape,
+    /// Parameters that a token is computed with.
+    pub active_parameters: u64,
+}
+
+impl Meant {
+    /// What one token reads of the weights, bytes.
+    pub fn read_bytes_per_token(&self) -> u64 {
+        let Meant { slot, shape, active_parameters, .. } = self;
+        let load =
+            Load { shape, active_parameters: *active_parameters, context: slot.context, parallel: slot.parallel };
+        load.read_bytes_per_token()
+    }
 }
 
 /// What becomes of a role.
@@ -144,7 +159,7 @@ fn entry(meant: &Meant) -> SlotEntry {
     let growing = (kv.saturating_add(compute)).saturating_mul(u64::from(context) * u64::from(slot.parallel));
     SlotEntry {
         name: slot.name.clone(),
-        artifact: format!("{}@{}", meant.model, meant.precision),
+        artifact: meant.artifact.clone(),
         base: None,
         weights_bytes: footprint.weights_bytes,
         artifact_bytes: None,

@@ -13,6 +13,8 @@ use super::{Known, Model};
 use crate::core::sizing::Band;
 
 pub use doubts::Doubt;
+#[cfg(test)]
+pub(super) use doubts::{milli_gib, percent_of, root_term};
 
 /// The study as it was written.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]

@@ -23,7 +23,7 @@ mod tests;
 pub mod waits;
 
 pub use check::{Violation, check};
-pub use objective::score;
+pub use objective::{millis, score};
 pub use plan::Plan;
 pub use problem::Problem;
 pub use solve::solve;

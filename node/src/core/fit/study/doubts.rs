@@ -49,12 +49,12 @@ pub(super) fn milli(number: u64) -> String {
 }
 
 /// Bytes in thousandths of a GiB, rounded half up.
-pub(super) fn milli_gib(bytes: u128) -> u64 {
+pub(in crate::core::fit) fn milli_gib(bytes: u128) -> u64 {
     u64::try_from((bytes * 1000 + MILLI_GIB / 2) / MILLI_GIB).unwrap_or(u64::MAX)
 }
 
 /// What the study's activation and KV columns are: √parameters × 2^18 bytes.
-pub(super) fn root_term(parameters: u64) -> u64 {
+pub(in crate::core::fit) fn root_term(parameters: u64) -> u64 {
     // √p · 2^18 = √(p · 2^36).
     milli_gib((u128::from(parameters) << 36).isqrt())
 }
@@ -187,7 +187,7 @@ fn hundredths(number: u64) -> String {
 }
 
 /// `total` thousandths of a GiB in percent of `usable` hundredths, rounded half up.
-pub(super) fn percent_of(total: u64, usable: u64) -> u64 {
+pub(in crate::core::fit) fn percent_of(total: u64, usable: u64) -> u64 {
     (total * 10 + usable / 2) / usable.max(1)
 }
 

@@ -37,6 +37,15 @@ pub(super) async fn all(facts: &mut Facts, hardware: &Hardware, data_dir: &Path)
         Ok(folder) => folder,
         Err(why) => return facts.notes.push(format!("nothing was measured: {why}")),
     };
+    if let Some(load) = load_hundredths().filter(|load| *load > 50 * u64::from(hardware.cores)) {
+        facts.notes.push(format!(
+            "other programs kept the processor busy while it was measured (a load of {}.{:02} on {} threads): what is measured is less \
+             than it could be",
+            load / 100,
+            load % 100,
+            hardware.cores
+        ));
+    }
     let file = folder.path().join("disk");
     let measured = tokio::task::spawn_blocking(move || disk(&file)).await;
     match measured.map_err(|error| error.to_string()).and_then(|measured| measured.map_err(|why| why.to_string())) {
@@ -50,6 +59,13 @@ pub(super) async fn all(facts: &mut Facts, hardware: &Hardware, data_dir: &Path)
         Ok(speed) => facts.speed = speed,
         Err(why) => facts.notes.push(format!("the engine was not measured: {why}")),
     }
+}
+
+/// Programs that wanted to compute in the last minute, hundredths; `None` where the system does not say.
+fn load_hundredths() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let (whole, part) = text.split_whitespace().next()?.split_once('.')?;
+    Some(whole.parse::<u64>().ok()?.checked_mul(100)? + part.parse::<u64>().ok()?)
 }
 
 /// A folder on the disk of the data directory, which may not be there yet.

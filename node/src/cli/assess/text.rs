@@ -15,7 +15,7 @@ pub(super) fn text(assessment: &Assessment, columns: usize) -> String {
     let guide = &assessment.guide;
     let tenths = |tenths: u64| format!("{}.{}", tenths / 10, tenths % 10);
     let budget = format!(
-        "{}: {}; it would budget {} GB, {} of it for what is always resident",
+        "for rosters of many models {}: {}; it would budget {} GB, {} of it for what is always resident",
         guide.tier.as_str(),
         guide.advice,
         tenths(guide.budget.available_tenths),

@@ -74,11 +74,11 @@ pub(super) fn gib(bytes: u64) -> String {
 
 fn grid(rows: &[GridRow], columns: usize) -> String {
     let contexts: Vec<String> =
-        rows.first().map(|row| row.totals.iter().map(|(context, _)| context.to_string()).collect()).unwrap_or_default();
+        rows.first().map(|row| row.totals.iter().map(|cell| cell.context.to_string()).collect()).unwrap_or_default();
     let mut headers = vec!["PRECISION", "WEIGHTS"];
     headers.extend(contexts.iter().map(String::as_str));
     let row = |row: &GridRow| {
-        let totals = row.totals.iter().map(|(_, bytes)| gib(*bytes));
+        let totals = row.totals.iter().map(|cell| gib(cell.total_bytes));
         [row.precision.clone(), gib(row.weights_bytes)].into_iter().chain(totals).collect()
     };
     let rows: Vec<Vec<String>> = rows.iter().map(row).collect();

@@ -183,8 +183,17 @@ pub struct GridRow {
     pub precision: String,
     /// Weights, bytes.
     pub weights_bytes: u64,
-    /// Total at each context, tokens and bytes.
-    pub totals: Vec<(u32, u64)>,
+    /// Total at each context.
+    pub totals: Vec<GridCell>,
+}
+
+/// What it would need in all at one context.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct GridCell {
+    /// Tokens for each sequence.
+    pub context: u32,
+    /// Bytes.
+    pub total_bytes: u64,
 }
 
 /// Answers.
@@ -202,11 +211,14 @@ pub fn fit(question: &Question<'_>) -> FitDocument {
     let contexts: Vec<u32> = CONTEXTS.into_iter().filter(|context| *context <= shape.context_max).collect();
     let row = |precision: &Stored| {
         let shape = model.shape_in(precision);
-        let total = |context: u32| footprint(&shape, context, parallel, 0).total_bytes();
+        let cell = |context: &u32| GridCell {
+            context: *context,
+            total_bytes: footprint(&shape, *context, parallel, 0).total_bytes(),
+        };
         GridRow {
             precision: precision.name.clone(),
             weights_bytes: shape.weights_bytes,
-            totals: contexts.iter().map(|context| (*context, total(*context))).collect(),
+            totals: contexts.iter().map(cell).collect(),
         }
     };
     FitDocument {

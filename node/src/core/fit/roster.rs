@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::place::{Load, Place};
 use crate::core::artifact::Shape;
-use crate::core::limits;
 use crate::core::placement::Violation;
 use crate::core::placement::document::{MemoryDocument, PlanDocument, RemedyDocument};
 use crate::core::placement::inventory::{Answer, DomainEntry, Inventory, NodeEntry, RosterEntry, SlotEntry, answer};
@@ -246,25 +245,26 @@ fn role(meant: &Meant, plan: &PlanDocument, largest_bytes: u64) -> RoleDocument 
     }
 }
 
-/// The roles to give up, least needed first: those that fit nowhere, then, from the end of the order, one after the other until all
-/// that is left is resident at once.
+/// The roles to give up, least needed first, so that all others are resident at once. A role stays if it fits beside those that are
+/// needed more: none is given up for one that is needed less.
 fn give_up(meant: &[Meant], nodes: &[NodeEntry], roles: &[RoleDocument]) -> Result<Vec<String>, Violation> {
+    let mut kept: Vec<Meant> = Vec::new();
     let mut given: Vec<String> = Vec::new();
-    let lost = |role: &&RoleDocument| role.state == Residency::None;
-    given.extend(roles.iter().rev().filter(lost).map(|role| role.slot.clone()));
-    let mut kept: Vec<Meant> =
-        meant.iter().filter(|meant| !given.contains(&meant.slot.name.to_string())).cloned().collect();
-    // At most one plan for each slot of a roster.
-    for _ in 0..limits::SLOTS_MAX {
-        let plan = answer(&inventory(&kept, nodes.to_vec()))?.document;
-        let there = |meant: &Meant| {
-            let host = meant.slot.base.as_ref().unwrap_or(&meant.slot.name);
-            plan.replicas.iter().any(|replica| replica.slot == host.as_str())
-        };
-        if kept.iter().all(there) {
-            break;
+    for (meant, role) in meant.iter().zip(roles) {
+        kept.push(meant.clone());
+        if role.state == Residency::None || !all_resident(&kept, nodes)? {
+            kept.pop();
+            given.insert(0, role.slot.clone());
         }
-        given.extend(kept.pop().map(|meant| meant.slot.name.to_string()));
     }
     Ok(given)
+}
+
+fn all_resident(meant: &[Meant], nodes: &[NodeEntry]) -> Result<bool, Violation> {
+    let plan = answer(&inventory(meant, nodes.to_vec()))?.document;
+    let there = |meant: &Meant| {
+        let host = meant.slot.base.as_ref().unwrap_or(&meant.slot.name);
+        plan.replicas.iter().any(|replica| replica.slot == host.as_str())
+    };
+    Ok(meant.iter().all(there))
 }

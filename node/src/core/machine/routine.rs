@@ -58,7 +58,6 @@ impl Machine {
         let Some(said) = entry.and_then(|entry| entry.advert.as_deref()) else {
             // Nothing was known of it, and whoever waits for weights may have hoped that it has them.
             self.routes_changed = true;
-            self.wants_changed |= says.is_some_and(|says| !says.wanted.is_empty());
             if says.is_some_and(|says| !says.holdings.is_empty()) {
                 self.transfers.holders_changed();
             }
@@ -69,12 +68,10 @@ impl Machine {
         let holds = !(said.holdings.is_empty() && says.holdings.is_empty());
         let holds_otherwise = holds && !(stays && said.holds_as(says));
         let answers = [said, says].iter().any(|advert| !(advert.replicas.is_empty() && advert.externals.is_empty()));
-        let waits = !(said.wanted.is_empty() && says.wanted.is_empty());
         if holds_otherwise {
             self.transfers.holders_changed();
         }
         self.routes_changed |= holds_otherwise || answers;
-        self.wants_changed |= waits && !(stays && said.wanted == says.wanted);
     }
 
     /// An advertisement that says again what its author said before, or only how busy and how far it is.

@@ -29,7 +29,8 @@ impl Machine {
                     && (self.disk_free_bytes, self.on_battery) == (*disk_free_bytes, *on_battery)
             }
             Input::DialFailed { node, refused } => {
-                self.table.get(node).is_some_and(|entry| !refused && !entry.connected)
+                let known = |entry: &Entry| entry.refused && entry.presence == Presence::Down;
+                self.table.get(node).is_some_and(|entry| !entry.connected && (!refused || known(entry)))
             }
             Input::Record(record) => self.config.catalog.holds(record),
             _ => false,

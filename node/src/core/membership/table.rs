@@ -238,7 +238,8 @@ impl Table {
         if self.silence.is_none_or(|at| now < at) {
             return false;
         }
-        let is_silent = |entry: &Entry| entry.presence != Presence::Down && now.since(entry.heard) >= Table::life(entry);
+        let is_silent =
+            |entry: &Entry| entry.presence != Presence::Down && now.since(entry.heard) >= Table::life(entry);
         let silent = self.entries.iter().enumerate().filter(|(_, entry)| entry.as_ref().is_some_and(is_silent));
         let silent: Vec<usize> = silent.map(|(place, _)| place).collect();
         let changed = !silent.is_empty();

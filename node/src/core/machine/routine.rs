@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::core::machine::advertising::says_more;
+use crate::core::machine::advertising::{News, news};
 use crate::core::machine::{Input, Machine};
 use crate::core::membership::advert::{Advert, Gossip};
 use crate::core::membership::table::{Entry, Presence};
@@ -84,7 +84,7 @@ impl Machine {
         let alike = |known: &Advert| {
             known.ttl_ms == advert.ttl_ms
                 && (known.role, known.priority, known.on_battery) == (advert.role, advert.priority, advert.on_battery)
-                && !says_more(known, advert)
+                && news(known, advert) == News::None
                 && (!sits || plans_alike(known, advert))
         };
         if !self.table.repeated(now, advert, alike) {
@@ -107,7 +107,7 @@ impl Machine {
     }
 }
 
-/// Would a plan made with one be the plan made with the other, and be brought to its author alike? (What [`says_more`] looks at
+/// Would a plan made with one be the plan made with the other, and be brought to its author alike? (What [`news`] looks at
 /// is the same.)
 fn plans_alike(known: &Advert, next: &Advert) -> bool {
     let bytes = known.replicas.iter().map(|replica| replica.bytes);

@@ -12,6 +12,7 @@ use crate::cli::exit::Failure;
 use crate::core::assess::{Facts, SpeedFacts};
 use crate::core::membership::advert::DomainKind;
 use crate::core::types::human_bytes;
+use crate::engine::ChildEngine;
 use crate::hardware::Hardware;
 use crate::store::make_model::{MakeModel, ModelDtype, make_model};
 
@@ -22,7 +23,9 @@ const BLOCK_BYTES: usize = 4 << 20;
 const FREE_BYTES_MIN: u64 = 4 << 30;
 /// Tokens of the prompt, and of the answer.
 const PROMPT_TOKENS: u32 = 128;
-const ANSWER_TOKENS: u32 = 32;
+const ANSWER_TOKENS: u32 = 16;
+/// Questions; the quickest counts, for other programs make none quicker.
+const QUESTIONS: u8 = 3;
 
 /// Measures what can be measured.
 pub(super) async fn all(facts: &mut Facts, hardware: &Hardware, data_dir: &Path) {
@@ -114,21 +117,31 @@ async fn engine(hardware: &Hardware, folder: &Path) -> Result<Vec<SpeedFacts>, F
         let mut load = spec(&model, PROMPT_TOKENS + ANSWER_TOKENS + 64, 1, hardware.cores);
         load.device = device;
         let (engine, loaded) = start(&load).await?;
-        // The first answer warms up.
-        ask(&engine, "a".repeat(8), 2).await?;
-        let one = ask(&engine, "b".repeat(PROMPT_TOKENS as usize), ANSWER_TOKENS).await;
+        let quickest = quickest(&engine).await;
         engine.stop().await;
-        let one = one?;
+        let (prompt, decode) = quickest?;
         speeds.push(SpeedFacts {
             domain: domain.name.clone(),
             threads: hardware.cores,
             bytes_per_token: made.weights_bytes,
-            millitokens_per_s: rate(u64::from(ANSWER_TOKENS) * 1000, one.decode),
-            prompt_millitokens_per_s: rate(u64::from(PROMPT_TOKENS) * 1000, one.prompt),
+            millitokens_per_s: rate(u64::from(ANSWER_TOKENS) * 1000, decode),
+            prompt_millitokens_per_s: rate(u64::from(PROMPT_TOKENS) * 1000, prompt),
             load_ms: u64::from(loaded.load_ms),
         });
     }
     Ok(speeds)
+}
+
+/// The least that a prompt and an answer took, after one that warms up.
+async fn quickest(engine: &ChildEngine) -> Result<(Duration, Duration), Failure> {
+    ask(engine, "a".repeat(8), 2).await?;
+    let mut least = (Duration::MAX, Duration::MAX);
+    for letter in (b'b'..).take(usize::from(QUESTIONS)) {
+        let prompt = char::from(letter).to_string().repeat(PROMPT_TOKENS as usize);
+        let one = ask(engine, prompt, ANSWER_TOKENS).await?;
+        least = (least.0.min(one.prompt), least.1.min(one.decode));
+    }
+    Ok(least)
 }
 
 /// 163 million parameters in blocks of usual proportions, 326 MB: more than processors keep close, read whole for each token. Its

@@ -125,11 +125,12 @@ fn places(places: &[PlaceVerdict], columns: usize) -> String {
     out
 }
 
-/// Thousandths of tokens per second: whole ones from ten upwards.
+/// Thousandths of tokens per second: whole ones from ten upwards, hundredths below one.
 pub(in crate::cli) fn speed(millitokens: u64) -> String {
-    match millitokens >= 10_000 {
-        true => ((millitokens + 500) / 1000).to_string(),
-        false => format!("{}.{}", millitokens / 1000, millitokens % 1000 / 100),
+    match millitokens {
+        0..1000 => format!("0.{:02}", millitokens / 10),
+        1000..10_000 => format!("{}.{}", millitokens / 1000, millitokens % 1000 / 100),
+        _ => ((millitokens + 500) / 1000).to_string(),
     }
 }
 

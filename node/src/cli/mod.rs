@@ -3,6 +3,7 @@
 
 mod admin;
 mod api_args;
+mod assess;
 mod bench;
 mod chat;
 mod child;
@@ -10,6 +11,7 @@ mod doctor;
 mod engine;
 mod engine_tools;
 mod exit;
+mod fit;
 mod gc;
 mod invite;
 mod invite_wait;
@@ -113,6 +115,10 @@ enum Command {
     Status,
     /// Show which machine holds which manager, and why
     Plan(plan::PlanArgs),
+    /// Say what this machine has, what it could hold, and about how fast it would be
+    Assess(assess::AssessArgs),
+    /// Say what a model needs and where it fits, before it is downloaded or a machine is bought
+    Fit(fit::FitArgs),
     /// Say what keeps this machine from finding members and working with them, and what to do
     Doctor,
     /// Talk to a manager
@@ -211,6 +217,11 @@ mod tests {
             "fednode chat ULM:core hello --system brief --max-tokens 5 --temperature 0.5 --seed 1",
             "fednode transfers -v",
             "fednode doctor --json",
+            "fednode assess --no-measure --memory 64GiB --roster syndicate --json",
+            "fednode fit",
+            "fednode fit llama-3.1-70b --ctx 8192 --parallel 4 --precision q4 --on h100 --on den=24GiB --json",
+            "fednode fit --matrix",
+            "fednode fit --roster syndicate --on 4x32GiB --on h100 --disk 1GB/s",
             "fednode gc",
             "fednode gc --yes --json",
             "fednode scrub",
@@ -260,6 +271,8 @@ mod tests {
             "fednode gc --forget UCM",
             "fednode scrub UCM",
             "fednode up --threads 0",
+            "fednode fit --ctx 0",
+            "fednode fit x --matrix",
             "fednode bench",
             "fednode bench transfer --runs 0",
             "fednode up --name \u{7}",

@@ -11,8 +11,8 @@ use tracing_subscriber::EnvFilter;
 use super::engine::EngineArgs;
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, doctor, engine, gc, invite, keys, members, owner, parse, pin,
-    placing, plan, publish, roster, routes, scrub, transfers_watch, up, verify, view,
+    Cli, Command, Global, admin, assess, bench, chat, child, doctor, engine, fit, gc, invite, keys, members, owner,
+    parse, pin, placing, plan, publish, roster, routes, scrub, transfers_watch, up, verify, view,
 };
 
 /// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.
@@ -129,6 +129,8 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         Command::Join(args) => up::run_node(args.options(data_dir(global)?)?).await,
         // It asks no node when it reads an inventory, and must work where no home directory is.
         Command::Plan(args) => plan::run(out, move || data_dir(global), args).await,
+        Command::Assess(args) => assess::run(out, &data_dir(global)?, &args).await,
+        Command::Fit(args) => fit::run(out, &args),
         Command::Invite(args) => invite::run(out, &data_dir(global)?, args).await,
         Command::Keys { command } => keys::run(out, &data_dir(global)?, command),
         Command::Publish(args) => publish::run(out, &data_dir(global)?, args).await,

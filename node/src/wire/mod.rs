@@ -9,6 +9,7 @@ pub mod change;
 pub mod charter;
 mod external;
 pub mod fingerprint;
+pub mod fit;
 pub mod gossip;
 pub mod ids;
 pub mod inventory;

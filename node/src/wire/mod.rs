@@ -20,6 +20,7 @@ pub mod owner_key;
 pub mod plan;
 pub mod sign;
 pub mod sse;
+pub mod traceparent;
 
 use prost::Message;
 

@@ -8,6 +8,7 @@ mod openapi;
 mod refusals;
 mod slow;
 mod tools;
+mod watched;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -40,8 +40,9 @@ export function quantile(spread, part) {
 function chart(title, samples, sampleS, lines, word) {
   const values = samples.flatMap((sample) => lines.map((line) => line.of(sample))).filter((value) => value !== null);
   const top = Math.max(...values, 0);
-  const x = (at) => (samples.length < 2 ? WIDTH : (WIDTH * at) / (samples.length - 1));
-  const y = (value) => HEIGHT - 4 - ((HEIGHT - 10) * value) / (top || 1);
+  // A few pixels from the edges, where a dot would be cut.
+  const x = (at) => (samples.length < 2 ? WIDTH - 5 : 5 + ((WIDTH - 10) * at) / (samples.length - 1));
+  const y = (value) => HEIGHT - 4 - ((HEIGHT - 14) * value) / (top || 1);
   const legend = lines.map((line) => h("span", { class: `key ${line.class}` }, line.name));
   const minutes = Math.round((samples.length * sampleS) / 60);
   const label = top ? `${title}, the last ${many(minutes, "minute")}: at most ${word(top)}` : `${title}: nothing in the last ${many(minutes, "minute")}`;
@@ -49,7 +50,7 @@ function chart(title, samples, sampleS, lines, word) {
     h("figcaption", {}, h("strong", {}, title), " ", legend),
     h("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
       h("line", { class: "grid", x1: 0, x2: WIDTH, y1: HEIGHT - 4, y2: HEIGHT - 4 }),
-      h("line", { class: "grid", x1: 0, x2: WIDTH, y1: 6, y2: 6 }),
+      h("line", { class: "grid", x1: 0, x2: WIDTH, y1: 10, y2: 10 }),
       lines.map((line) => [h("path", { class: `line ${line.class}`, d: path(samples, line, x, y) }),
         h("path", { class: `line dots ${line.class}`, d: lonely(samples, line, x, y) })])),
     h("p", { class: "axis" }, h("span", {}, samples.length ? clock(samples[0].unix_s) : ""),

@@ -6,6 +6,10 @@ import { by, bytes, h, many, show, span } from "./dom.js";
 /** From these percents on memory is in the band. The same as alerts and `fednode status --watch` have. */
 const BANDS = [[90, "critical"], [75, "warning"], [60, "caution"], [0, "safe"]];
 const MAP_MAX = 24;
+// Of a federation of thousands a page shows the beginning; `fednode status --json` has all of it.
+const COLUMNS_MAX = 40;
+const ROWS_MAX = 200;
+const more = (all, shown, what) => (all > shown ? h("p", { class: "note" }, `${all - shown} more ${what} are not shown.`) : null);
 
 const usable = (domain) => Math.max(0, domain.total_bytes - domain.reserve_bytes);
 const used = (domain) => Math.max(0, usable(domain) - domain.free_bytes);
@@ -68,7 +72,8 @@ export function memory(state) {
   const rows = state.members.flatMap((member) => member.domains.map((domain) => ({ member, domain })));
   if (!rows.length) return h("p", { class: "empty" }, "No machine has told of its memory yet.");
   return [
-    h("ul", { class: "bars" }, rows.map(({ member, domain }) => bar(member, domain))),
+    h("ul", { class: "bars" }, rows.slice(0, ROWS_MAX).map(({ member, domain }) => bar(member, domain))),
+    more(rows.length, ROWS_MAX, "memories"),
     h("p", { class: "note" }, h("span", { class: "swatch ours" }), "managers ", h("span", { class: "swatch others" }),
       "other programs · marks at 60, 75 and 90 %: caution, warning, critical"),
   ];
@@ -103,13 +108,15 @@ const CELLS = {
 /** Slots by machines. Each cell answers why it is as it is. */
 export function managers(state) {
   if (!state.slots.length) return h("p", { class: "empty" }, "No roster of slots has reached this node yet.");
-  const machines = state.members.filter((member) => member.role !== "delegate");
+  const hosts = state.members.filter((member) => member.role !== "delegate");
+  const machines = hosts.slice(0, COLUMNS_MAX);
   return [
     h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Managers by machines" },
       h("table", { class: "matrix" },
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Manager"), h("th", { scope: "col" }, "State"),
           machines.map((member) => h("th", { key: member.peer_id, scope: "col" }, short(member.name, 18))))),
         h("tbody", {}, state.slots.map((slot) => row(state, slot, machines))))),
+    more(hosts.length, COLUMNS_MAX, "machines"),
     h("p", { class: "note" }, "● resident · ◐ loading · ◔ fetching · ○ on disk · choose one to see why"),
   ];
 }
@@ -197,16 +204,16 @@ function transfer(one) {
 
 /** Everybody enrolled. */
 export function machines(state, owner) {
-  return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Enrolled machines" },
+  return [more(state.members.length, ROWS_MAX, "machines"), h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Enrolled machines" },
     h("table", {},
       h("thead", {}, h("tr", {}, ["Name", "Role", "State", "Heard", "Disk free", "Resident", owner.may() ? "Owner" : null]
         .filter(Boolean).map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, state.members.map((member) => h("tr", { key: member.peer_id },
+      h("tbody", {}, state.members.slice(0, ROWS_MAX).map((member) => h("tr", { key: member.peer_id },
         h("th", { scope: "row" }, member.name, member.peer_id === state.node.peer_id ? " (here)" : ""),
         h("td", {}, `${member.role}${member.plan_role && member.plan_role !== member.role ? `, ${member.plan_role}` : ""}${member.owner ? ", owner" : member.admin ? ", admin" : ""}`),
         h("td", {}, h("span", { class: `tag ${member.state}` }, member.state)),
         h("td", {}, member.seen_s_ago === null ? "not yet" : member.seen_s_ago < 3 ? "now" : `${span(member.seen_s_ago * 1000)} ago`),
         h("td", {}, member.role === "delegate" ? "–" : bytes(member.disk_free_bytes)),
         h("td", {}, member.resident.join(", ") || "–"),
-        owner.may() ? h("td", {}, owner.revoke(state, member)) : null)))));
+        owner.may() ? h("td", {}, owner.revoke(state, member)) : null)))))];
 }

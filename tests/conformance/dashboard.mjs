@@ -120,6 +120,7 @@ await test("shows_a_node_that_joins_without_being_reloaded", async () => {
   await has(page, "#memory", "desktop ram");
   await has(page, "#events", "desktop has joined the federation");
   assert(await page.evaluate(() => window.sameDocument), "it was reloaded");
+  await shot(page, "two-machines");
 });
 
 await test("invites_and_revokes_in_the_owners_session", async () => {

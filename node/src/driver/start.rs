@@ -128,6 +128,13 @@ impl Starting {
         Replicas::new(self.dir.path().join("run"), how, store, loading)
     }
 
+    /// Requests on their way, told to the owner's collector if there is one.
+    fn requests(&self, ways: Ways, roster: &MemberRoster, events: &Events) -> Result<Requests, RunError> {
+        let me = self.identity.me;
+        let traces = Traces::start(self.options.otlp.as_deref(), &roster.name_of(&me), &peer_id_text(&me))?;
+        Ok(Requests::new(me, ways, traces, events.clone()))
+    }
+
     fn bell(&self, role: Role) -> Result<Bell, RunError> {
         match &self.options.local {
             None => Ok(Bell::default()),
@@ -157,11 +164,9 @@ impl Starting {
         let replicas = self.replicas(store.clone(), loading.clone());
         let bell = self.bell(role)?;
         let externals = Externals::open(self.dir.clone(), events.clone())?;
-        let traces = Traces::start(self.options.otlp.as_deref(), &roster.name_of(&me), &peer_id_text(&me))?;
         let ways = Ways { replicas: replicas.clone(), externals: externals.clone(), peers: peers.clone() };
-        let requests = Requests::new(me, ways, traces, events.clone());
-        let writer =
-            Writer::start().map_err(|error| RunError::Ended { what: "the writing thread", why: error.to_string() })?;
+        let requests = self.requests(ways, &roster, &events)?;
+        let writer = writer()?;
         let addresses = self.dial_known(&net, writer.clone()).await;
         let admission = Admission::new(me, registry.clone(), net.clone());
         let node = self.node(&events, &store, &registry, &net, &admission, (&peers, &externals, &replicas, &bell))?;
@@ -174,7 +179,6 @@ impl Starting {
         let (stopped, stop) = watch::channel(false);
         serve_members(&node, store.clone(), up, incoming);
         stop_on_signal(events.clone());
-        node.watching.start(node.clone(), stop.clone());
         let edges = tokio::spawn(serve_edges(node.clone(), api, admin, stop));
         watch_hardware(self.hardware, store.clone(), events.clone(), role);
         watch_invitations(node.clone());
@@ -338,6 +342,10 @@ impl Starting {
             check_period: self.options.check_period,
         })
     }
+}
+
+fn writer() -> Result<Writer, RunError> {
+    Writer::start().map_err(|error| RunError::Ended { what: "the writing thread", why: error.to_string() })
 }
 
 fn reference_roster() -> Result<SlotRoster, RunError> {

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::api_args::ApiArgs;
 use super::exit::Failure;
-use super::{join, parse};
+use super::{fit, join, parse};
 use crate::core::limits;
 use crate::core::roster::SlotRoster;
 use crate::core::route::local::Policy;
@@ -240,10 +240,8 @@ fn host_name() -> String {
 
 fn read_roster(path: &Path) -> Result<SlotRoster, Failure> {
     let text = read_file(path, ROSTER_BYTES_MAX)?;
-    let roster: SlotRoster =
-        toml::from_str(&text).map_err(|error| Failure::refused(format!("roster {}: {error}", path.display())))?;
-    roster.check().map_err(|error| Failure::refused(format!("roster {}: {error}", path.display())))?;
-    Ok(roster)
+    let file = fit::roster::parse(&text);
+    Ok(file.map_err(|error| Failure::refused(format!("roster {}: {error}", path.display())))?.roster)
 }
 
 /// A text file of at most `bytes_max`, with what to do when it cannot be had.

@@ -15,7 +15,7 @@ use crate::core::roster::SlotRoster;
 use crate::core::types::human_bytes;
 
 /// Rosters that come with the program: the reference, and those of the documents that it grew out of.
-const SHIPPED: [(&str, &str); 8] = [
+pub(super) const SHIPPED: [(&str, &str); 8] = [
     ("reference", include_str!("../../../rosters/reference.toml")),
     ("sizing-64gb", include_str!("../../../rosters/sizing-64gb.toml")),
     ("sizing-128gb", include_str!("../../../rosters/sizing-128gb.toml")),
@@ -82,13 +82,12 @@ fn read(file: &Path) -> Result<RosterFile, Failure> {
 
 /// Takes a roster file apart: what a node does not take is taken out first.
 pub(crate) fn parse(text: &str) -> Result<RosterFile, String> {
+    let plain: Result<SlotRoster, toml::de::Error> = toml::from_str(text);
     let mut table: toml::Table = toml::from_str(text).map_err(|error| error.to_string())?;
-    let machines: Option<Vec<String>> = table
-        .remove("machines")
-        .map(toml::Value::try_into)
-        .transpose()
-        .map_err(|error| format!("machines: {error}"))?;
-    let machines = machines.unwrap_or_else(|| vec![MACHINE.to_owned()]);
+    let machines = table.remove("machines");
+    let mut more = machines.is_some();
+    let machines: Option<Vec<String>> =
+        machines.map(toml::Value::try_into).transpose().map_err(|error| format!("machines: {error}"))?;
     let mut meant = Vec::new();
     if let Some(slots) = table.get_mut("slot").and_then(toml::Value::as_array_mut) {
         for slot in slots.iter_mut().filter_map(toml::Value::as_table_mut) {
@@ -96,12 +95,18 @@ pub(crate) fn parse(text: &str) -> Result<RosterFile, String> {
             for key in ["model", "precision"] {
                 own.extend(slot.remove(key).map(|value| (key.to_owned(), value)));
             }
+            more |= !own.is_empty();
             meant.push(own.try_into::<Planned>().map_err(|error| error.to_string())?);
         }
     }
-    let roster: SlotRoster = table.try_into().map_err(|error| error.to_string())?;
+    let roster = match plain {
+        Ok(roster) => roster,
+        // It says where it stands.
+        Err(error) if !more => return Err(error.to_string()),
+        Err(_) => table.try_into().map_err(|error: toml::de::Error| error.to_string())?,
+    };
     roster.check().map_err(|error| error.to_string())?;
-    Ok(RosterFile { roster, machines, meant })
+    Ok(RosterFile { roster, machines: machines.unwrap_or_else(|| vec![MACHINE.to_owned()]), meant })
 }
 
 fn meant(known: &Known, file: &RosterFile, all: Option<&str>) -> Result<Vec<Meant>, Failure> {

@@ -204,6 +204,16 @@ fn a_roster_file_is_taken_apart_and_what_is_unknown_in_it_is_refused() {
 }
 
 #[test]
+fn every_roster_that_comes_along_can_be_applied_to_a_node() {
+    for (name, text) in roster::SHIPPED {
+        let file = roster::parse(text).expect(name);
+        let sent = toml::to_string(&file.roster).expect("TOML");
+        let taken: crate::core::roster::SlotRoster = toml::from_str(&sent).expect(name);
+        assert_eq!(taken, file.roster, "{name}");
+    }
+}
+
+#[test]
 fn places_are_names_sizes_or_several_of_a_kind() {
     let found: Vec<String> =
         named(&["H100", "2x32GiB", "den=24GB", "32GiB", "2xl40"]).into_iter().map(|place| place.name).collect();

@@ -14,7 +14,7 @@ pub(super) fn numbers() -> Vec<Number> {
     vec![
         number("Llama 3.1 70B FP16, GB", "~140", "70 × 2 bytes", format!("~{}", 70 * 2)),
         number("the same, exactly, GB", "~140", "70.55 billion × 2 bytes", format!("~{}", judge[1])),
-        number("of them at once in 512 GB", "three", "512 ÷ 140", if 512 / 140 == 3 { "three" } else { "other" }),
+        number("of them at once in 512 GB", 3, "512 ÷ 141, cut", 512 / judge[1]),
         number("judge, Q8_0, GB", 75, how, judge[0]),
         number("coding specialist, Codestral 22B Q5_K_M, GB", 15, how, gb("codestral-22b", "Q5_K_M")),
         number(

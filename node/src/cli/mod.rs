@@ -7,6 +7,7 @@ mod assess;
 mod bench;
 mod chat;
 mod child;
+mod dashboard;
 mod doctor;
 mod engine;
 mod engine_tools;
@@ -65,6 +66,9 @@ struct Global {
     /// Log more (twice: all); FEDNODE_LOG chooses in detail
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
+    /// Log one JSON object a line
+    #[arg(long, global = true, env = "FEDNODE_LOG_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    log_json: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -113,6 +117,8 @@ enum Command {
     Routes,
     /// Show the federation as this node sees it
     Status,
+    /// Print the dashboard's address, with the right to invite and revoke machines in it
+    Dashboard,
     /// Show which machine holds which manager, and why
     Plan(plan::PlanArgs),
     /// Say what this machine has, what it could hold, and about how fast it would be
@@ -346,6 +352,7 @@ mod tests {
             priority: 0,
             limit_up: None,
             limit_down: None,
+            otlp: None,
             roster: None,
             ticket: None,
         };

@@ -21,6 +21,7 @@ pub mod owner_key;
 pub mod plan;
 pub mod sign;
 pub mod sse;
+pub mod traceparent;
 
 use prost::Message;
 

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { by, bytes, h, many, show, span } from "./dom.js";
 
-/** From these percents on memory is in the band. The same as alerts and `fednode status --watch` have. */
+/** Above these percents memory is in the band. The same as alerts and `fednode status --watch` have. */
 const BANDS = [[90, "critical"], [75, "warning"], [60, "caution"], [-1, "safe"]];
 const MAP_MAX = 24;
 // Of a federation of thousands a page shows the beginning; `fednode status --json` has all of it.

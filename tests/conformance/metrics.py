@@ -125,7 +125,7 @@ def every_alert_asks_for_what_is_there():
 def the_alerts_have_the_thresholds_of_the_bands():
     rules = {rule.get("alert"): rule for rule in expressions_of_rules()}
     expect = {
-        "FednodeMemoryCaution": (">= 60", "< 75"), "FednodeMemoryWarning": (">= 75", "< 90"), "FednodeMemoryCritical": (">= 90",),
+        "FednodeMemoryCaution": ("> 60", "<= 75"), "FednodeMemoryWarning": ("> 75", "<= 90"), "FednodeMemoryCritical": ("> 90",),
         "GPUMemoryHigh": ("> 80",), "GPUMemoryCritical": ("> 95",),
     }
     for name, parts in expect.items():

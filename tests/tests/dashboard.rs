@@ -14,7 +14,7 @@ use serde_json::json;
 const LIMIT: Duration = Duration::from_secs(60);
 const CASES_MIN: usize = 13;
 /// Room for two tiny managers on griffith, so that the third is swapped in for one of them.
-const MEMORY: &str = "150MiB";
+const MEMORY: &str = "80MiB";
 
 #[test]
 fn the_dashboard_shows_what_happens_and_obeys_its_owner_alone() {

@@ -8,12 +8,12 @@
 use std::collections::BTreeSet;
 
 use fednode::core::limits;
-use fednode::core::membership::table::Presence;
+use fednode::core::membership::table::{Entry, Presence};
 use fednode::core::placement;
 use fednode::core::placement::plan::PlannedReplica;
 use fednode::core::types::{Duration, NodeId, Time};
 
-use crate::world::World;
+use crate::world::{SimNode, World};
 
 /// How often the world looks whether the federation agrees.
 const LOOK: Duration = Duration::from_secs(1);
@@ -128,13 +128,14 @@ impl World {
             if !process.jobs.is_empty() {
                 return Some((index, format!("{} answers are still computed", process.jobs.len())));
             }
-            let seen = process.machine.table().iter();
-            let seen = seen.filter(|(_, entry)| entry.connected && entry.presence == Presence::Alive);
-            let seen: Vec<NodeId> = seen.map(|(node, _)| *node).collect();
-            if seen.len() + 1 < self.nodes.len() {
-                let other = self.nodes.iter().find(|other| other.id != node.id && !seen.contains(&other.id));
-                let name = other.map_or("somebody", |other| &other.spec.what.name);
-                return Some((index, format!("does not see {name} alive")));
+            let (table, there) =
+                (process.machine.table(), |entry: &Entry| entry.connected && entry.presence == Presence::Alive);
+            // Members are only looked up one by one where somebody is missing.
+            let unseen = |other: &&SimNode| other.id != node.id && !table.get(&other.id).is_some_and(there);
+            if table.iter().filter(|(_, entry)| there(entry)).count() + 1 < self.nodes.len()
+                && let Some(other) = self.nodes.iter().find(unseen)
+            {
+                return Some((index, format!("does not see {} alive", other.spec.what.name)));
             }
         }
         (catalogs.len() > 1).then(|| (0, format!("{} different catalogs", catalogs.len())))

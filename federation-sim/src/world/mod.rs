@@ -48,7 +48,7 @@ const SPINS_MAX: u32 = 100;
 pub struct World {
     run: Run,
     now: Time,
-    /// Nothing later is played for now.
+    /// The end of what is being played.
     until: Time,
     agenda: Agenda,
     nodes: Vec<SimNode>,

@@ -4,7 +4,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::core::placement::Violation;
 
 /// A command that did not do what was asked. `code` is a word for scripts, `message` says what, why and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -22,6 +25,17 @@ enum Exit {
     Refused = 3,
     /// By Ctrl-C, as shells count it.
     Interrupted = 130,
+}
+
+/// An answer as scripts read it.
+pub(super) fn value(document: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(document).map_err(|error| Failure::failed(format!("the answer cannot be written: {error}")))
+}
+
+impl From<Violation> for Failure {
+    fn from(bug: Violation) -> Failure {
+        Failure::failed(format!("the plan does not keep its own rules, which is a bug of fednode: {bug}"))
+    }
 }
 
 impl Failure {

@@ -12,6 +12,7 @@ use super::exit::Failure;
 use super::invite_wait::Waiting;
 use super::run::Out;
 use super::{admin, parse, qr};
+use crate::core::types::hex;
 use crate::wire::join::{Ticket, TicketId};
 
 /// The most an invited machine may become.
@@ -163,10 +164,6 @@ fn explain(ticket: &str, file: Option<&Path>, role: &str, ttl_s: u64) -> String 
             path.file_name().unwrap_or_default().to_string_lossy(),
         ),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A ticket's id, as `fednode invite --json` prints it.

@@ -64,6 +64,11 @@ fn cut(line: &str) -> String {
     }
 }
 
+/// Milliseconds as seconds with one decimal.
+pub(super) fn seconds(ms: u64) -> String {
+    format!("{}.{} s", ms / 1000, ms % 1000 / 100)
+}
+
 /// `text` in lines of at most `width` characters, broken at spaces; a longer word is broken where it must be.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();

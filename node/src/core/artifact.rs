@@ -64,6 +64,16 @@ impl Precision {
         matches!(self, Precision::F16 | Precision::F32)
     }
 
+    /// The higher, the weaker.
+    pub fn weakness(&self) -> u8 {
+        match self {
+            Precision::F32 => 0,
+            Precision::F16 => 1,
+            Precision::Bf16 => 2,
+            Precision::Quantised(_) => 3,
+        }
+    }
+
     /// The name used in files, on the wire and in answers.
     pub fn name(&self) -> &str {
         match self {

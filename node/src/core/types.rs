@@ -108,7 +108,8 @@ pub struct FederationId(pub [u8; 32]);
 #[error("expected 64 hexadecimal digits")]
 pub struct NotHex;
 
-fn hex(bytes: &[u8]) -> String {
+/// Two lower-case digits a byte.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

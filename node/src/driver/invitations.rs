@@ -3,15 +3,13 @@
 use fednode_proto::v1;
 use tonic::Status;
 
+use crate::core::limits;
 use crate::core::membership::roster::Role;
 use crate::driver::clock::unix_seconds;
 use crate::driver::node::Node;
 use crate::store::tickets::TicketState;
 use crate::wire::ids;
 use crate::wire::join::TicketId;
-
-/// Tickets live at most a week: longer ones are forgotten in a drawer.
-const TICKET_TTL_S_MAX: u64 = 7 * 24 * 3600;
 
 /// Makes one: the door is open when this returns.
 pub(super) async fn invite(node: &Node, request: v1::InviteRequest) -> Result<v1::InviteReply, Status> {
@@ -20,7 +18,7 @@ pub(super) async fn invite(node: &Node, request: v1::InviteRequest) -> Result<v1
         "delegate" => Role::Delegate,
         _ => return Err(Status::invalid_argument("role must be full or delegate")),
     };
-    if request.ttl_s == 0 || request.ttl_s > TICKET_TTL_S_MAX {
+    if request.ttl_s == 0 || request.ttl_s > limits::TICKET_LIFE_S_MAX.into() {
         return Err(Status::invalid_argument("a ticket lives from one second to seven days"));
     }
     let (registry, me, addresses) = (node.registry.clone(), node.me, node.net.listen_addresses());

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use crate::core::limits;
+use crate::core::types::hex;
 use crate::driver::clock::unix_seconds;
 use crate::driver::node::Node;
 use crate::http::{ApiError, OwnerAsk};
@@ -29,7 +30,7 @@ impl OwnerSessions {
     pub fn open(&self, now_unix_s: u64) -> (String, u64) {
         let mut bytes = [0; 32];
         rand::rng().fill_bytes(&mut bytes);
-        let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let secret = hex(&bytes);
         let expires_unix_s = now_unix_s.saturating_add(limits::OWNER_SESSION_LIFE_S);
         let mut sessions = self.sessions();
         sessions.push_back(Session { secret: blake3::hash(secret.as_bytes()), expires_unix_s });

@@ -12,13 +12,12 @@ use super::access::Line;
 use super::fields::Fields;
 use super::guard::is_loopback;
 use super::{ApiError, Backend, Edge, body};
+use crate::core::limits;
 
 /// Carries the secret of a session.
 const OWNER: &str = "x-fednode-owner";
 /// An invitation lives a quarter of an hour unless asked otherwise, as on the command line.
 const INVITATION_S: u32 = 900;
-/// And a week at most.
-pub(super) const INVITATION_S_MAX: u32 = 7 * 24 * 3600;
 
 /// What an owner asks.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,7 +46,7 @@ pub(super) async fn invite<B: Backend>(
         if !matches!(role.as_str(), "full" | "delegate") {
             return Err(fields.wrong("role", "full or delegate"));
         }
-        let ttl_s = fields.integer("ttl_s", (1, INVITATION_S_MAX))?.unwrap_or(INVITATION_S);
+        let ttl_s = fields.integer("ttl_s", (1, limits::TICKET_LIFE_S_MAX))?.unwrap_or(INVITATION_S);
         Ok(OwnerAsk::Invite { role, ttl_s: ttl_s.into() })
     })
     .await

@@ -50,13 +50,5 @@ pub fn parse_config(text: &str, name: &str) -> Result<Model, ReadError> {
         return Err(ReadError::TooLong { bytes: text.len() });
     }
     let config: Config = serde_json::from_str(text)?;
-    let counted = config.count(None)?;
-    Ok(Model {
-        name: name.to_owned(),
-        title: name.to_owned(),
-        shape: counted.shape,
-        active_parameters: counted.active_parameters,
-        stored: None,
-        notes: [counted.estimate].into_iter().filter(|note| !note.is_empty()).collect(),
-    })
+    Ok(Model::counted(name, name, "", config.count(None)?))
 }

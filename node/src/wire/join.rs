@@ -6,7 +6,7 @@ use prost::Message;
 
 use crate::core::limits;
 use crate::core::membership::roster::Role;
-use crate::core::types::{FederationId, NodeId};
+use crate::core::types::{FederationId, NodeId, hex};
 use crate::wire::members::{addresses, role_from_proto, role_to_proto};
 use crate::wire::{WireError, array32, decode, field, ids};
 
@@ -51,8 +51,7 @@ impl Ticket {
         let mut bytes = message.encode_to_vec();
         let checksum = blake3::hash(&bytes);
         bytes.extend_from_slice(&checksum.as_bytes()[..4]);
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{PREFIX}{digits}")
+        format!("{PREFIX}{}", hex(&bytes))
     }
 
     /// From text. White space is forgiven anywhere, for terminals and mail wrap long lines, and so are capitals, which make

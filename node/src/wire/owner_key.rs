@@ -2,7 +2,7 @@
 
 use libp2p_identity::ed25519;
 
-use crate::core::types::FederationId;
+use crate::core::types::{FederationId, hex};
 use crate::wire::{WireError, field};
 
 /// What the file's one meaningful line begins with.
@@ -18,7 +18,7 @@ pub fn to_text(owner: &ed25519::Keypair) -> String {
     let federation = FederationId(owner.public().to_bytes());
     let mut bytes = owner.secret().as_ref().to_vec();
     bytes.extend_from_slice(&checksum(&bytes));
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex(&bytes);
     format!(
         "# WHOEVER HAS THIS FILE OWNS THE FEDERATION {federation}.\n\
          # It is not encrypted: keep it offline, such as on a stick or on paper in a drawer.\n\

@@ -1,6 +1,8 @@
 //! W3C Trace Context, version 00: the word by which a request's spans on several machines become one trace. It comes from
 //! clients and members, so that nothing is believed of it but its form.
 
+use crate::core::types::hex;
+
 /// Bytes of its text.
 const TEXT_BYTES: usize = 55;
 
@@ -34,7 +36,6 @@ impl TraceParent {
 
     /// As a header has it.
     pub fn to_text(&self) -> String {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         format!("00-{}-{}-{:02x}", hex(&self.trace), hex(&self.span), u8::from(self.sampled))
     }
 }

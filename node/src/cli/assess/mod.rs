@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::exit::Failure;
+use super::exit::{Failure, value};
 use super::fit::roster::roles;
 use super::parse;
 use super::run::Out;
@@ -46,12 +46,8 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: &AssessArgs) -> Result<
     if !args.no_measure {
         measure::all(&mut facts, &hardware, data_dir).await;
     }
-    let assessment = assess(facts, &hardware.domains, hardware.tier(None), &name, &meant).map_err(|bug| {
-        Failure::failed(format!("the plan does not keep its own rules, which is a bug of fednode: {bug}"))
-    })?;
-    let document = serde_json::to_value(&assessment)
-        .map_err(|error| Failure::failed(format!("the answer cannot be written: {error}")))?;
-    out.either(&document, || text::text(&assessment, columns()));
+    let assessment = assess(facts, &hardware.domains, hardware.tier(None), &name, &meant)?;
+    out.either(&value(&assessment)?, || text::text(&assessment, columns()));
     Ok(())
 }
 

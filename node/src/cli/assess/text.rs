@@ -1,7 +1,7 @@
 //! An assessment in words, within a terminal's columns.
 
 use crate::cli::fit::text::{notes, speed};
-use crate::cli::table::{table_within, wrap};
+use crate::cli::table::{seconds, table_within, wrap};
 use crate::core::assess::{Assessment, Facts, ManagerFacts, MemoryFacts, NetworkFacts};
 use crate::core::fit::roster::Residency;
 use crate::core::types::human_bytes;
@@ -140,7 +140,7 @@ fn manager(manager: &ManagerFacts) -> Vec<String> {
         human_bytes(manager.bytes),
         manager.state.as_str().to_owned(),
         place,
-        manager.load_ms.map_or_else(unknown, |ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100)),
+        manager.load_ms.map_or_else(unknown, seconds),
         manager.millitokens_per_s.map_or_else(unknown, speed),
         manager.model.clone(),
     ]

@@ -12,10 +12,9 @@ mod tests;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::exit::Failure;
+use super::exit::{Failure, value};
 use super::parse;
 use super::run::Out;
 use super::table::columns;
@@ -161,8 +160,4 @@ fn listed(known: &Known) -> Value {
         "precisions": known.precisions,
         "places": known.machines.places().iter().map(place).collect::<Vec<_>>(),
     })
-}
-
-fn value(document: &impl Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(document).map_err(|error| Failure::failed(format!("the answer cannot be written: {error}")))
 }

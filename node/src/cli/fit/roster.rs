@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::text::notes;
 use super::{Failure, FitArgs, MANAGER, Out, columns, places, precision, source, value};
-use crate::cli::table::table_within;
+use crate::cli::table::{seconds, table_within};
 use crate::cli::up;
 use crate::core::fit::Known;
 use crate::core::fit::roster::{Meant, Residency, RoleDocument, RosterDocument, by_priority, nodes, roster};
@@ -64,9 +64,7 @@ pub(in crate::cli) fn roles(
 pub(super) fn run(out: Out, known: &Known, args: &FitArgs, file: &Path) -> Result<(), Failure> {
     let (name, meant, machines) = roles(known, file, args.precision.as_deref())?;
     let places = places(known, if args.on.is_empty() { &machines } else { &args.on })?;
-    let document = roster(&name, &meant, &nodes(&places, args.disk)).map_err(|bug| {
-        Failure::failed(format!("the plan does not keep its own rules, which is a bug of fednode: {bug}"))
-    })?;
+    let document = roster(&name, &meant, &nodes(&places, args.disk))?;
     out.either(&value(&document)?, || text(&document, columns()));
     Ok(())
 }
@@ -176,7 +174,7 @@ fn role(role: &RoleDocument) -> Vec<String> {
     let place = match role.state {
         Residency::Resident => role.on.join(", "),
         Residency::Swap => match role.wait_ms {
-            Some(ms) => format!("loaded when asked for, in {}.{} s", ms / 1000, ms % 1000 / 100),
+            Some(ms) => format!("loaded when asked for, in {}", seconds(ms)),
             None => "loaded when asked for".to_owned(),
         },
         Residency::None => format!("short {}", human_bytes(role.bytes_short)),

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fednode_proto::v1;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::exit::Failure;
+use super::exit::{Failure, value};
 use super::run::Out;
 use super::table::columns;
 use super::{admin, parse, up};
@@ -134,8 +134,4 @@ fn read(path: &Path) -> Result<String, Failure> {
 
 fn refused(what: &str, path: &Path, why: &ReadError) -> Failure {
     Failure::refused(format!("{what} {}: {why}", path.display()))
-}
-
-fn value(document: &impl Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(document).map_err(|error| Failure::failed(format!("the answer cannot be written: {error}")))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bars::{LEGEND, bars};
-use crate::cli::table::{table_within, wrap};
+use crate::cli::table::{seconds, table_within, wrap};
 use crate::cli::view::short;
 use crate::core::placement::document::{
     MoveDocument, PlanDocument, RefusedDocument, RemedyDocument, ReplicaDocument, ShortfallDocument,
@@ -79,7 +79,7 @@ fn manager(out: &mut String, plan: &PlanDocument, slot: &str, columns: usize) {
     let wait = plan.waits.iter().find(|wait| wait.slot == slot).and_then(|wait| wait.wait_ms);
     let on = match (places.is_empty(), wait) {
         (false, _) => format!("on {}", places.join(", ")),
-        (true, Some(ms)) => format!("nowhere; a request waits {}.{} s until it is loaded", ms / 1000, ms % 1000 / 100),
+        (true, Some(ms)) => format!("nowhere; a request waits {} until it is loaded", seconds(ms)),
         (true, None) => "nowhere".to_owned(),
     };
     hanging(out, &format!("{slot} is {on}"), "  ", columns);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::artifact::Shape;
 use crate::core::sizing::footprint;
-use config::{Config, ConfigError};
+use config::{Config, ConfigError, Counted};
 use place::{Load, Machines, Place, PlaceVerdict};
 use precision::Stored;
 
@@ -49,20 +49,12 @@ pub struct Preset {
 impl Preset {
     /// Is it called so? Upper and lower case are alike.
     pub fn is_called(&self, name: &str) -> bool {
-        std::iter::once(&self.name).chain(&self.aliases).any(|known| known.eq_ignore_ascii_case(name))
+        precision::is_called(&self.name, &self.aliases, name)
     }
 
     /// The model it stands for.
     pub fn model(&self) -> Result<Model, ConfigError> {
-        let counted = self.config.count(self.parameters)?;
-        Ok(Model {
-            name: self.name.clone(),
-            title: self.title.clone(),
-            shape: counted.shape,
-            active_parameters: counted.active_parameters,
-            stored: None,
-            notes: [self.note.clone(), counted.estimate].into_iter().filter(|note| !note.is_empty()).collect(),
-        })
+        Ok(Model::counted(&self.name, &self.title, &self.note, self.config.count(self.parameters)?))
     }
 }
 
@@ -107,6 +99,18 @@ pub struct Model {
 }
 
 impl Model {
+    /// One of whose settings all is known that is known; `note` may be empty.
+    pub fn counted(name: &str, title: &str, note: &str, counted: Counted) -> Model {
+        Model {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            shape: counted.shape,
+            active_parameters: counted.active_parameters,
+            stored: None,
+            notes: [note.to_owned(), counted.estimate].into_iter().filter(|note| !note.is_empty()).collect(),
+        }
+    }
+
     /// Its shape in the precision of this name: the files' own, or what it would be.
     pub fn shape_in(&self, precision: &Stored) -> Shape {
         match self.stored.as_deref() {

@@ -27,7 +27,7 @@ impl Stored {
 
     /// Is it called so? Upper and lower case are alike.
     pub fn is_called(&self, name: &str) -> bool {
-        std::iter::once(&self.name).chain(&self.aliases).any(|known| known.eq_ignore_ascii_case(name))
+        is_called(&self.name, &self.aliases, name)
     }
 
     /// Does it satisfy a roster whose floor is `f16`?
@@ -44,4 +44,9 @@ impl Stored {
         let weights_bytes = self.weights_bytes(shape.parameters);
         Shape { weights_bytes, precision: self.precision(), ..shape.clone() }
     }
+}
+
+/// Is what has these names called `asked`? Upper and lower case are alike.
+pub(super) fn is_called(name: &str, aliases: &[String], asked: &str) -> bool {
+    std::iter::once(name).chain(aliases.iter().map(String::as_str)).any(|known| known.eq_ignore_ascii_case(asked))
 }

@@ -78,6 +78,8 @@ pub const WATCHERS_MAX: usize = 32;
 pub const WATCHER_FRAMES_MAX: usize = 16;
 /// Lines of the log of what happened: a day of a household.
 pub const WATCHED_LOG_MAX: usize = 200;
+/// Tickets live at most a week, seconds: longer ones are forgotten in a drawer.
+pub const TICKET_LIFE_S_MAX: u32 = 7 * 24 * 3600;
 /// An owner's session of the dashboard ends after this, seconds: an afternoon at the machine.
 pub const OWNER_SESSION_LIFE_S: u64 = 8 * 3600;
 /// Such sessions at once; the oldest ends for a new one.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Spread, State};
+use super::{LoadsView, RequestsView, Spread, State};
 
 /// Samples that are kept: twenty minutes of them, in some 30 KiB of JSON.
 pub const SAMPLES_MAX: usize = 240;
@@ -34,16 +34,15 @@ pub struct Sample {
 #[derive(Debug, Default)]
 pub struct History {
     samples: VecDeque<Sample>,
-    before: Option<State>,
+    before: Option<(RequestsView, LoadsView)>,
 }
 
 impl History {
     /// One more sample, taken at `unix_s`; the first look has nothing to count from and is none.
     pub fn look(&mut self, unix_s: u64, state: &State) -> Option<&Sample> {
         // What was counted before a restart of the counters is not taken off.
-        let slim = State { requests: state.requests.clone(), loads: state.loads, ..State::default() };
-        let before = self.before.replace(slim)?;
-        let (was, is) = (&before.requests, &state.requests);
+        let (was, loads) = self.before.replace((state.requests.clone(), state.loads))?;
+        let is = &state.requests;
         self.samples.push_back(Sample {
             unix_s,
             done: is.done.saturating_sub(was.done),
@@ -52,7 +51,7 @@ impl History {
             answer_tokens: is.answer_tokens.saturating_sub(was.answer_tokens),
             first_token_ms: mean(&was.first_token, &is.first_token),
             duration_ms: mean(&was.duration, &is.duration),
-            loads: state.loads.done.saturating_sub(before.loads.done),
+            loads: state.loads.done.saturating_sub(loads.done),
         });
         while self.samples.len() > SAMPLES_MAX {
             self.samples.pop_front();

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use super::messages;
 use crate::core::limits;
-use crate::http::owner;
 
 /// An object of these fields, each of which but the needed ones may be null.
 pub(super) fn object(needed: &[&str], fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
@@ -266,7 +265,7 @@ pub(in crate::http) fn ollama_show() -> Value {
 /// `/owner/invite`.
 pub(in crate::http) fn owner_invite() -> Value {
     let role = json!({"enum": ["full", "delegate", null]});
-    object(&[], [("role", role), ("ttl_s", integer(1, owner::INVITATION_S_MAX.into()))])
+    object(&[], [("role", role), ("ttl_s", integer(1, limits::TICKET_LIFE_S_MAX.into()))])
 }
 
 /// `/owner/revoke`.

@@ -1,6 +1,7 @@
 //! The tensor table of a GGUF file: what each tensor is, where its bytes lie, and the checks that make that table
 //! trustworthy before an engine sees it. Called by `gguf`.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::io::Read;
 
@@ -221,11 +222,10 @@ pub(super) fn place(tensors: &mut [Tensor], data_start: u64, alignment: u64, fil
 pub(super) fn weakest_precision(tensors: &[&Tensor]) -> Precision {
     let matrices_exist = tensors.iter().any(|tensor| tensor.dims.len() > 1);
     let counted = tensors.iter().filter(|tensor| !matrices_exist || tensor.dims.len() > 1);
-    let rank = |dtype: Dtype| match dtype.precision() {
-        Precision::Quantised(_) => (0, dtype.weight()),
-        Precision::Bf16 => (1, 0),
-        Precision::F16 => (2, 0),
-        Precision::F32 => (3, 0),
+    let rank = |dtype: Dtype| {
+        let precision = dtype.precision();
+        let bits = if matches!(precision, Precision::Quantised(_)) { dtype.weight() } else { 0 };
+        (Reverse(precision.weakness()), bits)
     };
     counted.map(|tensor| tensor.dtype).min_by_key(|&dtype| rank(dtype)).map_or(Precision::F32, Dtype::precision)
 }

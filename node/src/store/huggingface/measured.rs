@@ -40,7 +40,7 @@ pub fn measure(path: &Path) -> Result<Measured, HuggingFaceError> {
         config: String::from_utf8_lossy(&text).into_owned(),
         weights_bytes: sum(|tensor| tensor.bytes),
         elements: sum(|tensor| tensor.bytes / tensor.dtype.bytes().max(1)),
-        precision: matrices.map(|tensor| precision(tensor.dtype)).max_by_key(weakness).unwrap_or_default(),
+        precision: matrices.map(|tensor| precision(tensor.dtype)).max_by_key(Precision::weakness).unwrap_or_default(),
     })
 }
 
@@ -50,14 +50,5 @@ fn precision(dtype: Dtype) -> Precision {
         Dtype::F16 => Precision::F16,
         Dtype::Bf16 => Precision::Bf16,
         other => Precision::Quantised(other.name().to_owned()),
-    }
-}
-
-fn weakness(precision: &Precision) -> u8 {
-    match precision {
-        Precision::F32 => 0,
-        Precision::F16 => 1,
-        Precision::Bf16 => 2,
-        Precision::Quantised(_) => 3,
     }
 }

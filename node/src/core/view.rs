@@ -1,11 +1,15 @@
 //! The one view of a node that every reader gets: `GET /state`, `fednode status --json`, the dashboard. Plain data, filled
 //! by the driver from the core's tables; field names are a contract (DESIGN 13).
 
+mod band;
+mod happened;
 mod local;
 mod traffic;
 
 use serde::{Deserialize, Serialize};
 
+pub use band::Band;
+pub use happened::{HAPPENED_MAX, happened};
 pub use local::LocalView;
 pub use traffic::{RequestsView, TrafficView};
 

@@ -193,6 +193,7 @@ impl Starting {
             plan_answers: VecDeque::new(),
             facts,
             scrubber: node.scrubber.clone(),
+            ending: false,
         };
         tell_what_is_stored(store.as_deref(), &events, &node).await;
         let end = driver.run(inbox, network, stopped).await;

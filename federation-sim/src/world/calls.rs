@@ -111,7 +111,9 @@ impl World {
         };
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         process.pending.insert(call, Pending { peer, link, waiting });
-        self.check_outstanding(node, peer);
+        if matches!(ask, Ask::Chunk(..)) {
+            self.check_outstanding(node, peer);
+        }
         if link == 0 {
             return self.after(Duration::from_millis(1), Event::CallTimeout { node, life, call });
         }

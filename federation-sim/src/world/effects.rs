@@ -13,7 +13,7 @@ use crate::codec::{self, CatalogMessage, PlanMessage};
 use crate::world::World;
 use crate::world::calls::{Ask, Reply, Waiting};
 use crate::world::costs::UNLOAD;
-use crate::world::event::Event;
+use crate::world::event::{Event, Wave};
 use crate::world::node::{CallId, Engine};
 
 /// Gossip lost on a slow line, of a million.
@@ -86,6 +86,7 @@ impl World {
             true => (0, 0),
             false => (self.run.options.loss_ppm, self.run.options.duplicate_ppm),
         };
+        let mut hearers = Vec::with_capacity(self.nodes.len());
         for to in (0..self.nodes.len()).filter(|to| *to != node) {
             let copies = if self.link_rng.chance(twice) { 2 } else { 1 };
             for _ in 0..copies {
@@ -93,9 +94,28 @@ impl World {
                 if self.link_rng.chance(if slow { loss.max(SLOW_LOSS_PPM) } else { loss }) {
                     continue;
                 }
-                if let Some(at) = self.gossip_arrives(node, to) {
-                    self.at(at, Event::Gossip { node: to, gossip: heard.clone() });
-                }
+                hearers.extend(self.gossip_arrives(node, to).map(|at| (at, to as u32)));
+            }
+        }
+        hearers.sort_by(|a, b| b.cmp(a));
+        if let Some((first, _)) = hearers.last() {
+            self.at(*first, Event::Spreads { wave: Box::new(Wave { gossip: heard, hearers }) });
+        }
+    }
+
+    /// Gossip is heard by one after the other, as long as nothing else happens before.
+    pub(super) fn spreads(&mut self, mut wave: Box<Wave>) {
+        while let Some(&(at, node)) = wave.hearers.last() {
+            let waits = self.agenda.next().is_some_and(|next| next < at) || at > self.until;
+            if waits || self.is_over() {
+                return self.at(at, Event::Spreads { wave });
+            }
+            wave.hearers.pop();
+            self.now = at;
+            let (node, gossip) = (node as usize, wave.gossip.clone());
+            match self.nodes[node].asleep_until {
+                Some(wakes_at) => self.at(wakes_at, Event::Gossip { node, gossip }),
+                None => self.tell(node, Input::Gossip(gossip)),
             }
         }
     }

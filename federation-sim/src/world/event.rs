@@ -1,8 +1,5 @@
 //! What can happen, when, and how it enters the trace.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use fednode::core::machine::Input;
 use fednode::core::membership::advert::Gossip;
 use fednode::core::types::Time;
@@ -21,8 +18,10 @@ pub enum Event {
     Hardware { node: usize, life: u64 },
     /// A node looks at its store.
     Keep { node: usize, life: u64 },
-    /// Gossip arrives.
+    /// Gossip arrives at a node that slept when others heard it.
     Gossip { node: usize, gossip: Gossip },
+    /// Gossip arrives at the next of those who hear it.
+    Spreads { wave: Box<Wave> },
     /// A node dials a member that it is not connected to.
     Dial { node: usize, peer: usize, life: u64 },
     /// A dial failed.
@@ -57,6 +56,14 @@ pub enum Event {
     FaultEnds { index: usize },
 }
 
+/// Gossip on its way to many.
+pub struct Wave {
+    /// What is said.
+    pub gossip: Gossip,
+    /// When it is heard, and by whom: the last of these next.
+    pub hearers: Vec<(Time, u32)>,
+}
+
 impl Event {
     /// The node whose process must be awake for this.
     pub fn of(&self) -> Option<usize> {
@@ -77,48 +84,13 @@ impl Event {
             Event::Boot { .. }
             | Event::LinkOpens { .. }
             | Event::LinkSilent { .. }
+            | Event::Spreads { .. }
             | Event::FlowDue { .. }
             | Event::SessionBegins
             | Event::Recorded { .. }
             | Event::FaultBegins { .. }
             | Event::FaultEnds { .. } => None,
         }
-    }
-}
-
-/// What will happen, in order: the earliest first, and of one instant what was scheduled first. The heap holds places only, as
-/// events are large and a heap moves what it holds about.
-#[derive(Default)]
-pub struct Agenda {
-    heap: BinaryHeap<Reverse<(Time, u64, u32)>>,
-    events: Vec<Option<Event>>,
-    free: Vec<u32>,
-    sequence: u64,
-}
-
-impl Agenda {
-    /// Adds an event.
-    pub fn push(&mut self, at: Time, event: Event) {
-        self.sequence += 1;
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.events[place as usize] = Some(event);
-                place
-            }
-            None => {
-                self.events.push(Some(event));
-                (self.events.len() - 1) as u32
-            }
-        };
-        self.heap.push(Reverse((at, self.sequence, place)));
-    }
-
-    /// The next event, if it happens by `end`.
-    pub fn pop(&mut self, end: Time) -> Option<(Time, Event)> {
-        let Reverse((at, _, place)) = *self.heap.peek().filter(|next| next.0.0 <= end)?;
-        self.heap.pop();
-        self.free.push(place);
-        self.events[place as usize].take().map(|event| (at, event))
     }
 }
 

@@ -13,7 +13,7 @@ use fednode::core::placement;
 use fednode::core::placement::plan::PlannedReplica;
 use fednode::core::types::{Duration, NodeId, Time};
 
-use crate::world::{SimNode, World};
+use crate::world::World;
 
 /// How often the world looks whether the federation agrees.
 const LOOK: Duration = Duration::from_secs(1);
@@ -128,13 +128,13 @@ impl World {
             if !process.jobs.is_empty() {
                 return Some((index, format!("{} answers are still computed", process.jobs.len())));
             }
-            let others = self.nodes.iter().filter(|other| other.id != node.id);
-            let seen = |other: &&SimNode| {
-                let entry = process.machine.table().get(&other.id);
-                entry.is_some_and(|entry| entry.connected && entry.presence == Presence::Alive)
-            };
-            if let Some(other) = others.into_iter().find(|other| !seen(other)) {
-                return Some((index, format!("does not see {} alive", other.spec.what.name)));
+            let seen = process.machine.table().iter();
+            let seen = seen.filter(|(_, entry)| entry.connected && entry.presence == Presence::Alive);
+            let seen: Vec<NodeId> = seen.map(|(node, _)| *node).collect();
+            if seen.len() + 1 < self.nodes.len() {
+                let other = self.nodes.iter().find(|other| other.id != node.id && !seen.contains(&other.id));
+                let name = other.map_or("somebody", |other| &other.spec.what.name);
+                return Some((index, format!("does not see {name} alive")));
             }
         }
         (catalogs.len() > 1).then(|| (0, format!("{} different catalogs", catalogs.len())))

@@ -2,6 +2,7 @@
 //! node becomes an input of its machine, whatever the machine wants becomes later events; after every input the checkers
 //! look. Nothing here decides anything that a node decides.
 
+mod agenda;
 mod calls;
 mod clock;
 mod costs;
@@ -30,7 +31,8 @@ use crate::report::{Report, Stats};
 use crate::rng::Rng;
 use crate::schedule::Run;
 use crate::workload::Workload;
-use event::{Agenda, Event};
+use agenda::Agenda;
+use event::Event;
 use links::Links;
 use node::CallId;
 pub use node::{Engine, SimNode};
@@ -46,6 +48,8 @@ const SPINS_MAX: u32 = 100;
 pub struct World {
     run: Run,
     now: Time,
+    /// Nothing later is played for now.
+    until: Time,
     agenda: Agenda,
     nodes: Vec<SimNode>,
     by_id: BTreeMap<NodeId, usize>,
@@ -77,6 +81,7 @@ impl World {
         let capacities = run.machines.iter().map(|m| (m.what.up_bytes_per_s, m.what.down_bytes_per_s));
         let mut world = World {
             now: Time::default(),
+            until: Time::default(),
             agenda: Agenda::default(),
             links: Links::new(run.machines.len()),
             flows: Flows::new(capacities),
@@ -139,6 +144,7 @@ impl World {
     }
 
     fn play_until(&mut self, end: Time) {
+        self.until = end;
         while !self.is_over()
             && let Some((at, event)) = self.agenda.pop(end)
         {
@@ -169,6 +175,7 @@ impl World {
             Event::Hardware { node, life } => self.measure(node, life),
             Event::Keep { node, life } => self.kept(node, life),
             Event::Gossip { node, gossip } => self.tell(node, Input::Gossip(gossip)),
+            Event::Spreads { wave } => self.spreads(wave),
             Event::Dial { node, peer, life } => self.dial(node, peer, life),
             Event::DialFailed { node, peer, life, refused } => self.dial_failed(node, peer, life, refused),
             Event::LinkOpens { a, b, lives } => self.link_opens(a, b, lives),

@@ -141,7 +141,7 @@ mod tests {
         let key = |name: &str, slots: &[&str], expires_unix_s| ApiKey {
             name: KeyName::new(name).expect("a name"),
             digest: blake3::hash(name.as_bytes()),
-            slots: slots.iter().map(|slot| SlotName::new(*slot).expect("a name")).collect(),
+            slots: slots.iter().map(|slot| SlotName::new(slot).expect("a name")).collect(),
             created_unix_s: 0,
             expires_unix_s,
         };

@@ -3,13 +3,16 @@
 
 mod admin;
 mod api_args;
+mod assess;
 mod bench;
 mod chat;
 mod child;
+mod dashboard;
 mod doctor;
 mod engine;
 mod engine_tools;
 mod exit;
+mod fit;
 mod gc;
 #[cfg(test)]
 mod golden;
@@ -71,6 +74,9 @@ struct Global {
     /// Log more (twice: all); FEDNODE_LOG chooses in detail
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
+    /// Log one JSON object a line
+    #[arg(long, global = true, env = "FEDNODE_LOG_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    log_json: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -119,8 +125,14 @@ enum Command {
     Routes,
     /// Show the federation as this node sees it
     Status(view::StatusArgs),
+    /// Print the dashboard's address, with the right to invite and revoke machines in it
+    Dashboard,
     /// Show which machine holds which manager, and why
     Plan(plan::PlanArgs),
+    /// Say what this machine has, what it could hold, and about how fast it would be
+    Assess(assess::AssessArgs),
+    /// Say what a model needs and where it fits, before it is downloaded or a machine is bought
+    Fit(fit::FitArgs),
     /// Say what keeps this machine from finding members and working with them, and what to do
     Doctor,
     /// Make fednode a service of this machine, which starts with it

@@ -8,7 +8,7 @@ use fednode_proto::v1;
 use super::exit::Failure;
 use super::run::Out;
 use super::table::{columns, table_within};
-use super::{admin, up};
+use super::{admin, fit, up};
 use crate::core::roster::{RosterSlot, SlotPolicy, SlotRoster};
 
 /// `fednode roster …`; without a word it shows.
@@ -31,7 +31,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, command: Option<RosterCommand
             if text.trim().is_empty() {
                 return Err(Failure::refused(format!("{} is empty; a roster has at least one slot", file.display())));
             }
-            text
+            taken(text)
         }
     };
     let reply = admin::connect(data_dir).await?.roster(v1::RosterRequest { apply_toml }).await?.into_inner();
@@ -40,6 +40,13 @@ pub(super) async fn run(out: Out, data_dir: &Path, command: Option<RosterCommand
     // A newer node's roster may have more in it than this command knows.
     out.either(&document, || roster.map_or_else(|_| format!("{document:#}\n"), |roster| show(&roster, columns())));
     Ok(())
+}
+
+/// A roster file as a node takes it: without the models that are meant for its slots, which only `fit` reads. What is no roster is left
+/// for the node to refuse.
+fn taken(text: String) -> String {
+    let read = fit::roster::parse(&text).ok();
+    read.and_then(|file| toml::to_string(&file.roster).ok()).unwrap_or(text)
 }
 
 fn show(roster: &SlotRoster, columns: usize) -> String {

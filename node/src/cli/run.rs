@@ -11,8 +11,8 @@ use tracing_subscriber::EnvFilter;
 use super::engine::EngineArgs;
 use super::exit::Failure;
 use super::{
-    Cli, Command, Global, admin, bench, chat, child, doctor, engine, gc, invite, keys, members, owner, parse, pin,
-    placing, plan, publish, roster, routes, scrub, service, table, transfers, up, verify, view,
+    Cli, Command, Global, admin, assess, bench, chat, child, dashboard, doctor, engine, fit, gc, invite, keys, members,
+    owner, parse, pin, placing, plan, publish, roster, routes, scrub, service, table, transfers, up, verify, view,
 };
 
 /// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.
@@ -101,7 +101,11 @@ fn log_to_stderr(global: &Global, node: bool) {
     let environment = std::env::var("FEDNODE_LOG").ok().filter(|_| global.verbose == 0);
     let filter = environment.and_then(|text| text.parse().ok()).unwrap_or_else(|| EnvFilter::new(by_flags));
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match global.log_json {
+        true => log.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
+        false => log.with_ansi(colours).init(),
+    }
 }
 
 fn carry_out(global: Global, command: Command) -> Result<(), Failure> {
@@ -129,6 +133,8 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         Command::Join(args) => up::run_node(args.options(data_dir(global)?)?).await,
         // It asks no node when it reads an inventory, and must work where no home directory is.
         Command::Plan(args) => plan::run(out, move || data_dir(global), args).await,
+        Command::Assess(args) => assess::run(out, &data_dir(global)?, &args).await,
+        Command::Fit(args) => fit::run(out, &args),
         Command::Invite(args) => invite::run(out, &data_dir(global)?, args).await,
         Command::Keys { command } => keys::run(out, &data_dir(global)?, command),
         Command::Publish(args) => publish::run(out, &data_dir(global)?, args).await,
@@ -139,6 +145,7 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         Command::Drain(args) => placing::drain(out, &data_dir(global)?, args).await,
         Command::Routes => routes::run(out, &data_dir(global)?),
         Command::Roster { command } => roster::run(out, &data_dir(global)?, command).await,
+        Command::Dashboard => dashboard::run(out, &data_dir(global)?).await,
         Command::Doctor => doctor::run(out, &data_dir(global)?).await,
         Command::Gc(args) => gc::run(out, &data_dir(global)?, args).await,
         Command::Scrub(args) => scrub::run(out, &data_dir(global)?, args).await,

@@ -31,7 +31,8 @@ pub(super) fn table_within(headers: &[&str], rows: &[Vec<String>], columns: usiz
     let all = || std::iter::once(&header).chain(rows);
     let mut widths: Vec<usize> =
         (0..last).map(|column| all().map(|row| cell_width(row, column)).max().unwrap_or(0)).collect();
-    shrink(&mut widths, columns.saturating_sub(LAST_CHARS_MIN));
+    let last_needs = all().map(|row| cell_width(row, last)).max().unwrap_or(0).min(LAST_CHARS_MIN);
+    shrink(&mut widths, columns.saturating_sub(last_needs));
     let taken: usize = widths.iter().map(|width| width + GAP).sum();
     let last_width = columns.saturating_sub(taken).max(LAST_CHARS_MIN);
     let mut out = String::new();

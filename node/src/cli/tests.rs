@@ -1,4 +1,4 @@
-//! What the command line understands, and what it takes for wrong use.
+//! What the command line understands, what it refuses, and its defaults.
 
 use std::net::SocketAddr;
 
@@ -114,6 +114,20 @@ fn the_commands_that_look_and_look_after_are_understood() {
 }
 
 #[test]
+fn the_commands_that_need_no_node_are_understood() {
+    let lines = [
+        "fednode assess --no-measure --memory 64GiB --roster syndicate --json",
+        "fednode fit",
+        "fednode fit llama-3.1-70b --ctx 8192 --parallel 4 --precision q4 --on h100 --on den=24GiB --json",
+        "fednode fit --matrix",
+        "fednode fit --roster syndicate --on 4x32GiB --on h100 --disk 1GB/s",
+    ];
+    for line in lines {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+}
+
+#[test]
 fn the_commands_around_engines_are_understood() {
     let lines = [
         "fednode engine --socket /run/socket",
@@ -140,6 +154,8 @@ fn wrong_use_exits_with_2() {
         "fednode gc --forget UCM",
         "fednode scrub UCM",
         "fednode up --threads 0",
+        "fednode fit --ctx 0",
+        "fednode fit x --matrix",
         "fednode bench",
         "fednode bench transfer --runs 0",
         "fednode up --name \u{7}",
@@ -213,6 +229,7 @@ fn what_is_not_said_has_the_documented_default() {
         priority: 0,
         limit_up: None,
         limit_down: None,
+        otlp: None,
         roster: None,
         ticket: None,
     };

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::api_args::ApiArgs;
 use super::exit::Failure;
-use super::{join, parse};
+use super::{fit, join, parse};
 use crate::core::limits;
 use crate::core::roster::SlotRoster;
 use crate::core::route::local::Policy;
@@ -100,6 +100,9 @@ struct NodeArgs {
     /// Weights come to this machine at most this fast
     #[arg(long, value_name = "RATE", env = "FEDNODE_LIMIT_DOWN", value_parser = parse::rate)]
     limit_down: Option<u64>,
+    /// Send traces of requests to this OpenTelemetry collector, such as http://127.0.0.1:4318; they carry no prompts and no answers
+    #[arg(long, value_name = "URL", env = "FEDNODE_OTLP")]
+    otlp: Option<String>,
 }
 
 /// `fednode up`.
@@ -162,6 +165,8 @@ pub struct UpOptions {
     pub limit_up: Option<u64>,
     /// Weights received, bytes per second at most.
     pub limit_down: Option<u64>,
+    /// The collector of traces, as text; the driver refuses what is no address.
+    pub otlp: Option<String>,
     /// Checked; only for a federation that is created now.
     pub roster: Option<SlotRoster>,
     /// `join`: enrol with this ticket, then run.
@@ -211,6 +216,7 @@ impl NodeArgs {
             priority: self.priority,
             limit_up: self.limit_up,
             limit_down: self.limit_down,
+            otlp: self.otlp,
             roster: None,
             ticket: None,
         }
@@ -234,10 +240,8 @@ fn host_name() -> String {
 
 fn read_roster(path: &Path) -> Result<SlotRoster, Failure> {
     let text = read_file(path, ROSTER_BYTES_MAX)?;
-    let roster: SlotRoster =
-        toml::from_str(&text).map_err(|error| Failure::refused(format!("roster {}: {error}", path.display())))?;
-    roster.check().map_err(|error| Failure::refused(format!("roster {}: {error}", path.display())))?;
-    Ok(roster)
+    let file = fit::roster::parse(&text);
+    Ok(file.map_err(|error| Failure::refused(format!("roster {}: {error}", path.display())))?.roster)
 }
 
 /// A text file of at most `bytes_max`, with what to do when it cannot be had.

@@ -290,9 +290,12 @@ pub const ADVERT_LIFE_MAX: Duration = Duration(ADVERT_SHARE.0 * MEMBERS_MAX as u
 /// Who was not heard from for this part of an advertisement's life has missed one (2.5 s of 15). Until pings tell what became of
 /// it, it is asked only for what nobody else answers.
 pub const QUIET_OF_LIFE: u64 = 6;
-/// A federation in which everybody spoke every 2 s would spend a machine on listening: from 21 members on, each speaks so much
-/// less often that all together say ten advertisements a second. What is news is still said at once.
-pub const ADVERT_SHARE: Duration = Duration::from_millis(100);
+/// A federation in which everybody spoke every 2 s would spend a machine on listening: from 11 members on, each speaks so much
+/// less often that all together say five advertisements a second. What is news is still said at once.
+pub const ADVERT_SHARE: Duration = Duration::from_millis(200);
+/// What people wait for changes with every question. Whoever has just spoken says that anew after so much for each member, a
+/// tenth of its period; up to 7 members after [`SETTLE`], as all other news.
+pub const WANTED_SHARE: Duration = Duration::from_millis(20);
 /// Changes are gathered this long before they are advertised or planned for.
 pub const SETTLE: Duration = Duration::from_millis(150);
 

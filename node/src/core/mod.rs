@@ -3,6 +3,7 @@
 
 pub mod api_keys;
 pub mod artifact;
+pub mod assess;
 pub mod catalog;
 pub mod chance;
 pub mod checks;
@@ -11,6 +12,7 @@ pub mod coordinator;
 pub mod demand;
 pub mod external;
 pub mod fingerprint;
+pub mod fit;
 pub mod guard;
 pub mod keeping;
 pub mod limits;

@@ -3,15 +3,19 @@
 
 mod band;
 mod happened;
+mod history;
 mod local;
+mod spread;
 mod traffic;
 
 use serde::{Deserialize, Serialize};
 
-pub use band::Band;
+pub use crate::core::sizing::Band;
 pub use happened::{HAPPENED_MAX, happened};
+pub use history::{History, Sample};
 pub use local::LocalView;
-pub use traffic::{RequestsView, TrafficView};
+pub use spread::Spread;
+pub use traffic::{LoadsView, RequestsView, TrafficView};
 
 /// Everything one node knows, at one moment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -47,6 +51,9 @@ pub struct State {
     pub traffic: TrafficView,
     /// Requests through this node since it started.
     pub requests: RequestsView,
+    /// Loads of this node since it started.
+    #[serde(default)]
+    pub loads: LoadsView,
 }
 
 /// The node that was asked.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::driver::bell::BellError;
 use crate::driver::membership::MembershipError;
+use crate::driver::traces::TracesError;
 use crate::http;
 use crate::http::tls::TlsError;
 use crate::net::NetError;
@@ -70,6 +71,9 @@ pub enum RunError {
     /// The local model.
     #[error(transparent)]
     Bell(#[from] BellError),
+    /// Where traces go.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// The rules for the model `auto`.
     #[error(transparent)]
     Routes(#[from] RoutesFileError),

@@ -22,6 +22,7 @@ use crate::driver::bell::{Bell, Decided};
 use crate::driver::clock::Clock;
 use crate::driver::error::RunError;
 use crate::driver::externals::Externals;
+use crate::driver::figures::Figures;
 use crate::driver::membership::Registry;
 use crate::driver::replicas::Replicas;
 use crate::driver::requests::{self, Requests, error_event};
@@ -117,6 +118,7 @@ pub struct Driver {
     pub(super) events: Events,
     pub(super) plan_answers: VecDeque<oneshot::Sender<PlanAnswer>>,
     pub(super) facts: view::Facts,
+    pub(super) figures: Figures,
     pub(super) scrubber: Option<Scrubber>,
     /// Told to stop.
     pub(super) ending: bool,
@@ -188,6 +190,7 @@ impl Driver {
         stopped.send_replace(true);
         self.bell.stop().await;
         self.replicas.stop().await;
+        self.requests.end_traces().await;
         self.net.stop().await;
         // What was written last is on its way to the disk.
         let (done, written) = oneshot::channel();
@@ -249,7 +252,9 @@ impl Driver {
                 let store = self.scrubber.as_ref().map(|scrubber| view::store(&self.machine, scrubber));
                 let state = view::state(&self.machine, &self.facts, &self.externals);
                 let node = NodeView { notice: self.shunned.notice().to_owned(), ..state.node };
-                let _ = answer.send(State { store, node, local: self.bell.view(), ..state });
+                let mut state = State { store, node, local: self.bell.view(), ..state };
+                self.figures.tell(&mut state);
+                let _ = answer.send(state);
             }
             Event::Read(read) => read(&self.machine),
             Event::Stop => {}
@@ -283,6 +288,9 @@ impl Driver {
 
     /// Inputs that the driver itself keeps a note of on their way to the core.
     fn core_input(&mut self, input: Input) {
+        let age = request_of(&input).and_then(|request| self.requests.age(request, self.now()));
+        self.figures.note(&input, age);
+        self.requests.note(&input);
         match &input {
             Input::RequestFailed { request, refusal, .. } => self.requests.failed(*request, refusal.clone()),
             Input::RequestEnded(request, _) | Input::RequestAnswered(request, _) => self.requests.close(*request),
@@ -368,6 +376,14 @@ impl Driver {
                 self.handle(Input::Addresses(addresses));
             }
         }
+    }
+}
+
+/// The request whose answer `input` speaks of.
+fn request_of(input: &Input) -> Option<RequestId> {
+    match input {
+        Input::RequestStarted(id) | Input::RequestAnswered(id, _) | Input::RequestEnded(id, _) => Some(*id),
+        _ => None,
     }
 }
 

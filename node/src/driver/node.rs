@@ -16,7 +16,7 @@ use crate::core::catalog::Entry;
 use crate::core::coordinator::PlanRefusal;
 use crate::core::keeping::holds::HoldRefusal;
 use crate::core::machine::{Input, Machine};
-use crate::core::membership::roster::{Member, Role};
+use crate::core::membership::roster::Member;
 use crate::core::placement::plan::Plan;
 use crate::core::roster::SlotRoster;
 use crate::core::route::auto::{Chosen, Said};
@@ -25,12 +25,13 @@ use crate::core::sizing::Tier;
 use crate::core::types::{Digest, NodeId, SlotName};
 use crate::core::view::State;
 use crate::driver::bell::Bell;
-use crate::driver::clock::Clock;
+use crate::driver::clock::{Clock, unix_seconds};
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::externals::Externals;
 use crate::driver::keeping::Keeper;
 use crate::driver::loading::Loading;
 use crate::driver::membership::Registry;
+use crate::driver::owner_session::{self, OwnerSessions};
 use crate::driver::pins::PinKeeper;
 use crate::driver::planned::{self, Called, Planned};
 use crate::driver::replicas::Replicas;
@@ -39,7 +40,8 @@ use crate::driver::scrub::Scrubber;
 use crate::driver::sync::{self, Admission};
 use crate::driver::throttle::Throttle;
 use crate::driver::view::Facts;
-use crate::http::{ApiError, Backend, Generation, StartInfo};
+use crate::driver::watching::Watching;
+use crate::http::{ApiError, Backend, Frame, Generation, OwnerAsk, StartInfo};
 use crate::net::NetHandle;
 use crate::net::join::{Invitation, JoinAuthority};
 use crate::rpc::admin::AdminBackend;
@@ -49,9 +51,6 @@ use crate::store::Store;
 use crate::store::routes::RoutesFile;
 use crate::wire;
 use crate::wire::join::TicketId;
-
-/// Tickets live at most a week: longer ones are forgotten in a drawer.
-const TICKET_TTL_S_MAX: u64 = 7 * 24 * 3600;
 
 /// A running node, seen from its edges.
 #[derive(Clone)]
@@ -77,6 +76,10 @@ pub struct Node {
     pub(super) replicas: Replicas,
     /// Held while what lies here is verified: once at a time, whoever asks.
     pub(super) verifying: Arc<tokio::sync::Mutex<()>>,
+    pub(super) watching: Watching,
+    pub(super) owner_sessions: OwnerSessions,
+    /// The plan as HTTP was told it last.
+    pub(super) plan_told: planned::Told,
 }
 
 impl Node {
@@ -86,14 +89,14 @@ impl Node {
     }
 
     /// The plan, what it is made from, and what its machines are called.
-    async fn planned(&self) -> Result<(Planned, Called), Status> {
+    pub(super) async fn planned(&self) -> Result<(Planned, Called), Status> {
         let called = Called::new(self.names().await);
         let theirs = called.clone();
         let planned = self.read(move |machine| planned::read(machine, &theirs)).await.ok_or_else(ended)?;
         Ok((planned, called))
     }
 
-    async fn view(&self) -> State {
+    pub(super) async fn view(&self) -> State {
         let (answer, view) = oneshot::channel();
         self.events.send(Event::View(answer)).await;
         view.await.unwrap_or_default()
@@ -171,6 +174,22 @@ impl Backend for Node {
             cached_tokens: start.cached_tokens,
         };
         Ok(Generation { start, events })
+    }
+
+    async fn watch(&self) -> Option<mpsc::Receiver<Frame>> {
+        self.watching.follow(&self.view().await)
+    }
+
+    async fn explained_plan(&self) -> Result<serde_json::Value, ApiError> {
+        self.plan_told.now(self).await
+    }
+
+    fn is_owner(&self, secret: &str) -> bool {
+        self.owner_sessions.knows(secret, unix_seconds())
+    }
+
+    async fn owner(&self, ask: OwnerAsk) -> Result<serde_json::Value, ApiError> {
+        owner_session::ask(self, ask).await
     }
 }
 
@@ -265,21 +284,7 @@ impl AdminBackend for Node {
     }
 
     async fn invite(&self, request: v1::InviteRequest) -> Result<v1::InviteReply, Status> {
-        let role = match request.role.as_str() {
-            "" | "full" => Role::Full,
-            "delegate" => Role::Delegate,
-            _ => return Err(Status::invalid_argument("role must be full or delegate")),
-        };
-        if request.ttl_s == 0 || request.ttl_s > TICKET_TTL_S_MAX {
-            return Err(Status::invalid_argument("a ticket lives from one second to seven days"));
-        }
-        let (registry, me, addresses) = (self.registry.clone(), self.me, self.net.listen_addresses());
-        let invited = tokio::task::spawn_blocking(move || registry.invite(me, role, request.ttl_s, addresses)).await;
-        let invited = invited.map_err(|error| Status::internal(error.to_string()))?;
-        let ticket = invited.map_err(|error| Status::failed_precondition(error.to_string()))?;
-        self.net.set_invitation_open(true).await;
-        let id = ticket.id().to_vec();
-        Ok(v1::InviteReply { expires_unix_s: ticket.expires_unix_s, ticket: ticket.to_text(), id })
+        super::invitations::invite(self, request).await
     }
 
     async fn invitation(&self, request: v1::InvitationRequest) -> Result<v1::InvitationReply, Status> {
@@ -369,6 +374,10 @@ impl AdminBackend for Node {
 
     async fn doctor(&self) -> Result<Vec<u8>, Status> {
         json(&Node::examine(self).await)
+    }
+
+    async fn dashboard(&self) -> v1::DashboardReply {
+        owner_session::open(self).await
     }
 
     async fn shutdown(&self) {

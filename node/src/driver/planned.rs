@@ -2,6 +2,8 @@
 //! (the trial plans behind a proposed context) is worked out elsewhere, so that the loop never waits.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::core::machine::Machine;
 use crate::core::placement::document::{Names, PlanDocument};
@@ -9,7 +11,11 @@ use crate::core::placement::inventory::Inventory;
 use crate::core::placement::plan::{Plan, PlannedReplica};
 use crate::core::placement::{expected_waits, score};
 use crate::core::types::{Digest, NodeId};
+use crate::driver::node::Node;
+use crate::driver::owner_session;
 use crate::driver::view::Facts;
+use crate::http::ApiError;
+use crate::rpc::admin::AdminBackend;
 
 /// What machines are called: no two the same.
 #[derive(Clone, Debug)]
@@ -67,6 +73,28 @@ impl Planned {
         let mut document = document.with_waits(expected_waits(&problem, plan));
         self.inventory.say_more(&mut document, &problem, plan, called);
         Some(document)
+    }
+}
+
+/// The plan as HTTP is told it. Trial plans take a while, so that one look serves all who come within a moment.
+#[derive(Clone, Default)]
+pub struct Told(Arc<tokio::sync::Mutex<Option<(Instant, serde_json::Value)>>>);
+
+/// A plan told is as good as new for so long.
+const FRESH: Duration = Duration::from_secs(2);
+
+impl Told {
+    /// The plan of now, or of a moment ago. Those who come while it is worked out wait for it.
+    pub async fn now(&self, node: &Node) -> Result<serde_json::Value, ApiError> {
+        let mut last = self.0.lock().await;
+        if let Some((_, told)) = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return Ok(told.clone());
+        }
+        let document = AdminBackend::plan(node).await.map_err(owner_session::said)?;
+        let document: serde_json::Value =
+            serde_json::from_slice(&document).map_err(|error| ApiError::from_code("internal", error.to_string()))?;
+        *last = Some((Instant::now(), document.clone()));
+        Ok(document)
     }
 }
 

@@ -15,8 +15,10 @@ use crate::core::types::{Duration, NodeId, SlotName, Time};
 use crate::driver::event_loop::{Event, Events};
 use crate::driver::externals::Externals;
 use crate::driver::replicas::Replicas;
+use crate::driver::traces::{Span, Traces};
 use crate::rpc::peers::Peers;
 use crate::wire::asking;
+use crate::wire::ids::peer_id_text;
 
 /// Answers wait here for slow readers, so that a slow reader never holds an engine: a whole answer of this many tokens fits.
 const ANSWER_EVENTS_MAX: usize = 16_384;
@@ -27,6 +29,20 @@ struct Waiter {
     answer: mpsc::Sender<v1::GenerateEvent>,
     failure: Option<Refusal>,
     relay: Option<tokio::task::AbortHandle>,
+    /// When a client asked it; `None`: a member passed it on.
+    asked: Option<Time>,
+    span: Span,
+    attempt: Option<Span>,
+}
+
+/// All by which a request can be answered.
+pub struct Ways {
+    /// Replicas of this node.
+    pub replicas: Replicas,
+    /// Servers beside it.
+    pub externals: Externals,
+    /// Other members.
+    pub peers: Peers,
 }
 
 /// All requests of this node.
@@ -34,9 +50,8 @@ pub struct Requests {
     me: NodeId,
     next: RequestId,
     waiters: BTreeMap<RequestId, Waiter>,
-    replicas: Replicas,
-    externals: Externals,
-    peers: Peers,
+    ways: Ways,
+    traces: Traces,
     events: Events,
 }
 
@@ -53,8 +68,8 @@ pub fn error_event(refusal: &Refusal) -> v1::GenerateEvent {
 
 impl Requests {
     /// None yet.
-    pub fn new(me: NodeId, replicas: Replicas, externals: Externals, peers: Peers, events: Events) -> Requests {
-        Requests { me, next: 1, waiters: BTreeMap::new(), replicas, externals, peers, events }
+    pub fn new(me: NodeId, ways: Ways, traces: Traces, events: Events) -> Requests {
+        Requests { me, next: 1, waiters: BTreeMap::new(), ways, traces, events }
     }
 
     /// Takes a request and says what to tell the core; `None` if its slot's name cannot be one (answered already).
@@ -79,8 +94,38 @@ impl Requests {
             gone.closed().await;
             events.send(Event::ClientGone(id)).await;
         });
-        self.waiters.insert(id, Waiter { request, answer, failure: None, relay: None });
+        let span = self.traces.request(&request.traceparent, local_only, &request.slot, &request.domain);
+        let asked = (!local_only).then_some(now);
+        self.waiters.insert(id, Waiter { request, answer, failure: None, relay: None, asked, span, attempt: None });
         Some(Input::Request(id, ask))
+    }
+
+    /// What is told of a request on its way to the core, for its trace.
+    pub fn note(&mut self, input: &Input) {
+        match input {
+            Input::RequestStarted(id) => {
+                if let Some(waiter) = self.waiters.get_mut(id) {
+                    waiter.span.event("first token");
+                }
+            }
+            Input::RequestAnswered(id, tokens) => {
+                if let Some(waiter) = self.waiters.get_mut(id) {
+                    let spans = waiter.attempt.iter_mut().chain([&mut waiter.span]);
+                    spans.for_each(|span| span.answered(tokens.prompt, tokens.answer));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends what is left of traces.
+    pub async fn end_traces(&self) {
+        self.traces.stop().await;
+    }
+
+    /// How long ago a client of this node asked; `None` of what a member passed on.
+    pub fn age(&self, id: RequestId, now: Time) -> Option<Duration> {
+        Some(now.since(self.waiters.get(&id)?.asked?))
     }
 
     /// Whoever asked has gone, or has its whole answer: nothing of the request may remain.
@@ -92,8 +137,9 @@ impl Requests {
 
     /// Ends a request with an error.
     pub fn reject(&mut self, id: RequestId, refusal: &Refusal) {
-        if let Some(waiter) = self.waiters.remove(&id) {
+        if let Some(mut waiter) = self.waiters.remove(&id) {
             tracing::info!(request = id, code = refusal.code, "request refused");
+            waiter.span.failed(refusal.code);
             let _ = waiter.answer.try_send(error_event(refusal));
             if let Some(relay) = waiter.relay {
                 relay.abort();
@@ -112,6 +158,9 @@ impl Requests {
     /// Remembers why an attempt failed, in case it was the last.
     pub fn failed(&mut self, id: RequestId, refusal: Refusal) {
         if let Some(waiter) = self.waiters.get_mut(&id) {
+            if let Some(mut attempt) = waiter.attempt.take() {
+                attempt.failed(refusal.code);
+            }
             waiter.failure = Some(refusal);
         }
     }
@@ -128,19 +177,21 @@ impl Requests {
     pub fn dispatch(&mut self, id: RequestId, to: Place) {
         let Some(waiter) = self.waiters.get_mut(&id) else { return };
         let route = waiter.request.route.clone();
-        let relay = Relay { id, route, answer: waiter.answer.clone(), events: self.events.clone() };
-        // Whoever gets it may pass it to an external engine only if that is what was chosen.
         let unverified = to.verification == Verification::Unverified;
-        // Its deadline was that of waiting for a replica. The rest is the replica's own patience.
+        let attempt = self.traces.attempt(&waiter.span, &peer_id_text(&to.node), to.node == self.me, !unverified);
+        let traceparent = attempt.traceparent();
+        waiter.attempt = Some(attempt);
+        let relay = Relay { id, route, answer: waiter.answer.clone(), events: self.events.clone() };
+        // Whoever gets it may pass it to an external engine only if that is what was chosen. Its deadline was that of waiting for a replica. The rest is the replica's own patience.
         let deadline_ms = limits::REQUEST_WAIT.as_millis();
-        let request =
-            v1::GenerateRequest { unverified, deadline_ms, client: 0, route: String::new(), ..waiter.request.clone() };
+        let asked = v1::GenerateRequest { unverified, deadline_ms, traceparent, ..waiter.request.clone() };
+        let request = v1::GenerateRequest { client: 0, route: String::new(), ..asked };
         let task = if to.node != self.me {
-            tokio::spawn(relay.remote(to.node, request, self.peers.clone()))
+            tokio::spawn(relay.remote(to.node, request, self.ways.peers.clone()))
         } else if unverified {
-            tokio::spawn(relay.external(self.me, request, self.externals.clone()))
+            tokio::spawn(relay.external(self.me, request, self.ways.externals.clone()))
         } else {
-            tokio::spawn(relay.local(self.me, request, self.replicas.clone()))
+            tokio::spawn(relay.local(self.me, request, self.ways.replicas.clone()))
         };
         waiter.relay = Some(task.abort_handle());
     }

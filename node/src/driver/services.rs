@@ -55,8 +55,9 @@ pub fn serve_members(node: &Node, store: Option<Arc<Store>>, up: Throttle, incom
     });
 }
 
-/// Serves HTTP and the command line until the node ends.
+/// Serves HTTP and the command line until the node ends, and looks at it for those who watch.
 pub async fn serve_edges(node: Node, api: ApiListeners, admin: tokio::net::UnixListener, stop: watch::Receiver<bool>) {
+    node.watching.start(node.clone(), stop.clone());
     let ended = |mut stop: watch::Receiver<bool>| async move {
         let _ = stop.wait_for(|stopped| *stopped).await;
     };

@@ -23,15 +23,17 @@ use crate::driver::enrol::{self, Identity, Told};
 use crate::driver::error::RunError;
 use crate::driver::event_loop::{Driver, Events};
 use crate::driver::externals::Externals;
+use crate::driver::figures::Figures;
 use crate::driver::fresh::Fresh;
 use crate::driver::keeping::Keeper;
 use crate::driver::loading::Loading;
 use crate::driver::members::watch_certificates;
 use crate::driver::membership::Registry;
 use crate::driver::node::Node;
+use crate::driver::owner_session::OwnerSessions;
 use crate::driver::pins::PinKeeper;
 use crate::driver::replicas::{How, Replicas};
-use crate::driver::requests::Requests;
+use crate::driver::requests::{Requests, Ways};
 use crate::driver::scrub::Scrubber;
 use crate::driver::services::{
     look_after_the_store, serve_edges, serve_members, stop_on_signal, tell_what_is_stored, watch_hardware,
@@ -40,7 +42,9 @@ use crate::driver::services::{
 use crate::driver::shunned::Shunned;
 use crate::driver::sync::{Admission, others};
 use crate::driver::throttle::Throttle;
+use crate::driver::traces::{self, Traces};
 use crate::driver::view::Facts;
+use crate::driver::watching::Watching;
 use crate::driver::weights::Weights;
 use crate::driver::writer::Writer;
 use crate::hardware::{self, Hardware};
@@ -53,6 +57,7 @@ use crate::store::datadir::DataDir;
 use crate::store::error::StoreError;
 use crate::store::routes::RoutesFile;
 use crate::wire::catalog;
+use crate::wire::ids::peer_id_text;
 use crate::wire::join::Ticket;
 
 /// The reference roster of slots: data, not code.
@@ -62,6 +67,7 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Runs a node until it is told to stop.
 pub async fn run(options: UpOptions, told: &Told<'_>) -> Result<(), RunError> {
+    traces::check(options.otlp.as_deref())?;
     let api = Api::prepare(&options).await?;
     let listen = multiaddresses(&options.listen)?;
     net::static_peers(&options.peers)?;
@@ -122,6 +128,13 @@ impl Starting {
         Replicas::new(self.dir.path().join("run"), how, store, loading)
     }
 
+    /// Requests on their way, told to the owner's collector if there is one.
+    fn requests(&self, ways: Ways, roster: &MemberRoster, events: &Events) -> Result<Requests, RunError> {
+        let me = self.identity.me;
+        let traces = Traces::start(self.options.otlp.as_deref(), &roster.name_of(&me), &peer_id_text(&me))?;
+        Ok(Requests::new(me, ways, traces, events.clone()))
+    }
+
     fn bell(&self, role: Role) -> Result<Bell, RunError> {
         match &self.options.local {
             None => Ok(Bell::default()),
@@ -151,9 +164,9 @@ impl Starting {
         let replicas = self.replicas(store.clone(), loading.clone());
         let bell = self.bell(role)?;
         let externals = Externals::open(self.dir.clone(), events.clone())?;
-        let requests = Requests::new(me, replicas.clone(), externals.clone(), peers.clone(), events.clone());
-        let writer =
-            Writer::start().map_err(|error| RunError::Ended { what: "the writing thread", why: error.to_string() })?;
+        let ways = Ways { replicas: replicas.clone(), externals: externals.clone(), peers: peers.clone() };
+        let requests = self.requests(ways, &roster, &events)?;
+        let writer = writer()?;
         let addresses = self.dial_known(&net, writer.clone()).await;
         let admission = Admission::new(me, registry.clone(), net.clone());
         let node = self.node(&events, &store, &registry, &net, &admission, (&peers, &externals, &replicas, &bell))?;
@@ -192,6 +205,7 @@ impl Starting {
             events: events.clone(),
             plan_answers: VecDeque::new(),
             facts,
+            figures: Figures::default(),
             scrubber: node.scrubber.clone(),
             ending: false,
         };
@@ -258,6 +272,9 @@ impl Starting {
             keeper: store.clone().map(keeper),
             replicas: replicas.clone(),
             verifying: Arc::default(),
+            watching: Watching::default(),
+            owner_sessions: OwnerSessions::default(),
+            plan_told: Default::default(),
             scrubber: store.clone().map(|store| Scrubber::new(store, self.options.scrub_days)),
         })
     }
@@ -326,6 +343,10 @@ impl Starting {
             check_period: self.options.check_period,
         })
     }
+}
+
+fn writer() -> Result<Writer, RunError> {
+    Writer::start().map_err(|error| RunError::Ended { what: "the writing thread", why: error.to_string() })
 }
 
 fn reference_roster() -> Result<SlotRoster, RunError> {

@@ -99,7 +99,9 @@ pub fn state(machine: &Machine, facts: &Facts, engines: &Externals) -> State {
             done: counts.done,
             failed: counts.failed,
             retried: counts.retried,
+            ..RequestsView::default()
         },
+        loads: Default::default(),
     }
 }
 

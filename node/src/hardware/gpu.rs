@@ -25,6 +25,8 @@ const ENGINE_WAIT_MAX: Duration = Duration::from_secs(30);
 /// One GPU.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gpu {
+    /// What stays the same wherever the card is put: its maker's number for it; empty if nobody knows.
+    pub id: String,
     /// As its maker calls it.
     pub model: String,
     /// All of its memory, bytes.
@@ -52,7 +54,7 @@ pub struct Gpus {
 pub fn read() -> Gpus {
     let asked = if FOR_GPUS { ask_engine() } else { Ok(Vec::new()) };
     match asked {
-        Ok(found) if !found.is_empty() => Gpus { found, notes: Vec::new() },
+        Ok(found) if !found.is_empty() => Gpus { found: with_ids(found, &of_drivers().found), notes: Vec::new() },
         Ok(_) => of_drivers(),
         Err(why) => {
             let mut gpus = of_drivers();
@@ -78,6 +80,15 @@ pub fn refresh(gpus: &mut [Gpu]) {
     }
 }
 
+/// The engine does not know their makers' numbers; drivers do.
+fn with_ids(mut found: Vec<Gpu>, told: &[Gpu]) -> Vec<Gpu> {
+    for gpu in &mut found {
+        let same = told.iter().find(|known| !known.pci.is_empty() && known.pci == gpu.pci);
+        gpu.id = same.map(|known| known.id.clone()).unwrap_or_default();
+    }
+    found
+}
+
 fn ask_engine() -> Result<Vec<Gpu>, String> {
     let mut command = Command::new(own_program()?);
     command.args(["engine", "--devices"]);
@@ -85,6 +96,7 @@ fn ask_engine() -> Result<Vec<Gpu>, String> {
     let devices: Vec<Device> =
         serde_json::from_str(&answer).map_err(|error| format!("the engine's list of GPUs cannot be read: {error}"))?;
     let gpu = |device: Device| Gpu {
+        id: String::new(),
         model: device.model,
         total_bytes: device.total_bytes,
         free_bytes: device.free_bytes,
@@ -107,19 +119,21 @@ fn of_drivers() -> Gpus {
     gpus
 }
 
-/// Lines of `index, pci.bus_id, name, memory.total, memory.free` in MiB. One bad line spoils the answer.
+/// Lines of `index, uuid, pci.bus_id, name, memory.total, memory.free` in MiB. One bad line spoils the answer.
 fn parse_nvidia(answer: &str) -> Result<Vec<Gpu>, String> {
     let gpus = answer.lines().filter(|line| !line.trim().is_empty()).enumerate().map(|(number, line)| {
         let unexpected = || format!("nvidia-smi printed {:?}", line.chars().take(80).collect::<String>());
         // From both ends, because a name may hold a comma.
         let (index, rest) = line.split_once(", ").ok_or_else(unexpected)?;
+        let (id, rest) = rest.split_once(", ").ok_or_else(unexpected)?;
         let (bus, rest) = rest.split_once(", ").ok_or_else(unexpected)?;
         let (rest, free) = rest.rsplit_once(", ").ok_or_else(unexpected)?;
         let (name, total) = rest.rsplit_once(", ").ok_or_else(unexpected)?;
         let mebibytes = |text: &str| text.trim().parse::<u64>().ok()?.checked_mul(1 << 20);
         match (index.trim().parse::<usize>(), mebibytes(total), mebibytes(free)) {
             (Ok(index), Some(total_bytes), Some(free_bytes)) if index == number && free_bytes <= total_bytes => {
-                Ok(Gpu { pci: short_bus(bus), ..by_driver(name.trim().to_owned(), total_bytes, free_bytes) })
+                let gpu = by_driver(name.trim().to_owned(), total_bytes, free_bytes);
+                Ok(Gpu { id: id.trim().to_owned(), pci: short_bus(bus), ..gpu })
             }
             _ => Err(unexpected()),
         }
@@ -134,12 +148,12 @@ fn short_bus(bus: &str) -> String {
 }
 
 fn by_driver(model: String, total_bytes: u64, free_bytes: u64) -> Gpu {
-    Gpu { model, total_bytes, free_bytes, pci: String::new(), device: None, integrated: false }
+    Gpu { id: String::new(), model, total_bytes, free_bytes, pci: String::new(), device: None, integrated: false }
 }
 
 fn ask_nvidia() -> Result<String, String> {
     let mut command = Command::new("nvidia-smi");
-    command.args(["--query-gpu=index,pci.bus_id,name,memory.total,memory.free", "--format=csv,noheader,nounits"]);
+    command.args(["--query-gpu=index,uuid,pci.bus_id,name,memory.total,memory.free", "--format=csv,noheader,nounits"]);
     run_bounded(command, WAIT_MAX)
 }
 
@@ -186,8 +200,9 @@ fn read_amd(root: &Path) -> Vec<Gpu> {
             // The device's folder is a link to the one that is called as its place on the bus.
             let folder = fs::canonicalize(&device).unwrap_or_default();
             let pci = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let id = fs::read_to_string(device.join("unique_id")).unwrap_or_default().trim().to_owned();
             let gpu = by_driver(model, total_bytes, total_bytes.saturating_sub(used));
-            cards.push((number, Gpu { pci, ..gpu }));
+            cards.push((number, Gpu { id, pci, ..gpu }));
         }
     }
     cards.sort_by_key(|(number, _)| *number);
@@ -200,23 +215,25 @@ mod tests {
 
     #[test]
     fn nvidias_answer_is_read_strictly() {
-        let two = "0, 00000000:C1:00.0, NVIDIA GeForce RTX 4090, 24564, 23010\n1, 00000001:02:00.0, Some GPU, 8 GB, 8192, 8192\n";
+        let two = "0, GPU-a0, 00000000:C1:00.0, NVIDIA GeForce RTX 4090, 24564, 23010\n\
+                   1, GPU-a1, 00000001:02:00.0, Some GPU, 8 GB, 8192, 8192\n";
         let gpus = parse_nvidia(two).unwrap();
         assert_eq!(gpus[0].model, "NVIDIA GeForce RTX 4090");
         assert_eq!((gpus[0].total_bytes, gpus[0].free_bytes), (24564 << 20, 23010 << 20));
         assert_eq!(gpus[1].model, "Some GPU, 8 GB");
+        assert_eq!((gpus[0].id.as_str(), gpus[1].id.as_str()), ("GPU-a0", "GPU-a1"));
         assert_eq!((gpus[0].pci.as_str(), gpus[1].pci.as_str()), ("0000:c1:00.0", "0001:02:00.0"));
         assert_eq!(parse_nvidia("").unwrap(), []);
         for bad in [
             "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
-            "0, 00000000:01:00.0, NVIDIA GH200, [N/A], [N/A]",
-            "0, 00000000:01:00.0, X, 100",
-            "1, 00000000:01:00.0, X, 100, 100",
-            "0, 00000000:01:00.0, X, 100, 101",
-            "0, 00000000:01:00.0, X, 100, -1",
-            "0, 00000000:01:00.0, X, 100 MiB, 100 MiB",
-            "0, 00000000:01:00.0, X, 18446744073709551615, 1",
-            "0, 00000000:01:00.0, X, 100, 50\ngarbage",
+            "0, GPU-a0, 00000000:01:00.0, NVIDIA GH200, [N/A], [N/A]",
+            "0, GPU-a0, 00000000:01:00.0, X, 100",
+            "1, GPU-a0, 00000000:01:00.0, X, 100, 100",
+            "0, GPU-a0, 00000000:01:00.0, X, 100, 101",
+            "0, GPU-a0, 00000000:01:00.0, X, 100, -1",
+            "0, GPU-a0, 00000000:01:00.0, X, 100 MiB, 100 MiB",
+            "0, GPU-a0, 00000000:01:00.0, X, 18446744073709551615, 1",
+            "0, GPU-a0, 00000000:01:00.0, X, 100, 50\ngarbage",
         ] {
             assert!(parse_nvidia(bad).is_err(), "{bad:?}");
         }
@@ -236,6 +253,9 @@ mod tests {
         card("card1-DP-1", "1\n");
         card("card2", "nonsense\n");
         fs::create_dir_all(root.path().join("card3/device")).unwrap();
+        fs::write(root.path().join("card1/device/unique_id"), "a7c1\n").unwrap();
+        let ids: Vec<String> = read_amd(root.path()).into_iter().map(|gpu| gpu.id).collect();
+        assert_eq!(ids, ["a7c1", ""]);
         let free: Vec<u64> = read_amd(root.path()).iter().map(|gpu| gpu.free_bytes >> 30).collect();
         assert_eq!(free, [15, 7]);
         assert_eq!(read_amd(&root.path().join("absent")), []);

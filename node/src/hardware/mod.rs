@@ -2,8 +2,10 @@
 //! numbers mean for models is decided in `core/sizing`. Called by `driver` at start and every two seconds, and by
 //! `fednode assess`.
 
+mod cpu;
 mod gpu;
 mod memory;
+pub mod network;
 mod power;
 pub mod pressure;
 
@@ -13,13 +15,14 @@ use std::path::{Path, PathBuf};
 
 use crate::core::limits;
 use crate::core::membership::advert::{DomainKind, MemoryDomain};
-use crate::core::sizing::{Tier, ram_reserve_bytes};
+use crate::core::sizing::{Tier, VRAM_RESERVE_BYTES, ram_reserve_bytes};
 use crate::engine::{DEVICES_SEPARATOR, FOR_GPUS};
-use crate::hardware::gpu::{Gpu, Gpus};
+pub use cpu::{Cpu, read as read_cpu};
+pub use gpu::Gpu;
+
+use crate::hardware::gpu::Gpus;
 use crate::hardware::memory::HostMemory;
 
-/// Of a GPU's memory: display and driver.
-const VRAM_RESERVE_BYTES: u64 = 512 << 20;
 /// Of a GPU's memory where a model is split over several: each has buffers of its own for what it computes, and a split goes
 /// between layers, so that the last one of a GPU may not fit.
 const JOINED_RESERVE_BYTES: u64 = 1 << 30;
@@ -143,6 +146,11 @@ impl Hardware {
             (None, total) => total,
         };
         Tier::with_disk(hosting.max().unwrap_or(0), disk_bytes)
+    }
+
+    /// Its GPUs, those that the engine cannot use among them.
+    pub fn gpus(&self) -> &[Gpu] {
+        &self.gpus
     }
 
     /// The memory domain of this name.
@@ -280,6 +288,7 @@ mod tests {
         };
         let mut hardware = without();
         let gpu = |device: Option<&str>, integrated| Gpu {
+            id: String::new(),
             model: "X".into(),
             total_bytes: 24 << 30,
             free_bytes: 24 << 30,

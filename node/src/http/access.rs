@@ -19,7 +19,7 @@ use super::connections::Trust;
 use super::error::ApiError;
 use super::guard::Hosts;
 use super::tries::{FailedTries, Verdict};
-use super::{ollama, span};
+use super::{dashboard, ollama, span};
 use crate::core::api_keys::{ApiKey, ApiKeys, Found};
 use crate::core::limits;
 use crate::core::route::ClientId;
@@ -280,8 +280,8 @@ pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
 fn admit(gate: &Gate, request: &Request) -> Result<(Option<blake3::Hash>, Caller), ApiError> {
     let line = request.extensions().get::<Line>().cloned().unwrap_or_default();
     gate.0.hosts.check(line.local, request.uri(), request.headers())?;
-    // Says only that the process answers, to whoever watches over it.
-    if matches!(request.uri().path(), "/health" | "/healthz") {
+    // These say only that the process answers, to whoever watches over it, or are the dashboard's own files.
+    if matches!(request.uri().path(), "/health" | "/healthz") || dashboard::is_file(request.uri().path()) {
         return Ok((None, Caller(None, 0)));
     }
     let (digest, caller) = gate.caller(&line, request.headers())?;
@@ -307,7 +307,8 @@ async fn answer(
     if !by_manager {
         let late = "the node is too busy to answer; try again";
         let answer = tokio::time::timeout(span(limits::HTTP_ANSWER_WAIT), answering).await;
-        return answer.map_err(|_| ApiError::from_code("deadline", late));
+        let answer = answer.map_err(|_| ApiError::from_code("deadline", late))?;
+        return Ok(until_ended(gate, digest, answer));
     }
     tokio::select! {
         response = answering => Ok(until_ended(gate, digest, response)),

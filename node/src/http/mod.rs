@@ -10,16 +10,20 @@ mod chat_request;
 mod choices;
 mod completions;
 mod connections;
+mod dashboard;
 mod error;
+mod events;
 mod fields;
 mod format;
 mod glance;
 mod guard;
 mod logprobs;
 mod message;
+mod metrics;
 mod models;
 mod ollama;
 mod openapi;
+mod owner;
 mod patience;
 mod provenance;
 mod responses;
@@ -58,7 +62,9 @@ use crate::core::view::State;
 
 pub use access::{Gate, KeySource};
 pub use error::ApiError;
+pub use events::Frame;
 pub use guard::{Hosts, ListenError, check_listen, is_loopback};
+pub use owner::OwnerAsk;
 
 /// What the HTTP edge needs from the node.
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -81,6 +87,28 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// a manager is loaded; the backend keeps that deadline and answers the code `deadline` itself. An error is a refusal
     /// before any event. Dropping the future, or later the receiver, means that the client has gone: cancel.
     fn generate(&self, request: v1::GenerateRequest) -> impl Future<Output = Result<Generation, ApiError>> + Send;
+
+    /// What there is to watch from now on, the past first; `None`: too many watch, or the node ends.
+    fn watch(&self) -> impl Future<Output = Option<mpsc::Receiver<Frame>>> + Send {
+        std::future::ready(None)
+    }
+
+    /// The plan with its explanation, as `fednode plan --json` prints it.
+    fn explained_plan(&self) -> impl Future<Output = Result<Value, ApiError>> + Send {
+        let none = "there is no plan yet; a coordinator is elected within seconds";
+        std::future::ready(Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no_plan", none)))
+    }
+
+    /// Is this the secret of a session that the owner opened?
+    fn is_owner(&self, _secret: &str) -> bool {
+        false
+    }
+
+    /// Does what the owner asks, whose secret was right.
+    fn owner(&self, _ask: OwnerAsk) -> impl Future<Output = Result<Value, ApiError>> + Send {
+        let nobody = "this node has no owner's sessions";
+        std::future::ready(Err(ApiError::new(StatusCode::FORBIDDEN, "owner_only", nobody)))
+    }
 }
 
 /// A request that is being answered.
@@ -230,6 +258,10 @@ async fn ready<B: Backend>(extract::State(edge): extract::State<Edge<B>>) -> Res
 
 async fn state<B: Backend>(extract::State(edge): extract::State<Edge<B>>) -> Json<State> {
     Json(edge.backend.state().await)
+}
+
+async fn plan<B: Backend>(extract::State(edge): extract::State<Edge<B>>) -> Result<Json<Value>, ApiError> {
+    edge.backend.explained_plan().await.map(Json)
 }
 
 async fn no_route(request: extract::Request) -> Response {

@@ -14,6 +14,8 @@ use crate::core::limits;
 pub(super) struct Operation {
     summary: &'static str,
     body: Option<Value>,
+    /// What an answer is, if it is not JSON.
+    kind: Option<&'static str>,
     /// How an answer may come beside JSON.
     stream: Option<&'static str>,
     fails: Vec<u16>,
@@ -32,7 +34,7 @@ impl Operation {
     pub(super) fn about(summary: &'static str) -> Operation {
         // No key, not for this key, too many wrong keys, too busy.
         let fails = vec![401, 403, 429, 504];
-        Operation { summary, body: None, stream: None, fails, key: true, path_id: false }
+        Operation { summary, body: None, kind: None, stream: None, fails, key: true, path_id: false }
     }
 
     /// The same for everybody.
@@ -43,6 +45,11 @@ impl Operation {
     /// With a body of this schema.
     pub(super) fn body(self, schema: Value) -> Operation {
         Operation { body: Some(schema), ..self }.may_fail(&[400, 404, 408, 413])
+    }
+
+    /// The answer is of this kind, and not JSON.
+    pub(super) fn of_kind(self, kind: &'static str) -> Operation {
+        Operation { kind: Some(kind), ..self }
     }
 
     /// It may stream by SSE.
@@ -75,7 +82,10 @@ impl Operation {
 
     fn json(&self, ollama: bool) -> Value {
         let mut content = Map::new();
-        content.insert("application/json".to_owned(), json!({"schema": {"type": "object"}}));
+        match self.kind {
+            None => content.insert("application/json".to_owned(), json!({"schema": {"type": "object"}})),
+            Some(kind) => content.insert(kind.to_owned(), json!({"schema": {"type": "string"}})),
+        };
         let mut done = "done".to_owned();
         if let Some(kind) = self.stream {
             // OpenAPI 3.1 has no words for the items of a stream.

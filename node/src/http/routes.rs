@@ -7,7 +7,9 @@ use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::openapi::{Operation, schemas};
-use super::{Backend, Edge, chat, completions, models, ollama, openapi, responses, task};
+use super::{
+    Backend, Edge, chat, completions, dashboard, events, metrics, models, ollama, openapi, owner, responses, task,
+};
 
 /// One route.
 pub(super) struct Route<B> {
@@ -27,7 +29,11 @@ where
     Route { path, method, operation, handler: on(filter, handler) }
 }
 
-fn get<B: Backend, H: Handler<T, Edge<B>>, T: 'static>(path: &'static str, handler: H, is: Operation) -> Route<B> {
+pub(super) fn get<B: Backend, H: Handler<T, Edge<B>>, T: 'static>(
+    path: &'static str,
+    handler: H,
+    is: Operation,
+) -> Route<B> {
     route(path, MethodFilter::GET, handler, is)
 }
 
@@ -39,6 +45,8 @@ fn post<B: Backend, H: Handler<T, Edge<B>>, T: 'static>(path: &'static str, hand
 pub(super) fn all<B: Backend>() -> Vec<Route<B>> {
     use Operation as Is;
     let mut all = openai::<B>();
+    all.extend(dashboard::routes::<B>());
+    all.extend(watched::<B>());
     all.extend([
         post(
             "/api/chat",
@@ -63,6 +71,20 @@ pub(super) fn all<B: Backend>() -> Vec<Route<B>> {
         get("/openapi.json", openapi::serve::<B>, Is::about("This document")),
     ]);
     all
+}
+
+/// What the dashboard and Prometheus look at, and what only the owner may do.
+fn watched<B: Backend>() -> [Route<B>; 5] {
+    use Operation as Is;
+    [
+        get("/metrics", metrics::serve::<B>, {
+            Is::about("This node's figures for Prometheus").of_kind(metrics::CONTENT_TYPE)
+        }),
+        get("/events", events::serve::<B>, Is::about("What there is to watch").of_kind("text/event-stream")),
+        get("/plan", super::plan::<B>, Is::about("The plan and why it is so").may_fail(&[503])),
+        post("/owner/invite", owner::invite::<B>, Is::about("Make a ticket").body(schemas::owner_invite())),
+        post("/owner/revoke", owner::revoke::<B>, Is::about("Turn a member out").body(schemas::owner_revoke())),
+    ]
 }
 
 fn openai<B: Backend>() -> Vec<Route<B>> {

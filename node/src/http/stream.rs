@@ -19,7 +19,7 @@ use super::{ApiError, Backend, Edge, StartInfo, provenance};
 use crate::core::{route, view};
 
 /// A long prompt keeps a stream silent for a minute on a slow machine; comments keep proxies and clients from giving up.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// One thing that a client reads.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,7 +167,7 @@ fn as_events(headers: HeaderMap, events: impl Stream<Item = Event> + Send + 'sta
 }
 
 /// Some proxies gather a response before passing it on unless told not to.
-fn unbuffered(headers: &mut HeaderMap) {
+pub(super) fn unbuffered(headers: &mut HeaderMap) {
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
 }

@@ -11,11 +11,14 @@ use super::error::echo;
 use crate::core::limits;
 use crate::core::route::ClientId;
 use crate::core::route::local::Forced;
+use crate::wire::traceparent::TraceParent;
 
 /// Whole seconds that a request waits for a replica; 0: not at all. More than `REQUEST_WAIT` counts as that.
 const WAIT: &str = "x-fednode-wait";
 /// `local` or `federation`.
 const ROUTE: &str = "x-fednode-route";
+/// W3C Trace Context. What cannot be one is left out, as it says.
+const TRACE: &str = "traceparent";
 
 /// See the top of this file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -23,13 +26,17 @@ pub(super) struct Way {
     client: ClientId,
     wait_s: Option<u64>,
     route: Option<Forced>,
+    /// The client's own span, if it names one that can be.
+    trace: Option<TraceParent>,
 }
 
 impl Way {
     /// By its head; the gate has let it pass.
     pub(super) fn of(request: &Request) -> Result<Way, ApiError> {
         let client = request.extensions().get::<Caller>().map_or(0, Caller::client);
-        Ok(Way { client, wait_s: wait(request.headers())?, route: route(request.headers())? })
+        let named = request.headers().get(TRACE).and_then(|value| value.to_str().ok());
+        let trace = named.and_then(TraceParent::parse);
+        Ok(Way { client, wait_s: wait(request.headers())?, route: route(request.headers())?, trace })
     }
 
     /// A request with what is known of its way.
@@ -37,7 +44,8 @@ impl Way {
         // 0 says nothing in a message: a request that does not wait waits a millisecond.
         let deadline_ms = self.wait_s.map_or(request.deadline_ms, |seconds| (seconds * 1000).max(1));
         let route = self.route.map(|forced| forced.as_str().to_owned()).unwrap_or_default();
-        v1::GenerateRequest { client: self.client, deadline_ms, route, ..request }
+        let traceparent = self.trace.map(|parent| parent.to_text()).unwrap_or_default();
+        v1::GenerateRequest { client: self.client, deadline_ms, route, traceparent, ..request }
     }
 }
 
@@ -89,6 +97,15 @@ mod tests {
         for wrong in ["", "-1", "1.5", "soon", "99999999999999999999"] {
             let refused = way(&[(WAIT, wrong)]).expect_err(wrong);
             assert_eq!((refused.status.as_u16(), refused.param.as_deref()), (400, Some("X-Fednode-Wait")));
+        }
+    }
+
+    #[test]
+    fn a_clients_trace_goes_on_and_what_is_none_is_left_out() {
+        let word = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for (given, expect) in [(word, word), ("00-4bf92f", ""), ("", "")] {
+            let stamped = way(&[(TRACE, given)]).unwrap().stamp(v1::GenerateRequest::default());
+            assert_eq!(stamped.traceparent, expect);
         }
     }
 

@@ -68,6 +68,8 @@ pub trait AdminBackend: Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send;
     /// What the node knows of its network, as JSON.
     fn doctor(&self) -> impl Future<Output = Result<Vec<u8>, Status>> + Send;
+    /// Opens a session of the owner in the dashboard.
+    fn dashboard(&self) -> impl Future<Output = v1::DashboardReply> + Send;
     /// Ends the node.
     fn shutdown(&self) -> impl Future<Output = ()> + Send;
 }
@@ -217,6 +219,10 @@ impl<B: AdminBackend> Admin for Service<B> {
 
     async fn doctor(&self, _: Request<v1::DoctorRequest>) -> Result<Response<v1::DoctorReply>, Status> {
         Ok(Response::new(v1::DoctorReply { json: self.backend.doctor().await? }))
+    }
+
+    async fn dashboard(&self, _: Request<v1::DashboardRequest>) -> Result<Response<v1::DashboardReply>, Status> {
+        Ok(Response::new(self.backend.dashboard().await))
     }
 
     async fn shutdown(&self, _: Request<v1::ShutdownRequest>) -> Result<Response<v1::ShutdownReply>, Status> {

@@ -9,6 +9,7 @@ pub mod change;
 pub mod charter;
 mod external;
 pub mod fingerprint;
+pub mod fit;
 pub mod gossip;
 pub mod ids;
 pub mod inventory;
@@ -20,6 +21,7 @@ pub mod owner_key;
 pub mod plan;
 pub mod sign;
 pub mod sse;
+pub mod traceparent;
 
 use prost::Message;
 

@@ -250,6 +250,7 @@ fn texts() -> std::io::Result<()> {
     for (name, pin) in [("slot", "UCM"), ("domain", "ULM:core"), ("artifact", &"0f".repeat(32))] {
         save("pins", name, pin.as_bytes())?;
     }
+    save("traceparent", "one", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")?;
     let chat = serde_json::json!({
         "model": "ULM:core", "messages": [{"role": "system", "content": "brief"}, {"role": "user", "content": "hello"}],
         "stream": true, "max_tokens": 5, "temperature": 0.5, "seed": 1, "stop": ["a", "b"],

@@ -54,15 +54,15 @@ fn a_stopped_holder_is_found_out_by_pings_and_questions_go_elsewhere_before() {
     std::thread::sleep(Duration::from_secs(1));
     federation.node(holder).signal(Signal::STOP).expect("stopped");
     let stopped = Instant::now();
-    // Through the other nobody has asked yet, so that it has nothing to go by but silence.
-    std::thread::sleep(OUT);
+    // Through the other nobody has asked yet, so that it has nothing to go by but silence: 2.5 s of it, on a busy machine.
+    std::thread::sleep(OUT + Duration::from_secs(1));
     let late = ask_through(&federation, &others[1..]);
     let took = until_out(&federation, holder, &others, stopped);
     std::thread::sleep(Duration::from_secs(1));
     let (asked, late) = (asking.end(), late.end());
     federation.node(holder).signal(Signal::CONT).expect("continued");
     report("stopped", holder, took, &asked, stopped);
-    println!("  {} more were asked from {OUT:?} on, {:?} at the longest", late.len(), longest(&late));
+    println!("  {} more were asked later, {:?} at the longest", late.len(), longest(&late));
     assert!(took < OUT_SILENT, "{took:?}");
     assert_eq!(faults(&asked, holder), Vec::<String>::new());
     assert_eq!(late.iter().filter_map(Asked::fault).collect::<Vec<_>>(), Vec::<String>::new());

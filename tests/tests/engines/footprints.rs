@@ -35,7 +35,7 @@ const SHORT: [Case; 5] = [
     Case { name: "long context", layers: 8, hidden: 256, heads: 4, kv_heads: 4, ffn: 704, vocab: 8192, context: 8192, parallel: 1, prompt: 8192 },
     Case { name: "parallel", layers: 8, hidden: 512, heads: 8, kv_heads: 4, ffn: 1408, vocab: 32256, context: 1024, parallel: 4, prompt: 1024 },
     Case { name: "wide", layers: 4, hidden: 1024, heads: 16, kv_heads: 4, ffn: 3584, vocab: 32256, context: 1024, parallel: 2, prompt: 1024 },
-    Case { name: "vocabulary", layers: 2, hidden: 768, heads: 12, kv_heads: 12, ffn: 2048, vocab: 64_000, context: 512, parallel: 1, prompt: 512 },
+    Case { name: "1.3B", layers: 24, hidden: 2048, heads: 16, kv_heads: 16, ffn: 5504, vocab: 32256, context: 2048, parallel: 1, prompt: 512 },
 ];
 
 #[rustfmt::skip]
@@ -43,7 +43,7 @@ const LONG: [Case; 5] = [
     Case { name: "0.17B", layers: 8, hidden: 1024, heads: 16, kv_heads: 16, ffn: 2816, vocab: 32256, context: 2048, parallel: 1, prompt: 2048 },
     Case { name: "0.17B", layers: 8, hidden: 1024, heads: 16, kv_heads: 16, ffn: 2816, vocab: 32256, context: 4096, parallel: 4, prompt: 2048 },
     Case { name: "0.85B", layers: 16, hidden: 2048, heads: 32, kv_heads: 8, ffn: 5632, vocab: 32256, context: 1024, parallel: 2, prompt: 1024 },
-    Case { name: "1.35B", layers: 24, hidden: 2048, heads: 16, kv_heads: 16, ffn: 5504, vocab: 32256, context: 2048, parallel: 1, prompt: 1024 },
+    Case { name: "vocabulary", layers: 2, hidden: 768, heads: 12, kv_heads: 12, ffn: 2048, vocab: 64_000, context: 512, parallel: 1, prompt: 512 },
     Case { name: "6.7B", layers: 32, hidden: 4096, heads: 32, kv_heads: 32, ffn: 11008, vocab: 32256, context: 4096, parallel: 1, prompt: 512 },
 ];
 

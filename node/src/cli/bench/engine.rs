@@ -139,13 +139,16 @@ impl Prompts {
     }
 }
 
-struct One {
-    prompt: Duration,
-    decode: Duration,
+/// How long one answer took.
+pub(in crate::cli) struct One {
+    /// Until its first token.
+    pub(in crate::cli) prompt: Duration,
+    /// From there on, for as many tokens as were asked for.
+    pub(in crate::cli) decode: Duration,
 }
 
 /// One answer of so many tokens; whoever ends earlier is asked for more by the sampler's seed, so the rate per token counts.
-async fn ask(engine: &ChildEngine, prompt: String, tokens: u32) -> Result<One, Failure> {
+pub(in crate::cli) async fn ask(engine: &ChildEngine, prompt: String, tokens: u32) -> Result<One, Failure> {
     let request = v1::GenerateRequest { prompt, max_tokens: tokens, ..v1::GenerateRequest::default() };
     let (begun, mut events) = (Instant::now(), engine.generate(request));
     let mut started = None;

@@ -108,7 +108,7 @@ fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// Reads the file from its disk, in order, with a plain loop.
-fn raw_read(path: &Path) -> Result<Duration, Failure> {
+pub(in crate::cli) fn raw_read(path: &Path) -> Result<Duration, Failure> {
     forget(path)?;
     let begun = Instant::now();
     let mut file = File::open(path).map_err(|error| cannot("read", path, &error))?;

@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+pub(super) use engine::ask;
+pub(super) use load::raw_read;
+
 use super::exit::Failure;
 use super::parse;
 use super::run::Out;

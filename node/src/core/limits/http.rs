@@ -71,3 +71,14 @@ pub const STOPS_MAX: usize = 4;
 pub const MAX_TOKENS_MAX: u32 = 1 << 20;
 /// Tokens generated when the client states none.
 pub const MAX_TOKENS_DEFAULT: u32 = 512;
+
+/// Streams of `/events` at once: every device of a household with the dashboard open, and no crowd.
+pub const WATCHERS_MAX: usize = 32;
+/// What may wait for one of them before it is let go: some seconds of views.
+pub const WATCHER_FRAMES_MAX: usize = 16;
+/// Lines of the log of what happened: a day of a household.
+pub const WATCHED_LOG_MAX: usize = 200;
+/// An owner's session of the dashboard ends after this, seconds: an afternoon at the machine.
+pub const OWNER_SESSION_LIFE_S: u64 = 8 * 3600;
+/// Such sessions at once; the oldest ends for a new one.
+pub const OWNER_SESSIONS_MAX: usize = 8;

@@ -87,7 +87,12 @@ impl Machine {
 
     /// When this node speaks next: news once the last words have settled, else at the end of the period.
     pub(super) fn next_advert(&self) -> Time {
-        self.advertised_at.after(if self.has_news { limits::SETTLE } else { self.advert_period() })
+        let members = self.config.members.members.len() as u64;
+        self.advertised_at.after(match self.has_news {
+            News::None => self.advert_period(),
+            News::Wanted => limits::SETTLE.max(limits::WANTED_SHARE.times(members)),
+            News::Prompt => limits::SETTLE,
+        })
     }
 
     /// Speaks if it is time to. `changed`: something may be otherwise than it was said.
@@ -96,13 +101,13 @@ impl Machine {
             return;
         }
         let statement = self.statement();
-        self.has_news = self.advertised.as_ref().is_none_or(|said| says_more(said, &statement));
+        self.has_news = self.advertised.as_ref().map_or(News::Prompt, |said| news(said, &statement));
         if now < self.next_advert() && self.sequence > 0 {
             return;
         }
         self.sequence += 1;
         self.advertised_at = now;
-        self.has_news = false;
+        self.has_news = News::None;
         let said = Arc::new(Advert { sequence: self.sequence, ..statement });
         self.advertised = Some(Arc::clone(&said));
         outbox.push(Output::Gossip(Gossip::Advert(said)));
@@ -114,18 +119,33 @@ impl Machine {
     }
 }
 
+/// What there is that others act on, and should hear before the next period.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum News {
+    /// Nothing.
+    None,
+    /// People wait for other slots.
+    Wanted,
+    /// Anything else.
+    Prompt,
+}
+
 /// Is there something in `next` that others act on, and should hear before the next period?
-pub(super) fn says_more(said: &Advert, next: &Advert) -> bool {
+pub(super) fn news(said: &Advert, next: &Advert) -> News {
     let replicas = said.replicas.iter().map(|r| (&r.slot, r.state, &r.reason));
     let known = |advert: &Advert| (advert.catalog_digest, advert.wishes_digest, advert.member_roster_mark);
-    known(said) != known(next)
-        || said.wanted != next.wanted
+    let prompt = known(said) != known(next)
         || !replicas.eq(next.replicas.iter().map(|r| (&r.slot, r.state, &r.reason)))
         // That a transfer began is news too: those who fetch the same share out who asks for what. How far it is, is not.
         || !said.holds_as(next)
         || said.addresses != next.addresses
         || answering(said) != answering(next)
-        || said.domains.len() != next.domains.len()
+        || said.domains.len() != next.domains.len();
+    match (prompt, said.wanted != next.wanted) {
+        (true, _) => News::Prompt,
+        (false, true) => News::Wanted,
+        (false, false) => News::None,
+    }
 }
 
 /// Which external engines answer: news for whoever routes.

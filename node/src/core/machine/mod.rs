@@ -39,6 +39,7 @@ use crate::core::route::Router;
 use crate::core::transfer::Transfers;
 use crate::core::types::{Digest, Duration, NodeId, SlotName, Time};
 
+use advertising::News;
 pub use io::{Input, Output};
 use planning::Sent;
 
@@ -92,7 +93,7 @@ pub struct Machine {
     advertised: Option<Arc<Advert>>,
     advertised_at: Time,
     /// What others act on has changed since this node spoke.
-    has_news: bool,
+    has_news: News,
     /// Somebody may wait for a slot who did not before, or no longer.
     wants_changed: bool,
     /// Who answers for which slot, and whether waiting helps, may be otherwise.
@@ -147,7 +148,7 @@ impl Machine {
             sequence: 0,
             advertised: None,
             advertised_at: now,
-            has_news: true,
+            has_news: News::Prompt,
             wants_changed: true,
             routes_changed: true,
             routes_due: None,

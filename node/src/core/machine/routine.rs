@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::core::machine::advertising::says_more;
+use crate::core::machine::advertising::{News, news};
 use crate::core::machine::{Input, Machine};
 use crate::core::membership::advert::{Advert, Gossip};
 use crate::core::membership::table::{Entry, Presence};
@@ -29,7 +29,8 @@ impl Machine {
                     && (self.disk_free_bytes, self.on_battery) == (*disk_free_bytes, *on_battery)
             }
             Input::DialFailed { node, refused } => {
-                self.table.get(node).is_some_and(|entry| !refused && !entry.connected)
+                let known = |entry: &Entry| entry.refused && entry.presence == Presence::Down;
+                self.table.get(node).is_some_and(|entry| !entry.connected && (!refused || known(entry)))
             }
             Input::Record(record) => self.config.catalog.holds(record),
             _ => false,
@@ -58,7 +59,6 @@ impl Machine {
         let Some(said) = entry.and_then(|entry| entry.advert.as_deref()) else {
             // Nothing was known of it, and whoever waits for weights may have hoped that it has them.
             self.routes_changed = true;
-            self.wants_changed |= says.is_some_and(|says| !says.wanted.is_empty());
             if says.is_some_and(|says| !says.holdings.is_empty()) {
                 self.transfers.holders_changed();
             }
@@ -69,12 +69,10 @@ impl Machine {
         let holds = !(said.holdings.is_empty() && says.holdings.is_empty());
         let holds_otherwise = holds && !(stays && said.holds_as(says));
         let answers = [said, says].iter().any(|advert| !(advert.replicas.is_empty() && advert.externals.is_empty()));
-        let waits = !(said.wanted.is_empty() && says.wanted.is_empty());
         if holds_otherwise {
             self.transfers.holders_changed();
         }
         self.routes_changed |= holds_otherwise || answers;
-        self.wants_changed |= waits && !(stays && said.wanted == says.wanted);
     }
 
     /// An advertisement that says again what its author said before, or only how busy and how far it is.
@@ -86,7 +84,7 @@ impl Machine {
         let alike = |known: &Advert| {
             known.ttl_ms == advert.ttl_ms
                 && (known.role, known.priority, known.on_battery) == (advert.role, advert.priority, advert.on_battery)
-                && !says_more(known, advert)
+                && news(known, advert) == News::None
                 && (!sits || plans_alike(known, advert))
         };
         if !self.table.repeated(now, advert, alike) {
@@ -109,7 +107,7 @@ impl Machine {
     }
 }
 
-/// Would a plan made with one be the plan made with the other, and be brought to its author alike? (What [`says_more`] looks at
+/// Would a plan made with one be the plan made with the other, and be brought to its author alike? (What [`news`] looks at
 /// is the same.)
 fn plans_alike(known: &Advert, next: &Advert) -> bool {
     let bytes = known.replicas.iter().map(|replica| replica.bytes);

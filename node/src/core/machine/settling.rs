@@ -28,7 +28,6 @@ impl Machine {
         let before = (self.adopted, outbox.len());
         if self.table.expire(now) {
             self.transfers.holders_changed();
-            self.wants_changed = true;
             self.routes_changed = true;
             self.plan_dirty(now);
             outbox.extend(self.table.mute().map(Output::Reconnect));
@@ -38,7 +37,7 @@ impl Machine {
         self.seat(now, actions, outbox);
         self.make_way(now, outbox);
         self.meter.decay(now);
-        if std::mem::take(&mut self.wants_changed) {
+        if std::mem::take(&mut self.wants_changed) | self.table.wants_changed() {
             self.note_wants(now);
         }
         self.plan_if_due(now, outbox);

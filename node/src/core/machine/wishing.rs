@@ -49,7 +49,7 @@ impl Machine {
         asked.retain(|slot, until| now < *until && !self.is_resident(slot) && self.may_want(slot).is_ok());
         self.asked = asked;
         let mut wanted = self.wanted_here();
-        wanted.extend(self.table.wanted());
+        wanted.extend(self.table.wanted().cloned());
         let roster = self.config.catalog.roster();
         wanted.retain(|slot| roster.is_some_and(|roster| roster.slot(slot).is_some()));
         let before = self.wanted();

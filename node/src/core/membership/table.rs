@@ -2,7 +2,7 @@
 //! wins, then highest sequence. A closed connection makes a member suspect at once, a refused redial makes it down, and
 //! what others still gossip about a member that is down does not bring it back: only a connection or a newer start does.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::core::limits;
@@ -60,15 +60,17 @@ pub struct Table {
     /// No silence speaks before this. Whoever is heard again is silent later, and this is not moved: it is found anew when it
     /// has passed.
     silence: Option<Time>,
-    /// Whose advertisements say that somebody waits for a slot.
-    wanting: BTreeSet<usize>,
+    /// For which slots somebody waits, at how many members that are alive.
+    waiting: BTreeMap<SlotName, u32>,
+    /// Was there a slot that nobody waited for before, or is nobody left who waits for one?
+    wants_changed: bool,
 }
 
 impl Table {
     /// Nothing is known of these members yet.
     pub fn new(members: Arc<MemberRoster>) -> Table {
         let entries = vec![None; members.members.len()];
-        Table { entries, members, silence: None, wanting: BTreeSet::new() }
+        Table { entries, members, silence: None, waiting: BTreeMap::new(), wants_changed: false }
     }
 
     /// Other members: who stays keeps what is known of it. Returns who went.
@@ -79,23 +81,20 @@ impl Table {
             let (node, Some(entry)) = (self.members.members[place].node, entry) else { continue };
             match next.members.place(&node) {
                 Some(place) => {
-                    let wants = entry.advert.as_ref().is_some_and(|advert| !advert.wanted.is_empty());
-                    next.wanting.extend(wants.then_some(place));
+                    next.count(wants(&entry).as_deref(), 1);
                     next.entries[place] = Some(entry);
                 }
                 None => gone.push(node),
             }
         }
         next.silence = self.silence;
+        next.wants_changed = true;
         *self = next;
         gone
     }
 
-    fn entry(&mut self, now: Time, node: &NodeId) -> Option<(&mut Entry, &mut Option<Time>)> {
-        self.members.place(node).map(|place| self.entry_at(now, place))
-    }
-
-    fn entry_at(&mut self, now: Time, place: usize) -> (&mut Entry, &mut Option<Time>) {
+    /// Changes what is known of one member, and whose waiting counts with it.
+    fn change<R>(&mut self, now: Time, place: usize, how: impl FnOnce(&mut Entry, &mut Option<Time>) -> R) -> R {
         let new = Entry {
             advert: None,
             heard: now,
@@ -105,7 +104,29 @@ impl Table {
             newest: None,
             refused: false,
         };
-        (self.entries[place].get_or_insert(new), &mut self.silence)
+        let entry = self.entries[place].get_or_insert(new);
+        let before = wants(entry);
+        let result = how(entry, &mut self.silence);
+        let after = wants(entry);
+        if before.as_ref().map(|advert| &advert.wanted) != after.as_ref().map(|advert| &advert.wanted) {
+            self.count(after.as_deref(), 1);
+            self.count(before.as_deref(), -1);
+        }
+        result
+    }
+
+    /// One member more, or less, waits for what this says.
+    fn count(&mut self, advert: Option<&Advert>, members: i32) {
+        for slot in advert.into_iter().flat_map(|advert| &advert.wanted) {
+            let waiting = self.waiting.entry(slot.clone()).or_default();
+            let before = *waiting;
+            *waiting = before.saturating_add_signed(members);
+            let none = *waiting == 0;
+            self.wants_changed |= none || before == 0;
+            if none {
+                self.waiting.remove(slot);
+            }
+        }
     }
 
     /// This entry's silence may be the next to speak.
@@ -127,35 +148,33 @@ impl Table {
     /// what became void meanwhile is news again; from anybody else it may be of a life that has ended.
     pub fn advert(&mut self, now: Time, advert: Arc<Advert>, itself: bool) -> bool {
         let Some(place) = self.members.place(&advert.node) else { return false };
-        let (entry, silence) = self.entry_at(now, place);
-        let version = (advert.incarnation, advert.sequence);
-        let void = itself && entry.advert.is_none();
-        if entry.newest.is_some_and(|known| known > version || (known == version && !void)) {
-            return false;
-        }
-        let restarted = entry.newest.is_none_or(|(incarnation, _)| advert.incarnation > incarnation);
-        entry.newest = Some(version);
-        entry.heard = now;
-        if entry.connected || entry.presence != Presence::Down || restarted {
-            entry.refused = false;
-            Table::set(entry, now, Presence::Alive);
-        }
-        let wants = !advert.wanted.is_empty();
-        entry.advert = Some(advert);
-        Table::watch(entry, silence);
-        if wants {
-            self.wanting.insert(place);
-        } else {
-            self.wanting.remove(&place);
-        }
-        true
+        self.change(now, place, |entry, silence| {
+            let version = (advert.incarnation, advert.sequence);
+            let void = itself && entry.advert.is_none();
+            if entry.newest.is_some_and(|known| known > version || (known == version && !void)) {
+                return false;
+            }
+            let restarted = entry.newest.is_none_or(|(incarnation, _)| advert.incarnation > incarnation);
+            entry.newest = Some(version);
+            entry.heard = now;
+            if entry.connected || entry.presence != Presence::Down || restarted {
+                entry.refused = false;
+                Table::set(entry, now, Presence::Alive);
+            }
+            entry.advert = Some(advert);
+            Table::watch(entry, silence);
+            true
+        })
     }
 
     /// Slots that somebody waits for at a member that is alive, as far as they say.
-    pub fn wanted(&self) -> BTreeSet<SlotName> {
-        let waiting = self.wanting.iter().filter_map(|place| self.entries.get(*place)?.as_ref());
-        let alive = waiting.filter(|entry| entry.presence == Presence::Alive);
-        alive.filter_map(|entry| entry.advert.as_ref()).flat_map(|advert| advert.wanted.iter().cloned()).collect()
+    pub fn wanted(&self) -> impl Iterator<Item = &SlotName> {
+        self.waiting.keys()
+    }
+
+    /// Are [`Table::wanted`] others than when this was asked last?
+    pub fn wants_changed(&mut self) -> bool {
+        std::mem::take(&mut self.wants_changed)
     }
 
     /// The same again, a little newer: it lives, and nothing else is to be learned from it. False: it is something else.
@@ -177,35 +196,41 @@ impl Table {
 
     /// A connection to `node` opened.
     pub fn connected(&mut self, now: Time, node: NodeId) -> bool {
-        let Some((entry, silence)) = self.entry(now, &node) else { return false };
-        if entry.presence == Presence::Down {
-            // What it said before it went says nothing of what it is now.
-            entry.advert = None;
-        }
-        entry.connected = true;
-        entry.refused = false;
-        entry.heard = now;
-        let changed = Table::set(entry, now, Presence::Alive);
-        Table::watch(entry, silence);
-        changed
+        let Some(place) = self.members.place(&node) else { return false };
+        self.change(now, place, |entry, silence| {
+            if entry.presence == Presence::Down {
+                // What it said before it went says nothing of what it is now.
+                entry.advert = None;
+            }
+            entry.connected = true;
+            entry.refused = false;
+            entry.heard = now;
+            let changed = Table::set(entry, now, Presence::Alive);
+            Table::watch(entry, silence);
+            changed
+        })
     }
 
     /// The last connection to `node` closed.
     pub fn disconnected(&mut self, now: Time, node: NodeId) -> bool {
-        let Some((entry, silence)) = self.entry(now, &node) else { return false };
-        entry.connected = false;
-        Table::watch(entry, silence);
-        if entry.presence == Presence::Down { false } else { Table::set(entry, now, Presence::Suspect) }
+        let Some(place) = self.members.place(&node) else { return false };
+        self.change(now, place, |entry, silence| {
+            entry.connected = false;
+            Table::watch(entry, silence);
+            entry.presence != Presence::Down && Table::set(entry, now, Presence::Suspect)
+        })
     }
 
     /// A redial failed; `refused`: nothing listens there any more.
     pub fn dial_failed(&mut self, now: Time, node: NodeId, refused: bool) -> bool {
-        let Some((entry, _)) = self.entry(now, &node) else { return false };
-        if entry.connected || !refused {
-            return false;
-        }
-        entry.refused = true;
-        Table::set(entry, now, Presence::Down)
+        let Some(place) = self.members.place(&node) else { return false };
+        self.change(now, place, |entry, _| {
+            if entry.connected || !refused {
+                return false;
+            }
+            entry.refused = true;
+            Table::set(entry, now, Presence::Down)
+        })
     }
 
     /// Lets silence speak; true if a presence changed.
@@ -213,10 +238,13 @@ impl Table {
         if self.silence.is_none_or(|at| now < at) {
             return false;
         }
-        let mut changed = false;
-        for entry in self.entries.iter_mut().flatten().filter(|entry| entry.presence != Presence::Down) {
-            let silent = now.since(entry.heard) >= Table::life(entry);
-            changed |= silent && Table::set(entry, now, Presence::Down);
+        let is_silent =
+            |entry: &Entry| entry.presence != Presence::Down && now.since(entry.heard) >= Table::life(entry);
+        let silent = self.entries.iter().enumerate().filter(|(_, entry)| entry.as_ref().is_some_and(is_silent));
+        let silent: Vec<usize> = silent.map(|(place, _)| place).collect();
+        let changed = !silent.is_empty();
+        for place in silent {
+            self.change(now, place, |entry, _| Table::set(entry, now, Presence::Down));
         }
         let there = self.entries.iter().flatten().filter(|entry| entry.presence != Presence::Down);
         self.silence = there.map(|entry| entry.heard.after(Table::life(entry))).min();
@@ -276,6 +304,12 @@ impl Table {
             ready.map(|replica| (advert.node, replica))
         })
     }
+}
+
+/// What a member says, if it is alive and somebody waits there for a slot.
+fn wants(entry: &Entry) -> Option<Arc<Advert>> {
+    let said = entry.advert.as_ref().filter(|advert| entry.presence == Presence::Alive && !advert.wanted.is_empty());
+    said.map(Arc::clone)
 }
 
 #[cfg(test)]

@@ -23,8 +23,9 @@ mod tests;
 pub mod waits;
 
 pub use check::{Violation, check};
-pub use objective::score;
+pub use objective::{millis, score};
 pub use plan::Plan;
 pub use problem::Problem;
 pub use solve::solve;
+pub use space::footprint_together;
 pub use waits::expected_waits;

@@ -194,7 +194,7 @@ pub(super) fn crowding(space: &Space<'_>, left_bytes: u64, added_bytes: u64) -> 
 }
 
 /// Milliseconds for `bytes`; 0 where the speed is not known.
-pub(super) fn millis(bytes: u64, bytes_per_s: u64) -> u64 {
+pub fn millis(bytes: u64, bytes_per_s: u64) -> u64 {
     let millis = (u128::from(bytes) * 1000).checked_div(u128::from(bytes_per_s)).unwrap_or(0);
     u64::try_from(millis).unwrap_or(u64::MAX)
 }

@@ -4,6 +4,7 @@
 //! follow what llama.cpp allocates on a CPU with flash attention, one KV cache for all sequences, and batches of
 //! `ENGINE_BATCH_TOKENS_MAX` tokens. `fednode bench footprint` holds them against what an engine really takes.
 
+mod band;
 mod tier;
 
 use serde::Serialize;
@@ -11,7 +12,8 @@ use serde::Serialize;
 use crate::core::artifact::Shape;
 use crate::core::limits;
 
-pub use tier::{Tier, ram_reserve_bytes};
+pub use band::{Band, percent};
+pub use tier::{Tier, VRAM_RESERVE_BYTES, ram_reserve_bytes};
 
 /// Tokens that one step computes at most: compute buffers grow with it.
 const BATCH_TOKENS: u64 = limits::ENGINE_BATCH_TOKENS_MAX as u64;

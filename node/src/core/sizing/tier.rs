@@ -8,6 +8,8 @@ const GB: u64 = 1_000_000_000;
 const DISK_BYTES_MIN: u64 = 120 * GB;
 /// Of host memory at least: the system itself.
 const RESERVE_BYTES_MIN: u64 = 2 << 30;
+/// Of a GPU's memory: display and driver.
+pub const VRAM_RESERVE_BYTES: u64 = 512 << 20;
 
 /// What a machine is good for, by the largest memory domain that can host, in decimal gigabytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]

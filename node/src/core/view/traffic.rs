@@ -1,6 +1,8 @@
-//! What went through one node since it started: weights and requests.
+//! What went through one node since it started: weights, requests and loads.
 
 use serde::{Deserialize, Serialize};
+
+use super::Spread;
 
 /// Weights that went over this node's lines, and how fast they may.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -26,4 +28,29 @@ pub struct RequestsView {
     pub failed: u64,
     /// Sent to another holder after the first one failed before its first token.
     pub retried: u64,
+    /// From the client's question to its first token: of requests that came from clients of this node, not from members.
+    #[serde(default)]
+    pub first_token: Spread,
+    /// The same to the end of the answer.
+    #[serde(default)]
+    pub duration: Spread,
+    /// Tokens of the prompts of those that were answered.
+    #[serde(default)]
+    pub prompt_tokens: u64,
+    /// Tokens of the answers.
+    #[serde(default)]
+    pub answer_tokens: u64,
+}
+
+/// What became of the loads of this node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LoadsView {
+    /// Managers that were brought into this node's memory.
+    pub done: u64,
+    /// Loads that failed.
+    pub failed: u64,
+    /// Managers that left its memory as they were meant to.
+    pub unloaded: u64,
+    /// Managers whose process ended by itself.
+    pub died: u64,
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::messages;
 use crate::core::limits;
+use crate::http::owner;
 
 /// An object of these fields, each of which but the needed ones may be null.
 pub(super) fn object(needed: &[&str], fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
@@ -260,4 +261,15 @@ pub(in crate::http) fn ollama_generate() -> Value {
 /// `/api/show`.
 pub(in crate::http) fn ollama_show() -> Value {
     object(&["model"], [model(), ("verbose", nothing_else(json!(false)))])
+}
+
+/// `/owner/invite`.
+pub(in crate::http) fn owner_invite() -> Value {
+    let role = json!({"enum": ["full", "delegate", null]});
+    object(&[], [("role", role), ("ttl_s", integer(1, owner::INVITATION_S_MAX.into()))])
+}
+
+/// `/owner/revoke`.
+pub(in crate::http) fn owner_revoke() -> Value {
+    object(&["peer_id"], [("peer_id", json!({"type": "string"}))])
 }

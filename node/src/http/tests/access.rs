@@ -11,20 +11,20 @@ use crate::wire::api_key::SecretKey;
 
 /// Keys that the test may change, as the command line would.
 #[derive(Clone)]
-struct Keys(Arc<Mutex<Result<ApiKeys, String>>>);
+pub(super) struct Keys(Arc<Mutex<Result<ApiKeys, String>>>);
 
 impl Keys {
-    fn new() -> Keys {
+    pub(super) fn new() -> Keys {
         Keys(Arc::new(Mutex::new(Ok(ApiKeys::default()))))
     }
 
-    fn gate(&self) -> Gate {
+    pub(super) fn gate(&self) -> Gate {
         let keys = self.clone();
         let source: KeySource = Arc::new(move || keys.0.lock().unwrap().clone().map(Arc::new));
         Gate::with_recheck(Hosts::default(), Some(source), Duration::from_millis(5))
     }
 
-    fn add(&self, name: &str, seed: u8, slots: &[&str], expires_unix_s: Option<u64>) -> String {
+    pub(super) fn add(&self, name: &str, seed: u8, slots: &[&str], expires_unix_s: Option<u64>) -> String {
         let secret = SecretKey::new([seed; 32]);
         let slots: BTreeSet<SlotName> = slots.iter().map(|slot| SlotName::new(slot).unwrap()).collect();
         let name = KeyName::new(name).unwrap();
@@ -33,7 +33,7 @@ impl Keys {
         secret.to_text()
     }
 
-    fn remove(&self, name: &str) {
+    pub(super) fn remove(&self, name: &str) {
         assert!(self.0.lock().unwrap().as_mut().unwrap().remove(&KeyName::new(name).unwrap()));
     }
 }

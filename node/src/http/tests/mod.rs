@@ -8,6 +8,7 @@ mod openapi;
 mod refusals;
 mod slow;
 mod tools;
+mod watched;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -156,7 +157,6 @@ fn get(path: &str) -> Request<Body> {
 fn post(body: impl Into<Body>) -> Request<Body> {
     post_to("/v1/chat/completions", body)
 }
-
 fn post_to(path: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(path).header("host", "127.0.0.1:7717").body(body.into()).unwrap()
 }

@@ -10,6 +10,7 @@ mod config;
 mod convert;
 mod folder;
 mod json;
+mod measured;
 mod model;
 mod pre;
 mod shards;
@@ -30,6 +31,7 @@ pub(super) use convert::Conversion;
 use folder::Folder;
 
 pub use config::parse as parse_config;
+pub use measured::{Measured, measure};
 pub use pre::name as pre_tokenizer_name;
 pub use tokenizer::parse as parse_tokenizer;
 

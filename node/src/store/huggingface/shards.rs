@@ -90,6 +90,11 @@ impl Shards {
         self.tensors.get(name).map(|(_, tensor)| tensor.shape.as_slice())
     }
 
+    /// Every tensor that was not taken.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.tensors.values().map(|(_, tensor)| tensor)
+    }
+
     /// The names that were not taken, in order.
     pub(super) fn left(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)

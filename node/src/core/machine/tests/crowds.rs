@@ -56,13 +56,13 @@ fn a_lease_that_is_renewed_is_no_reason_to_look_at_anything_but_puts_off_the_tak
 
 #[test]
 fn members_speak_less_often_the_more_they_are_and_are_believed_longer() {
-    for (count, period_ms, ttl_ms) in [(3, 2_000, 15_000), (20, 2_000, 15_000), (100, 10_000, 70_000)] {
+    for (count, period_ms, ttl_ms) in [(3, 2_000, 15_000), (10, 2_000, 15_000), (100, 20_000, 140_000)] {
         let nodes: Vec<(u8, Role)> = (1..=count).map(|node| (node, Role::Full)).collect();
         let world = World::new(&[(1, Role::Full, GIB)]);
         let config = Config { members: Arc::new(members(&nodes)), ..world.nodes[&id(1)].config().clone() };
         let mut machine = Machine::new(Time::default(), config);
         let (mut said, mut now) = (Vec::new(), Time::default());
-        while now < Time::default().after(Duration::from_secs(60)) {
+        while now < Time::default().after(Duration::from_secs(90)) {
             let mut outbox = Vec::new();
             machine.handle(now, Input::Tick, &mut outbox);
             let adverts = outbox.iter().filter_map(|output| match output {
@@ -76,6 +76,53 @@ fn members_speak_less_often_the_more_they_are_and_are_believed_longer() {
         assert_eq!(periods, BTreeSet::from([period_ms]), "{count} members: {said:?}");
         assert!(said.iter().all(|(_, ttl)| *ttl == ttl_ms), "{said:?}");
     }
+}
+
+#[test]
+fn what_people_wait_for_is_said_less_often_the_more_members_there_are() {
+    for (count, wait_ms) in [(3, 150), (100, 2_000)] {
+        let nodes: Vec<(u8, Role)> = (1..=count).map(|node| (node, Role::Full)).collect();
+        let world = household();
+        let config = Config { members: Arc::new(members(&nodes)), ..world.nodes[&id(1)].config().clone() };
+        let mut machine = Machine::new(Time::default(), config);
+        let mut at = |now: Time, input: Input| {
+            let mut outbox = Vec::new();
+            machine.handle(now, input, &mut outbox);
+            let adverts = outbox.into_iter().filter_map(|output| match output {
+                Output::Gossip(Gossip::Advert(advert)) => Some(advert.wanted.len()),
+                _ => None,
+            });
+            (adverts.collect::<Vec<_>>(), machine.next_deadline().expect("a deadline"))
+        };
+        // It has weights of what is wished for, so that wishing makes sense.
+        let spoke = Time::default();
+        let (said, _) = at(spoke, Input::Stored(Digest::of(b"C")));
+        assert_eq!(said, [0], "{count} members");
+        let (said, _) = at(spoke.after(Duration::from_millis(1)), Input::Want(slot("C")));
+        assert!(said.is_empty());
+        let (said, _) = at(spoke.after(Duration::from_millis(wait_ms - 1)), Input::Tick);
+        assert!(said.is_empty(), "{count} members");
+        let (said, _) = at(spoke.after(Duration::from_millis(wait_ms)), Input::Tick);
+        assert_eq!(said, [1], "{count} members");
+    }
+}
+
+#[test]
+fn a_transfers_room_is_not_free_before_the_disk_is_measured_again() {
+    let mut world = household();
+    let before = world.nodes[&id(1)].own_advert();
+    let (artifact, have) = (Digest::of(b"new"), crate::core::artifact::Bitmap::empty(2));
+    let node = id(1);
+    let machine = world.nodes.get_mut(&node).expect("there");
+    machine.transfers.want(&BTreeSet::from([artifact]));
+    assert!(machine.transfers.manifest(artifact, vec![4_000, 4_000]));
+    for _ in 0..2 {
+        heard(&mut world, 1, Input::Begun(artifact, have.clone()));
+        assert_eq!(world.nodes[&node].own_advert().disk_free_bytes, before.disk_free_bytes - 8_000, "and only once");
+    }
+    let (domains, disk_free_bytes) = (before.domains.clone(), before.disk_free_bytes - 8_000);
+    heard(&mut world, 1, Input::Hardware { domains, disk_free_bytes, on_battery: false });
+    assert_eq!(world.nodes[&node].own_advert().disk_free_bytes, disk_free_bytes);
 }
 
 #[test]

@@ -105,7 +105,9 @@ fn answers_as_before(federation: &Federation, base: &str, personal: &str) {
 fn takes_a_new_member_in(federation: &mut Federation) {
     federation.join(NodeSpec::full("den").memory("300MiB"), "desk").expect("joined");
     let den = federation.node("den");
-    den.command(&["pin", "ULM"]).expect("pinned");
+    // What is published reaches a new member a moment after it is one.
+    until("a pin on what is published", LIMIT, || den.command(&["pin", "ULM"]).map_err(|error| error.to_string()))
+        .expect("pinned");
     until("the manager arriving at a new member", LIMIT, || {
         let state = den.state().map_err(|error| error.to_string())?;
         let transfers = state["transfers"].as_array().cloned().unwrap_or_default();

@@ -29,7 +29,12 @@ fn begun(node: &NodeProcess) -> JoinHandle<Result<Answer, Error>> {
     let question = Question::new("UFM", "Go on.").with("max_tokens", json!(TOKENS)).with("temperature", json!(0));
     let client = node.client().clone();
     let (tell, began) = mpsc::channel();
-    let asking = std::thread::spawn(move || client.ask_with(&question, |_| drop(tell.send(()))));
+    let asking = std::thread::spawn(move || {
+        client.ask_with(&question, |_| {
+            // Only the first one is waited for.
+            let _heard = tell.send(());
+        })
+    });
     began.recv_timeout(LIMIT).expect("its first token");
     asking
 }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::engine_tools::{self, ScoreArgs, TokenizeArgs};
 use super::exit::Failure;
+use super::manual::{self, ManualArgs};
 use crate::store::make_model::{MakeModel, make_model};
 
 /// `fednode dev …`.
@@ -21,6 +22,8 @@ enum Tool {
     MakeModel(MakeModel),
     /// Score tokens with an engine alone: JSON from standard input to JSON
     Score(ScoreArgs),
+    /// Write man pages and the completions of shells
+    Manual(ManualArgs),
     /// Tokenize texts with an engine alone: JSON from standard input to JSON
     Tokenize(TokenizeArgs),
 }
@@ -42,6 +45,7 @@ pub(super) fn dev(args: DevArgs) -> Result<(), Failure> {
     match args.tool {
         Tool::Score(args) => engine_tools::score(&args),
         Tool::Tokenize(args) => engine_tools::tokenize(&args),
+        Tool::Manual(args) => manual::write(&args),
         Tool::MakeModel(make) => {
             let made = make_model(&make).map_err(|error| Failure::failed(error.to_string()))?;
             println!("{}: {} bytes, {} parameters", made.path.display(), made.file_bytes, made.parameters);

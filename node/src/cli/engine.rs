@@ -13,7 +13,7 @@ use super::admin;
 use super::exit::Failure;
 use super::parse;
 use super::run::Out;
-use super::table::table;
+use super::table::{columns, table_within};
 use crate::core::external::{EngineKey, EngineUrl, NotAUrl};
 use crate::core::limits;
 use crate::core::types::SlotName;
@@ -97,7 +97,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: EngineArgs) -> Result<(
     let reply = admin::connect(data_dir).await?.external(request).await?.into_inner();
     let document = admin::json_document(&reply.json)?;
     out.either(&document, || {
-        serde_json::from_value(document.clone()).map_or_else(|_| String::new(), |found| text(&found))
+        serde_json::from_value(document.clone()).map_or_else(|_| String::new(), |found| text(&found, columns()))
     });
     Ok(())
 }
@@ -115,7 +115,7 @@ fn key(path: &Path) -> Result<String, Failure> {
     Ok(key.secret().to_owned())
 }
 
-fn text(document: &Document) -> String {
+fn text(document: &Document, columns: usize) -> String {
     let removed: String =
         document.removed.iter().map(|slot| format!("{slot} has no external engine here any more\n")).collect();
     if document.engines.is_empty() {
@@ -125,7 +125,7 @@ fn text(document: &Document) -> String {
         };
     }
     let rows: Vec<Vec<String>> = document.engines.iter().map(row).collect();
-    format!("{removed}{}", table(&["SLOT", "STATE", "PRECISION", "ENGINE"], &rows))
+    format!("{removed}{}", table_within(&["SLOT", "STATE", "PRECISION", "ENGINE"], &rows, columns))
 }
 
 fn row(engine: &EngineView) -> Vec<String> {
@@ -138,6 +138,7 @@ fn row(engine: &EngineView) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::golden;
 
     #[test]
     fn a_list_says_which_answers_and_why_not() {
@@ -151,13 +152,9 @@ mod tests {
             has_key: state == "ready",
         };
         let engines = vec![engine("UCM", "ready", ""), engine("ULM", "away", "nothing answers")];
-        let found = text(&Document { engines, removed: vec!["UFM".into()] });
-        let expect = "UFM has no external engine here any more\n\
-                      SLOT  STATE  PRECISION   ENGINE\n\
-                      UCM   ready  unverified  llama at http://127.0.0.1:8080, with a key\n\
-                      ULM   away   unverified  llama at http://127.0.0.1:8080: nothing answers\n";
-        assert_eq!(found, expect);
-        assert!(text(&Document::default()).starts_with("no external engine is here"));
+        let document = Document { engines, removed: vec!["UFM".into()] };
+        golden::check("engines", |columns| text(&document, columns));
+        assert!(text(&Document::default(), 80).starts_with("no external engine is here"));
     }
 
     #[test]

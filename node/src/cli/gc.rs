@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::admin;
 use super::exit::Failure;
 use super::run::Out;
-use super::table::table;
+use super::table::{columns, table_within};
 use super::view::short;
 use crate::core::reports::{GcEntry, GcReport};
 use crate::core::types::{Digest, human_bytes};
@@ -34,11 +34,11 @@ fn artifact(text: &str) -> Result<Digest, String> {
 pub(super) async fn run(out: Out, data_dir: &Path, args: GcArgs) -> Result<(), Failure> {
     let (explained, report) = ask(data_dir, &args, args.yes).await?;
     if args.yes || report.delete.is_empty() || out.json || !confirmed(out, &report) {
-        out.either(&explained, || if args.yes { done(&report) } else { explain(&report, true) });
+        out.either(&explained, || if args.yes { done(&report, columns()) } else { explain(&report, true, columns()) });
         return Ok(());
     }
     let (_, report) = ask(data_dir, &args, true).await?;
-    out.text(&done(&report));
+    out.text(&done(&report, columns()));
     Ok(())
 }
 
@@ -55,7 +55,7 @@ fn confirmed(out: Out, report: &GcReport) -> bool {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         return false;
     }
-    out.text(&explain(report, false));
+    out.text(&explain(report, false, columns()));
     print!("delete? [y/N] ");
     let _ = std::io::stdout().flush();
     let mut line = String::new();
@@ -63,15 +63,15 @@ fn confirmed(out: Out, report: &GcReport) -> bool {
     read.is_ok() && matches!(line.trim(), "y" | "yes")
 }
 
-fn explain(report: &GcReport, hint: bool) -> String {
+fn explain(report: &GcReport, hint: bool, columns: usize) -> String {
     let mut out = used(report);
     if !report.delete.is_empty() {
         out.push_str(&format!("\nmay go, {} in all:\n", human_bytes(report.would_free_bytes)));
-        out.push_str(&rows(&report.delete, "HELD BY"));
+        out.push_str(&rows(&report.delete, "HELD BY", columns));
     }
     if !report.keep.is_empty() {
         out.push_str("\nstays:\n");
-        out.push_str(&rows(&report.keep, ""));
+        out.push_str(&rows(&report.keep, "", columns));
     }
     out.push_str(match (report.delete.is_empty(), hint) {
         (true, _) => "\nnothing may go\n",
@@ -81,16 +81,16 @@ fn explain(report: &GcReport, hint: bool) -> String {
     out
 }
 
-fn done(report: &GcReport) -> String {
+fn done(report: &GcReport, columns: usize) -> String {
     let mut out = String::new();
     if !report.deleted.is_empty() {
         out.push_str("deleted:\n");
-        out.push_str(&rows(&report.deleted, "HELD BY"));
+        out.push_str(&rows(&report.deleted, "HELD BY", columns));
         out.push('\n');
     }
     if !report.keep.is_empty() {
         out.push_str("stays:\n");
-        out.push_str(&rows(&report.keep, ""));
+        out.push_str(&rows(&report.keep, "", columns));
         out.push('\n');
     }
     out.push_str(&format!("{} freed\n", human_bytes(report.freed_bytes)));
@@ -105,7 +105,7 @@ fn used(report: &GcReport) -> String {
     }
 }
 
-fn rows(entries: &[GcEntry], holders: &str) -> String {
+fn rows(entries: &[GcEntry], holders: &str, columns: usize) -> String {
     let row = |entry: &GcEntry| {
         let mut row =
             vec![short(&entry.artifact).to_owned(), entry.name.clone(), human_bytes(entry.bytes), entry.why.clone()];
@@ -117,12 +117,13 @@ fn rows(entries: &[GcEntry], holders: &str) -> String {
     let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
     let mut head = vec!["ARTIFACT", "NAME", "SIZE", "WHY"];
     head.extend(Some(holders).filter(|holders| !holders.is_empty()));
-    table(&head, &rows)
+    table_within(&head, &rows, columns)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::golden;
 
     #[test]
     fn what_goes_and_what_stays_is_said_with_its_reason() {
@@ -137,17 +138,21 @@ mod tests {
             used_bytes: 6 << 30,
             budget_bytes: Some(8 << 30),
             delete: vec![entry(1, "no slot names it any more", &["griffith"])],
-            keep: vec![entry(2, "pinned on this node", &[])],
+            keep: vec![
+                entry(2, "pinned on this node", &[]),
+                entry(
+                    3,
+                    "its slot names it, and no other member that can be reached now holds a whole copy of it",
+                    &[],
+                ),
+            ],
             would_free_bytes: 3 << 30,
             ..GcReport::default()
         };
-        let text = explain(&report, true);
-        for expect in
-            ["6.0 GiB of a budget of 8.0 GiB", "may go, 3.0 GiB in all", "griffith", "pinned on this node", "--yes"]
-        {
-            assert!(text.contains(expect), "{text}");
-        }
-        let nothing = explain(&GcReport::default(), true);
+        golden::check("gc", |columns| explain(&report, true, columns));
+        let done_now = GcReport { deleted: report.delete.clone(), freed_bytes: 3 << 30, ..report };
+        golden::check("gc-done", |columns| done(&done_now, columns));
+        let nothing = explain(&GcReport::default(), true, 80);
         assert!(nothing.ends_with("nothing may go\n"), "{nothing}");
     }
 }

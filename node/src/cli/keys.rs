@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::exit::Failure;
 use super::parse;
 use super::run::Out;
-use super::table::table;
-use crate::core::api_keys::{ApiKey, KeyName};
+use super::table::{columns, table_within};
+use crate::core::api_keys::{ApiKey, ApiKeys, KeyName};
 use crate::core::types::SlotName;
 use crate::driver::{RunError, api_keys};
 
@@ -75,14 +75,16 @@ fn add(out: Out, data_dir: &Path, args: AddArgs) -> Result<(), Failure> {
 fn list(out: Out, data_dir: &Path) -> Result<(), Failure> {
     let (keys, now) = api_keys::list(data_dir).map_err(failure)?;
     let documents: Vec<Value> = keys.iter().map(|key| document(key, now)).collect();
-    out.either(&json!({"keys": documents}), || {
-        let rows: Vec<Vec<String>> = keys.iter().map(|key| row(key, now)).collect();
-        match rows.is_empty() {
-            true => "there is no key; `fednode keys add NAME` makes one\n".to_owned(),
-            false => table(&["NAME", "EXPIRES", "SLOTS"], &rows),
-        }
-    });
+    out.either(&json!({"keys": documents}), || listed(&keys, now, columns()));
     Ok(())
+}
+
+fn listed(keys: &ApiKeys, now_unix_s: u64, columns: usize) -> String {
+    let rows: Vec<Vec<String>> = keys.iter().map(|key| row(key, now_unix_s)).collect();
+    match rows.is_empty() {
+        true => "there is no key; `fednode keys add NAME` makes one\n".to_owned(),
+        false => table_within(&["NAME", "EXPIRES", "SLOTS"], &rows, columns),
+    }
 }
 
 fn document(key: &ApiKey, now_unix_s: u64) -> Value {
@@ -115,6 +117,7 @@ fn failure(error: RunError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::golden;
 
     #[test]
     fn a_row_says_when_it_ends_and_what_for() {
@@ -131,5 +134,23 @@ mod tests {
             key.expires_unix_s = Some(1000 + expires);
             assert_eq!(row(&key, 1000), ["laptop", says, "UCM, ULM"]);
         }
+    }
+
+    #[test]
+    fn the_keys_as_a_table() {
+        let key = |name: &str, slots: &[&str], expires_unix_s| ApiKey {
+            name: KeyName::new(name).expect("a name"),
+            digest: blake3::hash(name.as_bytes()),
+            slots: slots.iter().map(|slot| SlotName::new(slot).expect("a name")).collect(),
+            created_unix_s: 0,
+            expires_unix_s,
+        };
+        let all = ["UAM", "UCM", "UDM", "UFM", "UIM", "ULM", "URM", "judge", "coder", "architect"];
+        let mut keys = ApiKeys::default();
+        for one in [key("laptop", &[], None), key("phone", &["UCM"], Some(9000)), key("all-of-them", &all, Some(1))] {
+            keys.add(one).expect("added");
+        }
+        golden::check("keys", |columns| listed(&keys, 1000, columns));
+        assert!(listed(&ApiKeys::default(), 0, 80).contains("fednode keys add NAME"));
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::exit::Failure;
 use super::run::Out;
-use super::table::table;
+use super::table::{columns, table_within};
 use super::view::peer_end;
 use super::{admin, parse};
 use crate::core::view::{MemberView, State};
@@ -71,7 +71,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, command: Option<MembersComman
         None | Some(MembersCommand::List) => {
             let (value, state) = admin::state(data_dir).await?;
             let document = json!({"members": value["members"]});
-            out.either(&document, || members(&state, now_unix_s()));
+            out.either(&document, || members(&state, now_unix_s(), columns()));
             return Ok(());
         }
         Some(MembersCommand::Revoke { who, yes }) => {
@@ -134,7 +134,7 @@ fn now_unix_s() -> u64 {
 }
 
 /// The machines as a table.
-fn members(state: &State, now_unix_s: u64) -> String {
+fn members(state: &State, now_unix_s: u64, columns: usize) -> String {
     let row = |member: &MemberView| {
         let right = match (member.owner, member.admin) {
             (true, _) => ", owner",
@@ -152,7 +152,7 @@ fn members(state: &State, now_unix_s: u64) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = state.members.iter().map(row).collect();
-    table(&["MEMBER", "ROLE", "STATE", "SEEN", "EXPIRES", "PEER"], &rows)
+    table_within(&["MEMBER", "ROLE", "STATE", "SEEN", "EXPIRES", "PEER"], &rows, columns)
 }
 
 fn seen(member: &MemberView) -> String {
@@ -184,32 +184,14 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::{golden, sample};
 
     #[test]
     fn who_belongs_is_shown_with_its_rights_and_how_long() {
-        let now = 1_800_000_000;
-        let member = |name: &str, owner, admin, expires_unix_s, seen_s_ago| MemberView {
-            name: name.to_owned(),
-            role: "full".to_owned(),
-            state: "alive".to_owned(),
-            peer_id: "12D3KooWabcdefgh".to_owned(),
-            owner,
-            admin,
-            expires_unix_s,
-            seen_s_ago,
-            ..MemberView::default()
-        };
-        let members_seen = vec![
-            member("desk", true, true, 0, Some(0)),
-            member("den", false, true, now + 89 * 86_400 + 5, Some(90)),
-            member("nas", false, false, now, None),
-        ];
-        let text = members(&State { members: members_seen, ..State::default() }, now);
-        let expect = "MEMBER  ROLE         STATE  SEEN      EXPIRES  PEER\n\
-                      desk    full, owner  alive  now       never    …abcdefgh\n\
-                      den     full, admin  alive  90 s ago  in 89 d  …abcdefgh\n\
-                      nas     full         alive  -         expired  …abcdefgh\n";
-        assert_eq!(text, expect);
+        let mut state = sample::federation();
+        state.members[3].expires_unix_s = 1_799_999_999;
+        state.members[3].seen_s_ago = None;
+        golden::check("members", |columns| members(&state, 1_800_000_000, columns));
     }
 
     #[test]

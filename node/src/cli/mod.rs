@@ -14,10 +14,13 @@ mod engine_tools;
 mod exit;
 mod fit;
 mod gc;
+#[cfg(test)]
+mod golden;
 mod invite;
 mod invite_wait;
 mod join;
 mod keys;
+mod manual;
 mod members;
 mod owner;
 mod parse;
@@ -29,15 +32,18 @@ mod qr;
 mod roster;
 mod routes;
 mod run;
+#[cfg(test)]
+mod sample;
 mod scrub;
+mod service;
 mod table;
 #[cfg(test)]
 mod tests;
 mod transfers;
-mod transfers_watch;
 pub mod up;
 mod verify;
 mod view;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -118,7 +124,7 @@ enum Command {
     /// Show by which rules the model auto chooses a manager
     Routes,
     /// Show the federation as this node sees it
-    Status,
+    Status(view::StatusArgs),
     /// Print the dashboard's address, with the right to invite and revoke machines in it
     Dashboard,
     /// Show which machine holds which manager, and why
@@ -129,10 +135,15 @@ enum Command {
     Fit(fit::FitArgs),
     /// Say what keeps this machine from finding members and working with them, and what to do
     Doctor,
+    /// Make fednode a service of this machine, which starts with it
+    Service {
+        #[command(subcommand)]
+        command: service::ServiceCommand,
+    },
     /// Talk to a manager
     Chat(chat::ChatArgs),
     /// List the transfers of weights into this node
-    Transfers(transfers_watch::TransfersArgs),
+    Transfers(transfers::TransfersArgs),
     /// Measure this machine
     Bench(bench::BenchArgs),
     /// Show what may be deleted from this machine's disk and why the rest stays; with --yes, delete it

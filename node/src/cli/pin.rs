@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::admin;
 use super::exit::Failure;
 use super::run::Out;
-use super::table::table;
+use super::table::{columns, table_within};
 use super::view::short;
 use crate::core::pins::Pin;
 
@@ -77,16 +77,18 @@ pub(super) async fn unpin(out: Out, data_dir: &Path, args: UnpinArgs) -> Result<
 async fn ask(out: Out, data_dir: &Path, request: v1::PinRequest) -> Result<(), Failure> {
     let reply = admin::connect(data_dir).await?.pin(request).await?.into_inner();
     let document = admin::json_document(&reply.json)?;
-    out.either(&document, || serde_json::from_value(document.clone()).map_or_else(|_| String::new(), list));
+    out.either(&document, || {
+        serde_json::from_value(document.clone()).map_or_else(|_| String::new(), |found| list(&found, columns()))
+    });
     Ok(())
 }
 
-fn list(document: Document) -> String {
+fn list(document: &Document, columns: usize) -> String {
     let here = if document.pins.is_empty() {
         "nothing is pinned on this machine's disk\n".to_owned()
     } else {
         let rows: Vec<Vec<String>> = document.pins.iter().flat_map(rows).collect();
-        table(&["PIN", "ARTIFACT", "HERE"], &rows)
+        table_within(&["PIN", "ARTIFACT", "HERE"], &rows, columns)
     };
     if document.on.is_empty() {
         return here;
@@ -97,7 +99,7 @@ fn list(document: Document) -> String {
         vec![machine.name.clone(), slots, drained.to_owned()]
     };
     let rows: Vec<Vec<String>> = document.on.iter().map(on).collect();
-    format!("{here}\n{}", table(&["MEMBER", "RESIDENT THERE", ""], &rows))
+    format!("{here}\n{}", table_within(&["MEMBER", "RESIDENT THERE", ""], &rows, columns))
 }
 
 fn rows(entry: &Entry) -> Vec<Vec<String>> {
@@ -108,4 +110,31 @@ fn rows(entry: &Entry) -> Vec<Vec<String>> {
     }
     let here = |kept: &Kept| if kept.stored { "yes" } else { "on its way; see `fednode transfers`" }.to_owned();
     entry.artifacts.iter().map(|kept| vec![name.clone(), short(&kept.artifact).to_owned(), here(kept)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::golden;
+
+    #[test]
+    fn what_is_pinned_here_and_elsewhere() {
+        let kept = |stored| Kept { artifact: "9f8e7d6c".repeat(8), stored };
+        let entry = |pin: &str, artifacts| Entry { pin: pin.to_owned(), artifacts };
+        let machine = |name: &str, slots: &[&str], drained| Machine {
+            name: name.to_owned(),
+            slots: slots.iter().map(|slot| (*slot).to_owned()).collect(),
+            drained,
+        };
+        let pins = vec![
+            entry("UCM", vec![kept(true)]),
+            entry("ULM:personal", vec![kept(false)]),
+            entry(&"0a".repeat(32), vec![]),
+        ];
+        let on = vec![machine("griffith", &["UFM", "UCM"], false), machine("den", &[], true)];
+        let nothing = list(&Document::default(), 80);
+        assert_eq!(nothing, "nothing is pinned on this machine's disk\n");
+        let document = Document { pins, on };
+        golden::check("pins", |columns| list(&document, columns));
+    }
 }

@@ -7,7 +7,7 @@ use fednode_proto::v1;
 
 use super::exit::Failure;
 use super::run::Out;
-use super::table::table;
+use super::table::{columns, table_within};
 use super::{admin, fit, up};
 use crate::core::roster::{RosterSlot, SlotPolicy, SlotRoster};
 
@@ -38,7 +38,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, command: Option<RosterCommand
     let document = admin::json_document(&reply.json)?;
     let roster: Result<SlotRoster, serde_json::Error> = serde_json::from_slice(&reply.json);
     // A newer node's roster may have more in it than this command knows.
-    out.either(&document, || roster.map_or_else(|_| format!("{document:#}\n"), |roster| show(&roster)));
+    out.either(&document, || roster.map_or_else(|_| format!("{document:#}\n"), |roster| show(&roster, columns())));
     Ok(())
 }
 
@@ -49,10 +49,15 @@ fn taken(text: String) -> String {
     read.and_then(|file| toml::to_string(&file.roster).ok()).unwrap_or(text)
 }
 
-fn show(roster: &SlotRoster) -> String {
+fn show(roster: &SlotRoster, columns: usize) -> String {
     let rows: Vec<Vec<String>> = roster.slots.iter().map(row).collect();
     let headers = ["SLOT", "POLICY", "COPIES", "CONTEXT", "PER HOUR", "DOMAINS", "TITLE"];
-    format!("roster {}, precision floor {}\n\n{}", roster.name, roster.precision_floor, table(&headers, &rows))
+    format!(
+        "roster {}, precision floor {}\n\n{}",
+        roster.name,
+        roster.precision_floor,
+        table_within(&headers, &rows, columns)
+    )
 }
 
 fn row(slot: &RosterSlot) -> Vec<String> {
@@ -83,27 +88,11 @@ fn row(slot: &RosterSlot) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::golden;
 
     #[test]
-    fn the_reference_roster_is_shown_at_80_columns() {
+    fn the_reference_roster_is_shown() {
         let roster: SlotRoster = toml::from_str(include_str!("../../rosters/reference.toml")).expect("the file");
-        let expect = "\
-roster reference, precision floor f16
-
-SLOT  POLICY     COPIES  CONTEXT  PER HOUR  DOMAINS   TITLE
-UFM   pinned     2       4096     60                  Universal Federation
-                                                      Manager
-UCM   swappable  1       4096     30                  Universal Content Manager
-URM   swappable  1       4096     20                  Universal Resource Manager
-ULM   swappable  1       4096     20        core      Universal Learning Manager
-                                            external
-                                            personal
-UIM   swappable  1       4096     40                  Universal Interface
-                                                      Manager
-UAM   swappable  1       4096     10                  Universal Arts Manager
-UDM   swappable  1       4096     10        internal  Universal Deployment
-                                            external  Manager
-";
-        assert_eq!(show(&roster), expect);
+        golden::check("roster", |columns| show(&roster, columns));
     }
 }

@@ -12,7 +12,7 @@ use super::engine::EngineArgs;
 use super::exit::Failure;
 use super::{
     Cli, Command, Global, admin, assess, bench, chat, child, dashboard, doctor, engine, fit, gc, invite, keys, members,
-    owner, parse, pin, placing, plan, publish, roster, routes, scrub, transfers_watch, up, verify, view,
+    owner, parse, pin, placing, plan, publish, roster, routes, scrub, service, table, transfers, up, verify, view,
 };
 
 /// Threads for tasks: half of the cores, for the other half is the engines', and fewer threads wake each other less often.
@@ -149,20 +149,17 @@ async fn with_runtime(global: Global, command: Command) -> Result<(), Failure> {
         Command::Doctor => doctor::run(out, &data_dir(global)?).await,
         Command::Gc(args) => gc::run(out, &data_dir(global)?, args).await,
         Command::Scrub(args) => scrub::run(out, &data_dir(global)?, args).await,
+        Command::Service { command } => service::run(out, global.data_dir, command),
         Command::Chat(args) => chat::run(out, &data_dir(global)?, args).await,
-        Command::Status => {
-            let (value, state) = admin::state(&data_dir(global)?).await?;
-            out.either(&value, || view::status(&state));
-            Ok(())
-        }
+        Command::Status(args) => view::run(out, &data_dir(global)?, args).await,
         Command::Members { command } => members::run(out, &data_dir(global)?, command).await,
         Command::Owner { command } => owner::run(out, &data_dir(global)?, command).await,
         Command::Managers => {
             let (value, state) = admin::state(&data_dir(global)?).await?;
-            out.either(&json!({"slots": value["slots"]}), || view::managers(&state));
+            out.either(&json!({"slots": value["slots"]}), || view::managers(&state, table::columns()));
             Ok(())
         }
-        Command::Transfers(args) => transfers_watch::run(out, &data_dir(global)?, args).await,
+        Command::Transfers(args) => transfers::run(out, &data_dir(global)?, args).await,
         Command::Verify(args) => verify::run(out, &data_dir(global)?, args).await,
         Command::Bench(args) => bench::run(out, args).await,
         Command::Engine(args) => engine::run(out, &data_dir(global)?, args).await,

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::admin;
 use super::exit::Failure;
 use super::run::Out;
-use super::table::table;
+use super::table::{columns, table_within};
 use super::view::short;
 use crate::core::pins::Pin;
 use crate::core::types::human_bytes;
@@ -68,7 +68,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: ScrubArgs) -> Result<()
     });
     let document = document.await?;
     let report: Report = serde_json::from_value(document.clone()).unwrap_or_default();
-    out.either(&document, || text(&report));
+    out.either(&document, || text(&report, columns()));
     match report.artifacts.iter().filter(|entry| entry.state == "damaged").count() {
         0 => Ok(()),
         count => Err(Failure::failed(format!(
@@ -121,7 +121,7 @@ fn progress_bar() -> ProgressBar {
     }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report, columns: usize) -> String {
     let row = |entry: &Entry| {
         let found = match (entry.damaged.len(), entry.reason.as_str()) {
             (0, _) => String::new(),
@@ -137,7 +137,7 @@ fn text(report: &Report) -> String {
         0 => "all sound".to_owned(),
         count => chunks(count),
     };
-    format!("{}\n{sum}: {damaged}\n", table(&["ARTIFACT", "NAME", "SIZE", "STATE", "FOUND"], &rows))
+    format!("{}\n{sum}: {damaged}\n", table_within(&["ARTIFACT", "NAME", "SIZE", "STATE", "FOUND"], &rows, columns))
 }
 
 fn chunks(count: usize) -> String {
@@ -167,6 +167,7 @@ pub(super) fn line(scrub: &ScrubView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::golden;
 
     #[test]
     fn the_report_says_what_was_damaged_and_what_became_of_it() {
@@ -183,15 +184,7 @@ mod tests {
             entry("repaired", vec![7], ""),
             entry("damaged", vec![1, 2], "nobody has it"),
         ];
-        let text = text(&Report { bytes: 3 << 20, seconds: 0.25, damaged_chunks: 3, artifacts });
-        for expect in [
-            "sound",
-            "repaired  1 damaged chunk\n",
-            "2 damaged chunks; nobody has it",
-            "3.0 MiB read",
-            "3 damaged chunks",
-        ] {
-            assert!(text.contains(expect), "{text}");
-        }
+        let report = Report { bytes: 3 << 20, seconds: 0.25, damaged_chunks: 3, artifacts };
+        golden::check("scrub", |columns| text(&report, columns));
     }
 }

@@ -6,7 +6,11 @@ use std::fmt::Write;
 pub(super) const COLUMNS: usize = 80;
 const GAP: usize = 2;
 const CELL_CHARS_MAX: usize = 30;
-const LAST_CHARS_MIN: usize = 16;
+/// A column is not cut further for the sake of others.
+const CELL_CHARS_MIN: usize = 6;
+const LAST_CHARS_MIN: usize = 10;
+/// The first column is a name, which can be told by its beginning: it gives way first, as far as this.
+const NAME_CHARS_MIN: usize = 12;
 
 /// Columns of the terminal that standard output is, within reason; `COLUMNS` where it is none.
 pub(super) fn columns() -> usize {
@@ -25,8 +29,10 @@ pub(super) fn table_within(headers: &[&str], rows: &[Vec<String>], columns: usiz
     let header: Vec<String> = headers.iter().map(|text| (*text).to_owned()).collect();
     let last = headers.len().saturating_sub(1);
     let all = || std::iter::once(&header).chain(rows);
-    let widths: Vec<usize> =
+    let mut widths: Vec<usize> =
         (0..last).map(|column| all().map(|row| cell_width(row, column)).max().unwrap_or(0)).collect();
+    let last_needs = all().map(|row| cell_width(row, last)).max().unwrap_or(0).min(LAST_CHARS_MIN);
+    shrink(&mut widths, columns.saturating_sub(last_needs));
     let taken: usize = widths.iter().map(|width| width + GAP).sum();
     let last_width = columns.saturating_sub(taken).max(LAST_CHARS_MIN);
     let mut out = String::new();
@@ -39,9 +45,28 @@ fn cell_width(row: &[String], column: usize) -> usize {
     lines.map(|line| line.chars().count().min(CELL_CHARS_MAX)).max().unwrap_or(0)
 }
 
+/// Takes from the first column, then from the widest ones, until all fit into `room`.
+fn shrink(widths: &mut [usize], room: usize) {
+    let taken: usize = widths.iter().map(|width| width + GAP).sum();
+    for _ in room..taken {
+        let first = widths.first().is_some_and(|width| *width > NAME_CHARS_MIN);
+        let one = if first { widths.first_mut() } else { widths.iter_mut().max() };
+        if let Some(width) = one.filter(|width| **width > CELL_CHARS_MIN) {
+            *width -= 1;
+        }
+    }
+}
+
 fn push_row(out: &mut String, row: &[String], widths: &[usize], last_width: usize) {
     let cut: Vec<Vec<String>> = (0..widths.len())
-        .map(|column| row.get(column).map(String::as_str).unwrap_or_default().lines().map(cut).collect())
+        .map(|column| {
+            row.get(column)
+                .map(String::as_str)
+                .unwrap_or_default()
+                .lines()
+                .map(|line| cut(line, widths[column]))
+                .collect()
+        })
         .collect();
     let wrapped = wrap(row.get(widths.len()).map(String::as_str).unwrap_or_default(), last_width);
     let height = cut.iter().map(Vec::len).chain([wrapped.len(), 1]).max().unwrap_or(1);
@@ -57,9 +82,9 @@ fn push_row(out: &mut String, row: &[String], widths: &[usize], last_width: usiz
     }
 }
 
-fn cut(line: &str) -> String {
-    match line.char_indices().nth(CELL_CHARS_MAX) {
-        Some(_) => line.chars().take(CELL_CHARS_MAX - 1).chain(['…']).collect(),
+fn cut(line: &str, width: usize) -> String {
+    match line.char_indices().nth(width) {
+        Some(_) => line.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
         None => line.to_owned(),
     }
 }

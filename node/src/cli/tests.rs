@@ -73,12 +73,6 @@ fn every_command_of_the_contract_is_understood() {
         "fednode plan --as-inventory --what-if add:64GB",
         "fednode plan --schema",
         "fednode chat ULM:core hello --system brief --max-tokens 5 --temperature 0.5 --seed 1",
-        "fednode transfers -v",
-        "fednode doctor --json",
-        "fednode gc",
-        "fednode gc --yes --json",
-        "fednode scrub",
-        "fednode scrub --now ULM:core",
         "fednode verify UCM --json",
         "fednode up --check-seconds 5",
         "fednode bench fingerprint --json",
@@ -91,6 +85,28 @@ fn every_command_of_the_contract_is_understood() {
         "fednode engine remove UCM",
         "fednode engine remove http://127.0.0.1:8080",
         "fednode bench transfer --size 1GiB --sources 2 --runs 3 --dir /tmp --json",
+    ];
+    for line in lines {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn the_commands_that_look_and_look_after_are_understood() {
+    let lines = [
+        "fednode doctor --json",
+        "fednode service install --dry-run -- --memory 20GiB",
+        "fednode service uninstall",
+        "fednode service remove --dry-run",
+        "fednode service status --json",
+        "fednode transfers -v",
+        "fednode transfers --watch",
+        "fednode status --watch",
+        "fednode gc",
+        "fednode gc --yes --json",
+        "fednode scrub",
+        "fednode scrub --now ULM:core",
+        "fednode dev manual out",
     ];
     for line in lines {
         assert!(parse(line).is_ok(), "{line}");

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::exit::Failure;
 use super::run::Out;
-use super::table::table;
+use super::table::{columns, table_within};
 use super::view::short;
 use super::{admin, parse, scrub};
 use crate::core::types::SlotName;
@@ -62,7 +62,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: VerifyArgs) -> Result<(
     });
     let document = document.await?;
     let report: Report = serde_json::from_value(document.clone()).unwrap_or_default();
-    out.either(&document, || text(&report));
+    out.either(&document, || text(&report, columns()));
     match report.ok {
         true => Ok(()),
         false => Err(Failure::found(format!(
@@ -72,7 +72,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: VerifyArgs) -> Result<(
     }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report, columns: usize) -> String {
     let mut rows = Vec::new();
     for node in &report.nodes {
         if !node.error.is_empty() {
@@ -81,7 +81,7 @@ fn text(report: &Report) -> String {
         }
         rows.extend(node.artifacts.iter().map(|one| row(&report.slot, &node.node, one)));
     }
-    table(&["NODE", "MODEL", "FILE", "DTYPE", "FINGERPRINT"], &rows)
+    table_within(&["NODE", "MODEL", "FILE", "DTYPE", "FINGERPRINT"], &rows, columns)
 }
 
 fn row(slot: &str, node: &str, one: &ArtifactReport) -> Vec<String> {
@@ -102,6 +102,7 @@ fn row(slot: &str, node: &str, one: &ArtifactReport) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::golden;
 
     #[test]
     fn the_table_has_a_line_for_each_artifact_on_each_machine() {
@@ -131,15 +132,6 @@ mod tests {
                 node("attic", "no answer", Vec::new()),
             ],
         };
-        // However wide the terminal is.
-        let text = text(&report).split_whitespace().collect::<Vec<_>>().join(" ");
-        for expect in [
-            "griffith UCM abababab ok F16 ok: 0.00004 of 0.00100 nats",
-            "desktop UCM abababab 3 damaged chunks F16 differs: 0.03830 of 0.00100",
-            "not resident here",
-            "attic not verified: no answer",
-        ] {
-            assert!(text.contains(expect), "{text}");
-        }
+        golden::check("verify", |columns| text(&report, columns));
     }
 }

@@ -1,7 +1,14 @@
-//! The node's view as text: `status`, `managers`. Pure: a `State` in, lines of at most 80 columns out.
+//! The node's view as text: `status`, `managers`. Pure: a `State` and a width in, lines out.
 
-use super::table::{COLUMNS, table, wrap};
-use super::{scrub, transfers};
+use std::path::Path;
+
+use clap::Args;
+
+use super::exit::Failure;
+use super::run::Out;
+use super::table::{columns, table_within, wrap};
+use super::watch::{self, What};
+use super::{admin, scrub, transfers};
 use crate::core::types::human_bytes;
 use crate::core::view::{DomainView, LoadView, MemberView, PlanSummary, SlotView, State, StoreView};
 
@@ -11,7 +18,24 @@ const LABEL: usize = 13;
 const SHORT_HEX: usize = 8;
 
 /// `fednode status`.
-pub(super) fn status(state: &State) -> String {
+#[derive(Args, Debug)]
+pub(super) struct StatusArgs {
+    /// Keep looking until q, Esc or Ctrl-C
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(super) async fn run(out: Out, data_dir: &Path, args: StatusArgs) -> Result<(), Failure> {
+    if args.watch {
+        return watch::run(out, data_dir, What::Status, false).await;
+    }
+    let (value, state) = admin::state(data_dir).await?;
+    out.either(&value, || status(&state, columns()));
+    Ok(())
+}
+
+/// All of it as text.
+pub(super) fn status(state: &State, columns: usize) -> String {
     let node = &state.node;
     let about = format!("{}, {}, tier {}", or_unknown(&node.name), or_unknown(&node.role), or_unknown(&node.tier));
     let coordinator = match &state.coordinator {
@@ -19,6 +43,7 @@ pub(super) fn status(state: &State) -> String {
         None => "none known yet".to_owned(),
     };
     let mut out = String::new();
+    let push_labelled = |out: &mut String, label: &str, text: &str| push_labelled(out, label, text, columns);
     push_labelled(&mut out, "federation", or_unknown(short(&state.federation)));
     push_labelled(&mut out, "node", &format!("{about}, API {}", or_unknown(&node.api)));
     if !node.notice.is_empty() {
@@ -35,13 +60,13 @@ pub(super) fn status(state: &State) -> String {
     let members: Vec<Vec<String>> = state.members.iter().map(member_row).collect();
     let slots: Vec<Vec<String>> = state.slots.iter().map(slot_row).collect();
     out.push('\n');
-    out.push_str(&table(&["MEMBER", "ROLE", "STATE", "MEMORY", "RESIDENT"], &members));
+    out.push_str(&table_within(&["MEMBER", "ROLE", "STATE", "MEMORY", "RESIDENT"], &members, columns));
     out.push('\n');
-    out.push_str(&table(&["SLOT", "STATE", "PRECISION", "WHERE"], &slots));
+    out.push_str(&table_within(&["SLOT", "STATE", "PRECISION", "WHERE"], &slots, columns));
     let active: Vec<_> = state.transfers.iter().filter(|transfer| transfer.state != "done").cloned().collect();
     if !active.is_empty() {
         out.push('\n');
-        out.push_str(&transfers::transfers(&active));
+        out.push_str(&transfers::transfers(&active, columns));
     }
     out
 }
@@ -61,7 +86,7 @@ fn store_lines(store: &StoreView) -> Vec<String> {
 }
 
 /// `fednode managers`.
-pub(super) fn managers(state: &State) -> String {
+pub(super) fn managers(state: &State, columns: usize) -> String {
     let row = |slot: &SlotView| {
         let published = !slot.artifact.is_empty();
         let named = slot.domains.iter().map(|domain| match domain.artifact.is_empty() {
@@ -82,7 +107,7 @@ pub(super) fn managers(state: &State) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = state.slots.iter().map(row).collect();
-    table(&["SLOT", "STATE", "PRECISION", "ARTIFACT", "SIZE", "VERSION", "DOMAINS"], &rows)
+    table_within(&["SLOT", "STATE", "PRECISION", "ARTIFACT", "SIZE", "VERSION", "DOMAINS"], &rows, columns)
 }
 
 /// Where nothing was recorded that a substituted copy could be told by, that is said.
@@ -93,15 +118,16 @@ fn precision(slot: &SlotView) -> String {
     }
 }
 
-fn push_labelled(out: &mut String, label: &str, text: &str) {
-    let lines = wrap(text, COLUMNS - LABEL);
+fn push_labelled(out: &mut String, label: &str, text: &str, columns: usize) {
+    let lines = wrap(text, columns - LABEL);
     for (index, line) in lines.iter().enumerate() {
         let label = if index == 0 { label } else { "" };
         out.push_str(&format!("{label:<LABEL$}{line}\n"));
     }
 }
 
-fn plan_line(plan: Option<&PlanSummary>) -> String {
+/// How far the plan is.
+pub(super) fn plan_line(plan: Option<&PlanSummary>) -> String {
     let Some(plan) = plan else { return "none yet".to_owned() };
     let done = match (plan.carried_out, plan.pending.is_empty()) {
         (true, _) => "carried out",
@@ -139,7 +165,7 @@ fn slot_row(slot: &SlotView) -> Vec<String> {
 }
 
 /// Replicas first, else who stores it; then why there are not more.
-fn whereabouts(slot: &SlotView) -> String {
+pub(super) fn whereabouts(slot: &SlotView) -> String {
     let replicas: Vec<String> = slot
         .replicas
         .iter()
@@ -187,7 +213,7 @@ fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
-fn or_unknown(text: &str) -> &str {
+pub(super) fn or_unknown(text: &str) -> &str {
     if text.is_empty() { "unknown" } else { text }
 }
 

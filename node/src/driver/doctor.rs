@@ -18,6 +18,9 @@ use crate::net;
 
 /// Announcements come back, and answers come in, within this.
 const LISTEN: Duration = Duration::from_millis(2500);
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// A member's version is shown as far as this.
+const VERSION_CHARS_MAX: usize = 64;
 
 static EXAMINATIONS: Semaphore = Semaphore::const_new(limits::EXAMINATIONS_MAX);
 
@@ -34,7 +37,7 @@ impl Node {
     async fn examined(&self, place: usize, reach: MemberReach) -> MemberFacts {
         let Ok(node) = reach.node.parse::<NodeId>() else { return MemberFacts { reach, ..MemberFacts::default() } };
         let name = self.registry.roster().name_of(&node);
-        let unasked = MemberFacts { name, reach, clock_ahead_ms: None, reaches_us: None };
+        let unasked = MemberFacts { name, reach, ..MemberFacts::default() };
         if !unasked.reach.connected || place >= limits::EXAMINED_MAX {
             return unasked;
         }
@@ -44,11 +47,14 @@ impl Node {
         let trip = u64::try_from(begin.elapsed().as_millis()).unwrap_or(0).saturating_sub(reply.took_ms);
         let clock = i128::from(reply.unix_ms) - i128::from(sent) - i128::from(trip / 2);
         let tried = reply.tried.into_iter().take(limits::ADDRESSES_MAX);
+        // It is shown to a person.
+        let version: String = reply.version.chars().filter(|sign| !sign.is_control()).take(VERSION_CHARS_MAX).collect();
         let report = |one: v1::ExamineDial| DialReport { silent: one.silent, address: one.address, why: one.why };
         MemberFacts {
             clock_ahead_ms: i64::try_from(clock).ok(),
             // Nothing tried says nothing.
             reaches_us: Some(tried.map(report).collect::<Vec<_>>()).filter(|tried| !tried.is_empty()),
+            version,
             ..unasked
         }
     }
@@ -57,14 +63,14 @@ impl Node {
     pub(super) async fn examine_for(&self, from: NodeId) -> v1::ExamineReply {
         let (unix_ms, begin) = (unix_milliseconds(), Instant::now());
         let Ok(_permit) = EXAMINATIONS.try_acquire() else {
-            return v1::ExamineReply { unix_ms, tried: Vec::new(), took_ms: 0 };
+            return v1::ExamineReply { unix_ms, tried: Vec::new(), took_ms: 0, version: VERSION.to_owned() };
         };
         let reach = self.net.reach().await.into_iter().find(|reach| reach.node == from.to_string());
         let addresses: Vec<String> = reach.map(|reach| reach.addresses).unwrap_or_default();
         let dials = addresses.into_iter().filter_map(|address| Some(try_dial(socket(&address)?, address)));
         let tried = futures::future::join_all(dials).await;
         let took_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(0);
-        v1::ExamineReply { unix_ms, tried, took_ms }
+        v1::ExamineReply { unix_ms, tried, took_ms, version: VERSION.to_owned() }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::driver::externals::Externals;
 use crate::driver::figures::Figures;
 use crate::driver::membership::Registry;
 use crate::driver::replicas::Replicas;
-use crate::driver::requests::{Requests, error_event};
+use crate::driver::requests::{self, Requests, error_event};
 use crate::driver::scrub::Scrubber;
 use crate::driver::seats;
 use crate::driver::shunned::{self, Shunned};
@@ -120,6 +120,8 @@ pub struct Driver {
     pub(super) facts: view::Facts,
     pub(super) figures: Figures,
     pub(super) scrubber: Option<Scrubber>,
+    /// Told to stop.
+    pub(super) ending: bool,
 }
 
 impl Driver {
@@ -130,34 +132,55 @@ impl Driver {
         mut network: mpsc::Receiver<NetEvent>,
         stopped: watch::Sender<bool>,
     ) -> Result<(), RunError> {
-        while !self.revoked {
-            let deadline = self.machine.next_deadline();
-            let deadline = deadline.map(|time| tokio::time::Instant::from_std(self.clock.instant(time)));
-            tokio::select! {
-                event = events.recv() => match event {
-                    None | Some(Event::Stop) => break,
-                    Some(event) => {
-                        self.notice_sleep();
-                        self.event(event);
-                    }
-                },
-                event = network.recv() => match event {
-                    None => break,
-                    Some(event) => {
-                        self.notice_sleep();
-                        self.network_event(event);
-                    }
-                },
-                () = sleep_until(deadline) => {
-                    self.notice_sleep();
-                    self.handle(Input::Tick);
-                }
-            }
-        }
+        while !self.revoked && self.turn(&mut events, &mut network).await {}
+        self.finish_answers(&mut events, &mut network).await;
         let path = self.dir.path().to_owned();
         let end = if self.revoked { Err(RunError::Revoked(path)) } else { Ok(()) };
         self.leave(&stopped).await;
         end
+    }
+
+    /// Takes what comes next; false when that is the end.
+    async fn turn(&mut self, events: &mut mpsc::Receiver<Event>, network: &mut mpsc::Receiver<NetEvent>) -> bool {
+        let deadline = self.machine.next_deadline();
+        let deadline = deadline.map(|time| tokio::time::Instant::from_std(self.clock.instant(time)));
+        tokio::select! {
+            event = events.recv() => match event {
+                None | Some(Event::Stop) => return false,
+                Some(event) => {
+                    self.notice_sleep();
+                    self.event(event);
+                }
+            },
+            event = network.recv() => match event {
+                None => return false,
+                Some(event) => {
+                    self.notice_sleep();
+                    self.network_event(event);
+                }
+            },
+            () = sleep_until(deadline) => {
+                self.notice_sleep();
+                self.handle(Input::Tick);
+            }
+        }
+        true
+    }
+
+    /// Told to stop: nothing new begins, and what has begun is answered, within reason; a second word ends that too.
+    async fn finish_answers(&mut self, events: &mut mpsc::Receiver<Event>, network: &mut mpsc::Receiver<NetEvent>) {
+        self.ending = true;
+        let limit = tokio::time::Instant::now() + std::time::Duration::from_millis(limits::DRAIN.as_millis());
+        let open = self.machine.requests().0;
+        if open > 0 && !self.revoked {
+            tracing::info!(open, "finishing what is being answered; ask a second time to end at once");
+        }
+        while !self.revoked && self.machine.requests().0 > 0 {
+            match tokio::time::timeout_at(limit, self.turn(events, network)).await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return,
+            }
+        }
     }
 
     async fn leave(mut self, stopped: &watch::Sender<bool>) {
@@ -239,6 +262,9 @@ impl Driver {
     }
 
     fn request(&mut self, request: v1::GenerateRequest, from_member: bool, answer: mpsc::Sender<v1::GenerateEvent>) {
+        if self.ending {
+            return drop(answer.try_send(error_event(&requests::ending())));
+        }
         // A member that passes one on has found out already whose replica it is for.
         let seated = if from_member {
             Ok(request)

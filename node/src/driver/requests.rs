@@ -149,8 +149,7 @@ impl Requests {
 
     /// The node ends: whoever still waits is told.
     pub fn end_all(&mut self) {
-        let message = "this node is ending; ask again, or ask another one".to_owned();
-        let refusal = Refusal { code: "not_resident", message };
+        let refusal = ending();
         for id in self.waiters.keys().copied().collect::<Vec<_>>() {
             self.reject(id, &refusal);
         }
@@ -371,4 +370,10 @@ fn known_code(code: &str) -> &'static str {
         "deadline",
     ];
     CODES.into_iter().find(|known| *known == code).unwrap_or("engine_failed")
+}
+
+/// What a node that ends says to whoever asks.
+pub(super) fn ending() -> Refusal {
+    let message = "this node is ending; ask again, or ask another one".to_owned();
+    Refusal { code: "not_resident", message }
 }

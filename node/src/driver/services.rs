@@ -127,8 +127,14 @@ pub fn stop_on_signal(events: Events) {
             _ = terminate.recv() => {}
         }
         events.send(Event::Stop).await;
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        // Asked twice: nothing is finished any more. Asked three times: now.
+        tokio::spawn(async move { events.send(Event::Stop).await });
         let _ = tokio::signal::ctrl_c().await;
-        std::process::exit(130); // asked twice: now
+        std::process::exit(130);
     });
 }
 

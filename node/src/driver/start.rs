@@ -173,13 +173,12 @@ impl Starting {
         let clock = Clock::new();
         let machine = Machine::new(clock.now(), self.config(role, &registry, store.as_deref())?);
         let facts = self.facts(api.url.clone(), &net, &roster, clock, (up.clone(), down), loading);
-        let api = api.open(&self.dir)?;
         announce(&facts, role, &self.hardware);
 
         let (stopped, stop) = watch::channel(false);
         serve_members(&node, store.clone(), up, incoming);
         stop_on_signal(events.clone());
-        let edges = tokio::spawn(serve_edges(node.clone(), api, admin, stop));
+        let edges = tokio::spawn(serve_edges(node.clone(), api.open(&self.dir)?, admin, stop));
         watch_hardware(self.hardware, store.clone(), events.clone(), role);
         watch_invitations(node.clone());
         watch_certificates(node.clone());
@@ -207,6 +206,7 @@ impl Starting {
             facts,
             figures: Figures::default(),
             scrubber: node.scrubber.clone(),
+            ending: false,
         };
         tell_what_is_stored(store.as_deref(), &events, &node).await;
         let end = driver.run(inbox, network, stopped).await;

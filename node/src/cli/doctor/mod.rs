@@ -10,22 +10,30 @@ use serde_json::json;
 use super::admin;
 use super::exit::Failure;
 use super::run::Out;
+use super::table::{columns, wrap};
 use crate::core::checkup::{Check, NodeFacts, Verdict, all_well, judge};
 use fednode_proto::v1;
 
 /// Prints every check; fails when something is blocked.
 pub(super) async fn run(out: Out, data_dir: &Path) -> Result<(), Failure> {
-    let node = match admin::connect(data_dir).await {
+    let seen = match admin::connect(data_dir).await {
         Ok(mut client) => {
             let reply = client.doctor(v1::DoctorRequest {}).await?.into_inner();
-            Some(serde_json::from_slice::<NodeFacts>(&reply.json).map_err(admin::unreadable)?)
+            let node = serde_json::from_slice::<NodeFacts>(&reply.json).map_err(admin::unreadable)?;
+            Some((node, admin::state(data_dir).await?.1))
         }
         Err(failure) if failure.is_no_node() => None,
         Err(failure) => return Err(failure),
     };
-    let checks = judge(&local::machine(data_dir, node.is_some()), node.as_ref());
+    let (node, state) = seen.unzip();
+    // It waits for drivers, for the service manager and for a port.
+    let dir = data_dir.to_owned();
+    let looked = tokio::task::spawn_blocking(move || (local::machine(&dir, state.as_ref()), state)).await;
+    let (machine, state) =
+        looked.map_err(|error| Failure::failed(format!("looking at this machine failed: {error}")))?;
+    let checks = judge(&machine, node.as_ref(), state.as_ref());
     let well = all_well(&checks);
-    out.either(&json!({"ok": well, "checks": checks, "node": node}), || text(&checks));
+    out.either(&json!({"ok": well, "checks": checks, "node": node}), || text(&checks, columns()));
     let blocked: Vec<&str> =
         checks.iter().filter(|check| check.verdict == Verdict::Blocked).map(|check| check.name.as_str()).collect();
     match well {
@@ -34,8 +42,11 @@ pub(super) async fn run(out: Out, data_dir: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Width of the words at the left.
+const LABEL: usize = 20;
+
 /// A line for each check, and the remedy under it.
-fn text(checks: &[Check]) -> String {
+fn text(checks: &[Check], columns: usize) -> String {
     let mut text = String::new();
     for check in checks {
         let word = match check.verdict {
@@ -44,28 +55,53 @@ fn text(checks: &[Check]) -> String {
             Verdict::Warning => "warning",
             Verdict::Blocked => "BLOCKED",
         };
-        text.push_str(&format!("{word:<8} {:<10} {}\n", check.name, check.found));
+        let label = format!("{word:<8} {:<10} ", check.name);
+        push(&mut text, &label, &check.found, columns);
         if !check.remedy.is_empty() {
-            text.push_str(&format!("{:<19} → {}\n", "", check.remedy));
+            push(&mut text, &format!("{:<LABEL$}→ ", ""), &check.remedy, columns);
         }
     }
     text
 }
 
+/// `sentence` behind `label`, its further lines under its first.
+fn push(text: &mut String, label: &str, sentence: &str, columns: usize) {
+    let begin = label.chars().count();
+    for (index, line) in wrap(sentence, columns.saturating_sub(begin)).iter().enumerate() {
+        let label = if index == 0 { label } else { "" };
+        text.push_str(&format!("{label:<begin$}{line}\n"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::golden;
 
     #[test]
     fn the_remedy_stands_under_what_was_found() {
-        let check = |verdict, remedy: &str| Check {
-            name: "clock".to_owned(),
+        let check = |name: &str, verdict, found: &str, remedy: &str| Check {
+            name: name.to_owned(),
             verdict,
-            found: "31 s behind".to_owned(),
+            found: found.to_owned(),
             remedy: remedy.to_owned(),
         };
-        let found = text(&[check(Verdict::Blocked, "set it"), check(Verdict::Ok, "")]);
-        let expect = "BLOCKED  clock      31 s behind\n                    → set it\nok       clock      31 s behind\n";
-        assert_eq!(found, expect);
+        let checks = [
+            check("node", Verdict::Ok, "a node runs here", ""),
+            check(
+                "isolation",
+                Verdict::Unknown,
+                "no member was heard by mDNS lately, so it cannot be compared with dialling",
+                "",
+            ),
+            check("clock", Verdict::Blocked, "this machine's clock is 31 s behind all others, such as den", "set it"),
+            check(
+                "memory",
+                Verdict::Warning,
+                "managers were promised 28.0 GiB and hold 15.0 GiB, but other programs leave them 7.0 GiB less",
+                "end other programs, or start the node with `--memory 21GiB`",
+            ),
+        ];
+        golden::check("doctor", |columns| text(&checks, columns));
     }
 }

@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use super::text::{evaluation, plan, what_if};
+use crate::cli::golden;
 use crate::core::placement::document::PlanDocument;
 use crate::core::placement::evaluate::EvaluationDocument;
 use crate::core::placement::inventory::WhatIfDocument;
@@ -62,30 +63,18 @@ fn document() -> PlanDocument {
     .expect("a plan")
 }
 
-/// Compares and shows both; nothing goes beyond the columns.
-fn check(found: &str, expect: &str, columns: usize) {
-    assert_eq!(found, expect, "\n{found}");
-    let long = found.lines().find(|line| line.chars().count() > columns || line.ends_with(' '));
-    assert_eq!(long, None);
-}
-
 #[test]
-fn a_plan_is_explained_within_80_columns() {
-    check(&plan(&document(), true, 80), include_str!("golden/explain-80.txt"), 80);
-}
-
-#[test]
-fn a_plan_is_explained_within_120_columns() {
-    check(&plan(&document(), true, 120), include_str!("golden/explain-120.txt"), 120);
+fn a_plan_is_explained() {
+    golden::check("explain", |columns| plan(&document(), true, columns));
 }
 
 #[test]
 fn without_explain_refusals_and_bars_are_left_out() {
-    check(&plan(&document(), false, 80), include_str!("golden/plan-80.txt"), 80);
+    golden::check("plan", |columns| plan(&document(), false, columns));
 }
 
 #[test]
-fn what_changes_is_said_within_80_columns() {
+fn what_changes_is_said() {
     let document = document();
     let answer = WhatIfDocument {
         changes: vec!["add a machine of 59.6 GiB".to_owned(), "remove den".to_owned(), "context 8192".to_owned()],
@@ -98,7 +87,7 @@ fn what_changes_is_said_within_80_columns() {
         shortfalls_after: document.shortfalls.clone(),
         plan: document,
     };
-    check(&what_if(&answer, false, 80), include_str!("golden/what-if-80.txt"), 80);
+    golden::check("what-if", |columns| what_if(&answer, false, columns));
     let calm = WhatIfDocument { gained: Vec::new(), lost: Vec::new(), moves: Vec::new(), ..answer };
     let text = what_if(&calm, false, 80);
     assert!(text.contains("gained: none") && text.ends_with("\nNothing moves.\n"), "{text}");

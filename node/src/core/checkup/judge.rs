@@ -1,8 +1,8 @@
 //! From what is known to what it means. A check for which nothing is known says so.
 
-use super::{Check, MachineFacts, MemberFacts, NodeFacts, Verdict};
+use super::{Check, MachineFacts, MemberFacts, NodeFacts, Verdict, here};
 use crate::core::limits;
-use crate::core::types::human_bytes;
+use crate::core::view::State;
 
 const RUN: &str = "start it with `fednode up`";
 const OPEN_TCP: &str = "open this node's TCP port (7718 unless chosen otherwise) to the local network in the firewall";
@@ -14,30 +14,32 @@ pub fn all_well(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.verdict != Verdict::Blocked)
 }
 
-/// Every check, in the order in which a person would look. `node`: what the running node knows, if one runs.
-pub fn judge(machine: &MachineFacts, node: Option<&NodeFacts>) -> Vec<Check> {
-    let mut checks = vec![running(node), ports(machine, node), addresses(machine), multicast(machine), disk(machine)];
-    checks.push(mdns(node));
-    checks.push(isolation(node));
-    checks.push(firewall(node));
-    checks.push(clock(node));
+/// Every check, in the order in which a person would look. `node`: what the running node knows of its network, if one runs, and
+/// `state`: its view.
+pub fn judge(machine: &MachineFacts, node: Option<&NodeFacts>, state: Option<&State>) -> Vec<Check> {
+    let mut checks = vec![running(node), here::service(machine, node.is_some()), ports(machine, node)];
+    checks.extend(state.map(|state| here::api(machine, state)));
+    checks.extend([addresses(machine), multicast(machine)]);
+    checks.extend([mdns(node), isolation(node), firewall(node), clock(machine, node)]);
+    checks.extend([here::disk(machine), here::store(state), here::memory(machine, state), here::gpu(machine)]);
+    checks.extend([here::files(machine), here::certificate(machine, state), here::versions(machine, node, state)]);
     checks.extend(members(node));
     checks
 }
 
-fn check(name: &str, verdict: Verdict, found: impl Into<String>, remedy: impl Into<String>) -> Check {
+pub(super) fn check(name: &str, verdict: Verdict, found: impl Into<String>, remedy: impl Into<String>) -> Check {
     Check { name: name.to_owned(), verdict, found: found.into(), remedy: remedy.into() }
 }
 
-fn ok(name: &str, found: impl Into<String>) -> Check {
+pub(super) fn ok(name: &str, found: impl Into<String>) -> Check {
     check(name, Verdict::Ok, found, "")
 }
 
-fn unknown(name: &str, why: impl Into<String>, remedy: impl Into<String>) -> Check {
+pub(super) fn unknown(name: &str, why: impl Into<String>, remedy: impl Into<String>) -> Check {
     check(name, Verdict::Unknown, why, remedy)
 }
 
-fn without_node(name: &str) -> Check {
+pub(super) fn without_node(name: &str) -> Check {
     unknown(name, "only a running node can tell", RUN)
 }
 
@@ -108,20 +110,6 @@ fn multicast(machine: &MachineFacts) -> Check {
     check("multicast", Verdict::Blocked, "no interface takes multicast, so members cannot be found by mDNS", remedy)
 }
 
-fn disk(machine: &MachineFacts) -> Check {
-    let needed = limits::DISK_MARGIN_BYTES;
-    match machine.disk_free_bytes {
-        None => unknown("disk", "the file system of the data directory cannot be read", "check --data-dir"),
-        Some(free) if free >= needed => ok("disk", format!("{} free", human_bytes(free))),
-        Some(free) => {
-            let found =
-                format!("{} free, less than the {} that always stay free", human_bytes(free), human_bytes(needed));
-            let remedy = "free some space; `fednode gc` shows what of the store may go";
-            check("disk", Verdict::Blocked, found, remedy)
-        }
-    }
-}
-
 /// A node hears what it says itself, through the same firewall as what others say.
 fn mdns(node: Option<&NodeFacts>) -> Check {
     const NAME: &str = "mdns";
@@ -153,7 +141,7 @@ fn mdns(node: Option<&NodeFacts>) -> Check {
     }
 }
 
-fn named(node: &NodeFacts) -> impl Iterator<Item = &MemberFacts> {
+pub(super) fn named(node: &NodeFacts) -> impl Iterator<Item = &MemberFacts> {
     node.members.iter().filter(|member| !member.name.is_empty())
 }
 
@@ -205,7 +193,7 @@ fn firewall(node: Option<&NodeFacts>) -> Check {
     unknown(NAME, "no other member is connected that could try to reach this node", OPEN_TCP)
 }
 
-fn clock(node: Option<&NodeFacts>) -> Check {
+fn clock(machine: &MachineFacts, node: Option<&NodeFacts>) -> Check {
     const NAME: &str = "clock";
     let Some(node) = node else { return without_node(NAME) };
     let heard = |member: &MemberFacts| node.discovery.heard.get(&member.reach.node).map(|heard| heard.clock_ahead_ms);
@@ -216,7 +204,7 @@ fn clock(node: Option<&NodeFacts>) -> Check {
     let off: Vec<(&str, i64)> = known.iter().copied().filter(|(_, ahead)| is_off(*ahead)).collect();
     let remedy = "turn on the system's time synchronisation (NTP) there; tickets and rosters expire by these clocks";
     match (off.as_slice(), known.len()) {
-        (_, 0) => unknown(NAME, "no member could be asked for its time", ""),
+        (_, 0) => alone(machine),
         ([], asked) => ok(
             NAME,
             format!(
@@ -237,6 +225,19 @@ fn clock(node: Option<&NodeFacts>) -> Check {
             let found = format!("the clock of {name} is {} this machine's", apart(*ahead));
             check(NAME, Verdict::Blocked, found, remedy)
         }
+    }
+}
+
+/// With nobody to compare with, the system's own word must do.
+fn alone(machine: &MachineFacts) -> Check {
+    const NAME: &str = "clock";
+    match machine.clock_synchronised {
+        Some(true) => ok(NAME, "no member could be asked for its time; the system says that it follows a time server"),
+        Some(false) => {
+            let found = "no member could be asked for its time, and this system's clock follows no time server";
+            check(NAME, Verdict::Warning, found, "turn on the system's time synchronisation (NTP)")
+        }
+        None => unknown(NAME, "no member could be asked for its time", ""),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What `fednode doctor` knows and what it makes of it. Plain data, gathered by the command itself (of this machine) and by the
 //! running node (of its network); `judge` turns them into checks.
 
+mod here;
 mod judge;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,54 @@ pub struct MachineFacts {
     pub disk_free_bytes: Option<u64>,
     /// Ports that a node would need and that another program holds; only looked at while no node runs.
     pub ports_taken: Vec<String>,
+    /// The kind of file system the data directory lies on, where it is one that loses or delays what is written; else empty.
+    pub poor_disk: String,
+    /// The running node's API did not answer here, in words; empty while it does, or while no node runs.
+    pub api_error: String,
+    /// Host memory, whatever the node was promised; `None` if it cannot be read.
+    pub memory: Option<MemoryFacts>,
+    /// Hundredths of a percent of the last minute in which some program waited for memory; `None` where the system does not say.
+    pub stalled_of_60_s: Option<u32>,
+    /// GPUs whose memory is known, and those of them that this build's engine can load models on.
+    pub gpus: u32,
+    /// See `gpus`.
+    pub gpus_usable: u32,
+    /// What stands in the way of those that cannot be used, a sentence each.
+    pub gpu_notes: Vec<String>,
+    /// The system's clock follows a time server; `None` where it does not say.
+    pub clock_synchronised: Option<bool>,
+    /// The wall clock, seconds since the Unix epoch.
+    pub now_unix_s: u64,
+    /// What starts fednode when the machine starts.
+    pub service: ServiceFacts,
+    /// Files that the node may have open at once; `None` if no node runs or the system does not say.
+    pub open_files_max: Option<u64>,
+    /// The version of the command that looks.
+    pub version: String,
+}
+
+/// Host memory as it is now.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct MemoryFacts {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What programs leave, less what is kept for the system. Mapped weights count as free.
+    pub free_bytes: u64,
+}
+
+/// fednode as a service of this machine.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct ServiceFacts {
+    /// systemd | launchd, or empty where neither runs.
+    pub manager: String,
+    /// Its file is there.
+    pub installed: bool,
+    /// It is started with the machine.
+    pub enabled: bool,
+    /// It runs now.
+    pub active: bool,
+    /// The manager's own word for its state, such as `failed`.
+    pub state: String,
 }
 
 /// One interface.
@@ -84,6 +133,9 @@ pub struct MemberFacts {
     pub clock_ahead_ms: Option<i64>,
     /// What it says of dialling this node, by address: nothing, or why not. `None`: it could not be asked.
     pub reaches_us: Option<Vec<DialReport>>,
+    /// fednode's version there; empty if it could not be asked, or is too old to say.
+    #[serde(default)]
+    pub version: String,
 }
 
 /// One member, or one address that the user gave, and how reaching it goes.

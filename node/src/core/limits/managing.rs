@@ -67,3 +67,8 @@ pub const PRESSURE_FILE_BYTES_MAX: u64 = 1024;
 pub const WISHES_MAX: usize = 1024;
 /// Slots pinned on one machine.
 pub const PINNED_PER_NODE_MAX: usize = 64;
+/// A node that is told to stop finishes the answers that have begun, at most so long: most answers are shorter, and service
+/// managers wait longer before they kill (`TimeoutStopSec` in `cli/service`).
+pub const DRAIN: Duration = Duration::from_secs(30);
+/// Files that a node should be allowed to have open: a socket for each client and member, and every file of every model.
+pub const OPEN_FILES_WANTED: u64 = 4096;

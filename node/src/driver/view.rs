@@ -217,7 +217,7 @@ fn members(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Advert>
                 entry => entry.map_or("unseen", |entry| entry.presence.as_str()),
             };
             let advert = adverts.get(&member.node);
-            let role = machine.plan().and_then(|plan| plan.roles.iter().find(|(node, _)| *node == member.node));
+            let role = machine.plan().and_then(|plan| plan.role_of(&member.node));
             let view = MemberView {
                 name: member.name.clone(),
                 peer_id: peer_id_text(&member.node),
@@ -229,7 +229,7 @@ fn members(machine: &Machine, facts: &Facts, adverts: &BTreeMap<NodeId, &Advert>
                 state: if mine { "alive".to_owned() } else { presence.to_owned() },
                 pinned: pinned(&config.catalog, &member.node),
                 drained: config.catalog.is_drained(&member.node),
-                plan_role: role.map(|(_, role)| role.as_str().to_owned()).unwrap_or_default(),
+                plan_role: role.map(|role| role.as_str().to_owned()).unwrap_or_default(),
                 domains: advert.map(|advert| domains(advert)).unwrap_or_default(),
                 disk_free_bytes: advert.map_or(0, |advert| advert.disk_free_bytes),
                 resident: advert.map(|advert| resident(advert)).unwrap_or_default(),

@@ -1,5 +1,8 @@
 //! NodeId ⇄ libp2p PeerId. Every node's identity is an Ed25519 key, so a PeerId is nothing but that key in another dress.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use libp2p_identity::{PeerId, PublicKey, ed25519};
 
 use crate::core::types::{FederationId, NodeId};
@@ -31,7 +34,31 @@ pub fn node_of_key(key: &ed25519::PublicKey) -> NodeId {
 
 pub(crate) fn node(what: &'static str, bytes: &[u8]) -> Result<NodeId, WireError> {
     let node = NodeId(array32(what, bytes)?);
-    peer_id(&node).map(|_| node).ok_or_else(|| field(what, "not an Ed25519 public key"))
+    if is_key(&node) { Ok(node) } else { Err(field(what, "not an Ed25519 public key")) }
+}
+
+/// Keys remembered as such; beyond it the memory is emptied and fills again.
+const KEYS_MAX: usize = 4096;
+
+/// Is it a point on the curve? To find out takes microseconds, and the same few members are named in every message: those
+/// found good are remembered by each thread.
+fn is_key(node: &NodeId) -> bool {
+    thread_local! {
+        static KEYS: RefCell<BTreeSet<NodeId>> = const { RefCell::new(BTreeSet::new()) };
+    }
+    KEYS.with_borrow_mut(|keys| {
+        if keys.contains(node) {
+            return true;
+        }
+        let good = peer_id(node).is_some();
+        if good {
+            if keys.len() >= KEYS_MAX {
+                keys.clear();
+            }
+            keys.insert(*node);
+        }
+        good
+    })
 }
 
 pub(crate) fn federation(what: &'static str, bytes: &[u8]) -> Result<FederationId, WireError> {

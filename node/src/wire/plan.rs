@@ -42,6 +42,8 @@ pub fn from_proto(proto: &v1::Plan) -> Result<Plan, WireError> {
     replicas.sort();
     let mut stored = proto.stored.iter().map(stored_from_proto).collect::<Result<Vec<_>, _>>()?;
     stored.sort();
+    let mut roles = proto.roles.iter().map(role_from_proto).collect::<Result<Vec<_>, _>>()?;
+    roles.sort();
     Ok(Plan {
         author: ids::node("plan author", &proto.author)?,
         epoch: proto.epoch,
@@ -50,7 +52,7 @@ pub fn from_proto(proto: &v1::Plan) -> Result<Plan, WireError> {
         strategy: Strategy::parse(&proto.strategy).ok_or_else(|| field("plan", "unknown strategy"))?,
         replicas,
         stored,
-        roles: proto.roles.iter().map(role_from_proto).collect::<Result<_, _>>()?,
+        roles,
         shortfalls: proto.shortfalls.iter().map(shortfall_from_proto).collect::<Result<_, _>>()?,
         refused: proto.refused.iter().map(refusal_from_proto).collect::<Result<_, _>>()?,
         distrusted: proto.distrusted.iter().map(distrust_from_proto).collect::<Result<_, _>>()?,

@@ -1,6 +1,7 @@
 //! What engines take at their peak, beside what was predicted before they were loaded.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -89,8 +90,10 @@ fn measure(case: &Case) -> (u64, u64) {
     let spec = NodeSpec::full("alone").memory("1TB").flag("--roster", &roster.to_string_lossy());
     federation.create(spec).expect("up");
     let node = federation.node("alone");
-    let model = make(case, node, &federation);
+    let beside = beside();
+    let model = make(case, node, beside.path());
     node.command(&["publish", &model, "--as", "M"]).expect("published");
+    drop(beside);
     node.command(&["load", "M"]).expect("loaded");
     let engine =
         until("an engine", LIMIT, || engines_of(pid(node)).first().copied().ok_or("none".to_owned())).expect("one");
@@ -106,8 +109,14 @@ fn measure(case: &Case) -> (u64, u64) {
     (predicted(node), status_bytes(engine, "VmHWM").expect("it runs"))
 }
 
-fn make(case: &Case, node: &NodeProcess, federation: &Federation) -> String {
-    let out = federation.folder().join("model.gguf").to_string_lossy().into_owned();
+/// Where a model lies until it is published: in memory where a system keeps files there, for the largest is 2.5 GiB, and a
+/// disk must hold the store's copy and the store's reserve too.
+fn beside() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
+}
+
+fn make(case: &Case, node: &NodeProcess, folder: &Path) -> String {
+    let out = folder.join("model.gguf").to_string_lossy().into_owned();
     let numbers = [
         ("--layers", case.layers),
         ("--hidden", case.hidden),

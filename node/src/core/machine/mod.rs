@@ -34,6 +34,7 @@ use crate::core::membership::roster::{MemberRoster, Role};
 use crate::core::membership::table::Table;
 use crate::core::pins::Pins;
 use crate::core::placement::plan::{Plan, Strategy};
+use crate::core::placement::problem::Problem;
 use crate::core::residency::Residency;
 use crate::core::route::Router;
 use crate::core::transfer::Transfers;
@@ -104,6 +105,8 @@ pub struct Machine {
     due: Option<Time>,
     plan_dirty_since: Option<Time>,
     plan_sent: BTreeMap<NodeId, Sent>,
+    /// While this node sits: what was last planned for, and how.
+    solved: Option<(Problem, Plan)>,
     synced: BTreeMap<NodeId, Time>,
     /// With whom to sync again, and when: the last one failed, or was made too short a while ago.
     resync: BTreeMap<NodeId, Time>,
@@ -155,6 +158,7 @@ impl Machine {
             due: Some(now),
             plan_dirty_since: None,
             plan_sent: BTreeMap::new(),
+            solved: None,
             synced: BTreeMap::new(),
             resync: BTreeMap::new(),
             resync_at: None,

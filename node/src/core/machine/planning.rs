@@ -41,6 +41,7 @@ impl Machine {
     /// Publishes a new plan if this node sits, something changed, and the change has settled.
     pub(super) fn plan_if_due(&mut self, now: Time, outbox: &mut Vec<Output>) {
         if self.coordinator.seated().is_none() {
+            self.solved = None;
             return;
         }
         if let Some(since) = self.plan_dirty_since
@@ -50,21 +51,29 @@ impl Machine {
             self.follow_demand();
             self.refresh_wants(now);
             let problem = self.problem();
-            let mut plan = placement::solve(&problem);
-            let checked = placement::check(&problem, &plan);
-            plan.distrusted = self.distrusted();
-            plan.shortfalls.retain(|_| !has(Bug::SilentShortfall));
-            debug_assert!(checked.is_ok(), "the solver made a plan that violates its own rules: {checked:?}");
-            if checked.is_ok()
-                && self
-                    .coordinator
-                    .plan()
-                    .is_none_or(|known| differs(known, &plan, self.coordinator.seated(), self.config.me))
-            {
-                self.coordinator.publish(plan);
+            if let Some(mut plan) = self.solve(problem) {
+                plan.distrusted = self.distrusted();
+                plan.shortfalls.retain(|_| !has(Bug::SilentShortfall));
+                let seat = self.coordinator.seated();
+                if self.coordinator.plan().is_none_or(|known| differs(known, &plan, seat, self.config.me)) {
+                    self.coordinator.publish(plan);
+                }
             }
         }
         self.deliver(now, outbox);
+    }
+
+    /// The plan that answers `problem`, unless it violates a rule. Much that is heard changes nothing placement looks at: the
+    /// last problem is answered as it was.
+    fn solve(&mut self, problem: Problem) -> Option<Plan> {
+        if let Some((_, plan)) = self.solved.as_ref().filter(|(known, _)| *known == problem) {
+            return Some(plan.clone());
+        }
+        let plan = placement::solve(&problem);
+        let checked = placement::check(&problem, &plan);
+        debug_assert!(checked.is_ok(), "the solver made a plan that violates its own rules: {checked:?}");
+        checked.ok()?;
+        Some(self.solved.insert((problem, plan)).1.clone())
     }
 
     /// Brings the current plan to every member that has not said it follows it.

@@ -53,7 +53,7 @@ impl Machine {
     /// What the plan this node follows wants on its disk; `None` while it follows none that knows it.
     pub fn planned_here(&self) -> Option<BTreeSet<Digest>> {
         let me = self.config.me;
-        let plan = self.plan().filter(|plan| plan.roles.iter().any(|(node, _)| *node == me))?;
+        let plan = self.plan().filter(|plan| plan.role_of(&me).is_some())?;
         Some(plan.stored_on(me).chain(plan.replicas_of(me).flat_map(residency::artifacts)).collect())
     }
     /// What the replicas are made of that should be resident here.

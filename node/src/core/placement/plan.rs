@@ -38,10 +38,10 @@ pub struct PlannedReplica {
 /// One artifact that should be on a node's disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PlannedStore {
-    /// Which artifact.
-    pub artifact: Digest,
     /// Where.
     pub node: NodeId,
+    /// Which artifact.
+    pub artifact: Digest,
 }
 
 /// A replica that should exist and fits nowhere.
@@ -189,6 +189,13 @@ impl Plan {
 
     /// The artifacts `node` should have on disk.
     pub fn stored_on(&self, node: NodeId) -> impl Iterator<Item = Digest> + '_ {
-        self.stored.iter().filter(move |stored| stored.node == node).map(|stored| stored.artifact)
+        let begin = self.stored.partition_point(|stored| stored.node < node);
+        self.stored[begin..].iter().take_while(move |stored| stored.node == node).map(|stored| stored.artifact)
+    }
+
+    /// What `node` is in it; `None` in a plan that was made without it.
+    pub fn role_of(&self, node: &NodeId) -> Option<PlanRole> {
+        let at = self.roles.binary_search_by_key(node, |(of, _)| *of).ok()?;
+        Some(self.roles[at].1)
     }
 }

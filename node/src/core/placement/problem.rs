@@ -1,6 +1,8 @@
 //! The question placement answers: machines with memory and disk, slots with footprints, and what was planned before.
 //! Sorted on construction, so that the order in which things were learned changes nothing.
 
+use std::fmt::{self, Write as _};
+
 use crate::core::membership::advert::DomainKind;
 use crate::core::placement::plan::{PlannedAdapter, PlannedReplica, Strategy};
 use crate::core::roster::SlotPolicy;
@@ -155,6 +157,29 @@ impl Problem {
 
     /// BLAKE3 over a canonical rendering: two problems of one digest have one plan.
     pub fn digest(&self) -> Digest {
-        Digest::of(format!("{self:?}").as_bytes())
+        let mut hashing = Hashing { hasher: blake3::Hasher::new(), text: String::with_capacity(2 * HASHED_AT_ONCE) };
+        write!(hashing, "{self:?}").expect("a hasher takes everything");
+        hashing.hasher.update(hashing.text.as_bytes());
+        Digest(*hashing.hasher.finalize().as_bytes())
+    }
+}
+
+/// Bytes of text that are hashed together.
+const HASHED_AT_ONCE: usize = 4096;
+
+/// Hashes text as it is written, some of it at a time: a problem of a thousand machines is never one string.
+struct Hashing {
+    hasher: blake3::Hasher,
+    text: String,
+}
+
+impl fmt::Write for Hashing {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.text.push_str(text);
+        if self.text.len() >= HASHED_AT_ONCE {
+            self.hasher.update(self.text.as_bytes());
+            self.text.clear();
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Finds members on the local network by mDNS, and notices when this machine's addresses change. It says and asks only while
-//! a member is missing, answers members and nobody else, and never makes the network dial whom the roster does not name.
-//! What is on the wire: `wire::announcement`.
+//! a member is missing or after such a change, answers members and nobody else, and never makes the network dial whom the
+//! roster does not name. What is on the wire: `wire::announcement`.
 //!
 //! Why not `libp2p-mdns`: it answers every stranger with the PeerId and all addresses, believes every answer, keeps what it
 //! heard in lists without a bound, and speaks IPv6 on the first interface only.
@@ -179,8 +179,9 @@ impl Discovery {
             tracing::info!(addresses = ?found.iter().map(|one| one.ip).collect::<Vec<_>>(), "this machine's addresses changed");
             self.known = found;
             self.asking = Asking::now(now);
-            // Whoever looks for this node learns where it is now.
-            self.answer_due = true;
+            // Whoever looks for this node learns where it is now, and says where it is: when a router gives out addresses anew,
+            // all move, and what the others said meanwhile went to sockets that were on their way out.
+            self.asked_to_speak = true;
             self.tell(Command::NetworkChanged).await;
         }
         // Also without a change: what could not be opened may be by now.

@@ -151,13 +151,23 @@ fn ended(clean: bool) -> ExitCode {
 
 fn play(run: Run, json: bool) -> ExitCode {
     let begun = Instant::now();
-    let mut report: Report = World::new(run).play();
+    let mut memory = Vec::new();
+    let mut report: Report = World::new(run).play_watched(|| memory.extend(resident_bytes()));
     report.wall_s = begun.elapsed().as_secs_f64();
+    report.simulator_memory_bytes = memory;
     match json {
         true => println!("{}", serde_json::to_string(&report).expect("a report is plain data with text keys")),
         false => print!("{report}"),
     }
     ended(report.violations == 0)
+}
+
+/// What this process has in memory, where the system says so as Linux does.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 fn list(json: bool) {

@@ -143,6 +143,8 @@ pub struct Report {
     pub violations: u64,
     /// Real time.
     pub wall_s: f64,
+    /// What this process had in memory after each quarter of the run; empty where the system does not say.
+    pub simulator_memory_bytes: Vec<u64>,
     /// Hash over every input, message and fault: equal for equal runs.
     pub trace_hash: String,
     /// Faults that began.
@@ -203,6 +205,7 @@ impl Report {
             events: stats.events,
             violations: checkers.count,
             wall_s: 0.0,
+            simulator_memory_bytes: Vec::new(),
             trace_hash: trace_hash.to_string(),
             faults: stats.faults,
             settled_s: stats.settled_s,
@@ -244,6 +247,10 @@ impl fmt::Display for Report {
             "simulated",
             format!("{} s in {:.1} s, {} events, {per_s:.0} a second", self.simulated_s, self.wall_s, self.events),
         )?;
+        let memory: Vec<String> = self.simulator_memory_bytes.iter().map(|bytes| human_bytes(*bytes)).collect();
+        if !memory.is_empty() {
+            row("memory", format!("{} after each quarter, of the simulator itself", memory.join(", ")))?;
+        }
         row("faults", format!("{}; all agreed {} s after the last", self.faults, self.settled_s))?;
         let r = &self.requests;
         let codes: Vec<String> = r.failed_by_code.iter().map(|(code, n)| format!("{code} {n}")).collect();

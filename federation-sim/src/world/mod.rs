@@ -122,9 +122,18 @@ impl World {
     }
 
     /// Plays the whole run, heals, and checks for liveness.
-    pub fn play(mut self) -> Report {
-        let end = Time::default().after(Duration::from_secs(self.run.simulated_s));
-        self.play_until(end);
+    pub fn play(self) -> Report {
+        self.play_watched(|| {})
+    }
+
+    /// The same; `watch` is called after each quarter of the simulated time.
+    pub fn play_watched(mut self, mut watch: impl FnMut()) -> Report {
+        self.until = Time::default().after(Duration::from_secs(self.run.simulated_s));
+        for quarter in 1..=4 {
+            self.play_events(Time(self.until.0 / 4 * quarter));
+            watch();
+        }
+        self.play_until(self.until);
         if !self.is_over() {
             self.calm_down();
             self.check_liveness();
@@ -145,13 +154,17 @@ impl World {
 
     fn play_until(&mut self, end: Time) {
         self.until = end;
+        self.play_events(end);
+        self.now = end;
+    }
+
+    fn play_events(&mut self, end: Time) {
         while !self.is_over()
             && let Some((at, event)) = self.agenda.pop(end)
         {
             self.now = at;
             self.happen(event);
         }
-        self.now = end;
     }
 
     fn at(&mut self, at: Time, event: Event) {

@@ -103,6 +103,8 @@ pub struct Machine {
     routes_due: Option<Time>,
     /// Nothing here asks for the machine before this, as it found when it last looked at everything.
     due: Option<Time>,
+    /// When it did.
+    settled: Option<Time>,
     plan_dirty_since: Option<Time>,
     plan_sent: BTreeMap<NodeId, Sent>,
     /// While this node sits: what was last planned for, and how.
@@ -156,6 +158,7 @@ impl Machine {
             routes_changed: true,
             routes_due: None,
             due: Some(now),
+            settled: None,
             plan_dirty_since: None,
             plan_sent: BTreeMap::new(),
             solved: None,
@@ -185,6 +188,7 @@ impl Machine {
         self.take(now, input, outbox);
         self.settle(now, !heard, outbox);
         self.due = self.find_due(now);
+        self.settled = Some(now);
     }
 
     /// When [`Input::Tick`] is due if nothing else happens, or sooner.

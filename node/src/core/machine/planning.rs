@@ -1,6 +1,6 @@
 //! The machine's planning half: from the table and the catalog to a problem, a plan, and its delivery.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::core::catalog::Publication;
@@ -143,7 +143,7 @@ impl Machine {
     /// The estimate, or what a holder of this very artifact measured if that is more.
     fn learned(&self, slot: &RosterSlot, base: &Publication, estimate: sizing::Footprint) -> sizing::Footprint {
         let mine = self.own_replicas();
-        let said = self.table.alive().flat_map(|advert| &advert.replicas).chain(&mine);
+        let said = self.table.answering().flat_map(|advert| &advert.replicas).chain(&mine);
         let measured =
             said.filter(|held| held.slot == slot.name && held.artifact == base.artifact).map(|h| h.bytes).max();
         let adapters = self.config.catalog.adapters(&slot.name).count();
@@ -225,25 +225,41 @@ pub(super) fn already_there(advert: &Advert) -> Vec<PlannedReplica> {
 }
 
 /// What is resident outweighs what is only planned: of a slot that answers somewhere, but nowhere where `planned` has it,
-/// the places where it answers count as planned before. So a plan that was made while those machines were out of reach does
-/// not take their replicas away when they are back.
+/// the places where it answers count as planned before, and so do those where it loads if it does not even load where
+/// `planned` has it. So a plan that was made while those machines were out of reach does not take their replicas away when
+/// they are back, and a load that was under way then and cannot be stopped is not for nothing.
 pub(super) fn answering_first(
     planned: Vec<PlannedReplica>,
     there: Vec<PlannedReplica>,
     alive: &[&Advert],
 ) -> Vec<PlannedReplica> {
-    let answers = |slot: &SlotName, node: NodeId| {
-        let replicas = alive.iter().filter(|advert| advert.node == node).flat_map(|advert| &advert.replicas);
-        replicas.into_iter().any(|replica| &replica.slot == slot && replica.state == ReplicaState::Ready)
+    let state = |replica: &PlannedReplica| {
+        let replicas = alive.iter().filter(|advert| advert.node == replica.node).flat_map(|advert| &advert.replicas);
+        replicas.filter(|there| there.slot == replica.slot).map(|there| nearness(there.state)).max().unwrap_or(0)
     };
-    let slots: BTreeSet<&SlotName> = planned.iter().map(|replica| &replica.slot).collect();
-    let dark = slots.into_iter().filter(|slot| !planned.iter().any(|r| &r.slot == *slot && answers(slot, r.node)));
-    let dark: BTreeSet<&SlotName> = dark.collect();
-    let back = there.into_iter().filter(|r| dark.contains(&r.slot) && answers(&r.slot, r.node));
-    let back: Vec<PlannedReplica> = back.collect();
-    let replaced = |slot: &SlotName| back.iter().any(|replica| &replica.slot == slot);
-    let kept: Vec<PlannedReplica> = planned.iter().filter(|replica| !replaced(&replica.slot)).cloned().collect();
-    kept.into_iter().chain(back.iter().cloned()).collect()
+    let nearest = |replicas: &[PlannedReplica]| {
+        replicas.iter().fold(BTreeMap::<SlotName, u8>::new(), |mut nearest, replica| {
+            let near = nearest.entry(replica.slot.clone()).or_default();
+            *near = state(replica).max(*near);
+            nearest
+        })
+    };
+    let as_planned = nearest(&planned);
+    let nearer = |r: &PlannedReplica| as_planned.get(&r.slot).is_some_and(|near| state(r) > *near);
+    let mut back: Vec<PlannedReplica> = there.into_iter().filter(nearer).collect();
+    let best = nearest(&back);
+    back.retain(|replica| best.get(&replica.slot) == Some(&state(replica)));
+    let kept: Vec<PlannedReplica> = planned.into_iter().filter(|replica| !best.contains_key(&replica.slot)).collect();
+    kept.into_iter().chain(back).collect()
+}
+
+/// How near a replica is to answering.
+fn nearness(state: ReplicaState) -> u8 {
+    match state {
+        ReplicaState::Ready => 2,
+        ReplicaState::Loading => 1,
+        _ => 0,
+    }
 }
 
 /// Would `next` change what anybody does, or is `known` of another seat?

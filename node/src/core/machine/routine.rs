@@ -12,10 +12,11 @@ use crate::core::types::Time;
 impl Machine {
     /// Takes an input that changes nothing anybody acts on; false: it must be looked at properly.
     pub(super) fn take_lightly(&mut self, now: Time, input: &Input) -> bool {
-        if self.due.is_some_and(|due| due <= now) {
+        if self.due.is_some_and(|due| due <= now) && !self.is_put_off(now) {
             return false; // something else is due
         }
         match input {
+            Input::Tick => true,
             Input::Gossip(Gossip::Advert(advert)) => self.has_heard(advert) || self.takes_as_known(now, advert),
             Input::Greeting(advert) => self.has_heard(advert),
             Input::Gossip(Gossip::Lease(lease)) => {
@@ -35,6 +36,17 @@ impl Machine {
             Input::Record(record) => self.config.catalog.holds(record),
             _ => false,
         }
+    }
+
+    /// Is nothing due after all? Whoever was heard again, and the holder of the lease first of all, moved what was due with it.
+    fn is_put_off(&mut self, now: Time) -> bool {
+        let Some(settled) = self.settled.filter(|_| self.coordinator.seated().is_none()) else { return false };
+        let due = self.find_due(settled);
+        let put_off = due.is_none_or(|due| due > now);
+        if put_off {
+            self.due = due;
+        }
+        put_off
     }
 
     /// Was this or something newer heard of the same start before, and does it still count?
@@ -84,7 +96,7 @@ impl Machine {
         let alike = |known: &Advert| {
             known.ttl_ms == advert.ttl_ms
                 && (known.role, known.priority, known.on_battery) == (advert.role, advert.priority, advert.on_battery)
-                && news(known, advert) == News::None
+                && news(known, advert) != News::Prompt
                 && (!sits || plans_alike(known, advert))
         };
         if !self.table.repeated(now, advert, alike) {
@@ -94,7 +106,7 @@ impl Machine {
         if !sits {
             self.plan_dirty(now); // should it sit one day
         }
-        true
+        !self.table.has_new_wants() // that it waits too, or no longer, is nothing new if somebody else does
     }
 
     /// Does a member know another roster of members or another catalog? In either direction: which of two counts is seen by

@@ -167,7 +167,7 @@ impl Machine {
         let mut candidates: Vec<_> = mine.map(|here| candidate(self.config.me, here.verification, 0)).collect();
         let reachable = |node: &NodeId| self.table.get(node).is_some_and(|entry| entry.connected);
         let outside = |advert: &&Advert| !advert.externals.is_empty() && reachable(&advert.node);
-        for advert in self.table.alive().filter(|_| !want.local_only).filter(outside) {
+        for advert in self.table.answering().filter(|_| !want.local_only).filter(outside) {
             let theirs = advert.externals.iter().filter(|there| there.slot == want.slot && there.ready);
             candidates.extend(theirs.map(|there| candidate(advert.node, there.verification, there.in_flight)));
         }
@@ -178,7 +178,7 @@ impl Machine {
     /// Has somebody put an external engine in for this slot, whether it answers or not?
     fn has_external(&self, slot: &SlotName) -> bool {
         let mine = self.externals.iter().map(|here| &here.slot);
-        let theirs = self.table.alive().flat_map(|advert| &advert.externals).map(|there| &there.slot);
+        let theirs = self.table.answering().flat_map(|advert| &advert.externals).map(|there| &there.slot);
         mine.chain(theirs).any(|known| known == slot)
     }
 

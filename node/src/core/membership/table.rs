@@ -2,7 +2,7 @@
 //! wins, then highest sequence. A closed connection makes a member suspect at once, a refused redial makes it down, and
 //! what others still gossip about a member that is down does not bring it back: only a connection or a newer start does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::core::limits;
@@ -60,6 +60,8 @@ pub struct Table {
     /// No silence speaks before this. Whoever is heard again is silent later, and this is not moved: it is found anew when it
     /// has passed.
     silence: Option<Time>,
+    /// Places of members that are alive and answer for some slot, or will: a few of a thousand, and looked at for every request.
+    answering: BTreeSet<usize>,
     /// For which slots somebody waits, at how many members that are alive.
     waiting: BTreeMap<SlotName, u32>,
     /// Was there a slot that nobody waited for before, or is nobody left who waits for one?
@@ -70,7 +72,14 @@ impl Table {
     /// Nothing is known of these members yet.
     pub fn new(members: Arc<MemberRoster>) -> Table {
         let entries = vec![None; members.members.len()];
-        Table { entries, members, silence: None, waiting: BTreeMap::new(), wants_changed: false }
+        Table {
+            entries,
+            members,
+            silence: None,
+            answering: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            wants_changed: false,
+        }
     }
 
     /// Other members: who stays keeps what is known of it. Returns who went.
@@ -81,7 +90,10 @@ impl Table {
             let (node, Some(entry)) = (self.members.members[place].node, entry) else { continue };
             match next.members.place(&node) {
                 Some(place) => {
-                    next.count(wants(&entry).as_deref(), 1);
+                    next.recount(&[], wanted(wants(&entry).as_ref()));
+                    if answers(&entry) {
+                        next.answering.insert(place);
+                    }
                     next.entries[place] = Some(entry);
                 }
                 None => gone.push(node),
@@ -105,20 +117,27 @@ impl Table {
             refused: false,
         };
         let entry = self.entries[place].get_or_insert(new);
-        let before = wants(entry);
+        let before = (wants(entry), answers(entry));
         let result = how(entry, &mut self.silence);
-        let after = wants(entry);
-        if before.as_ref().map(|advert| &advert.wanted) != after.as_ref().map(|advert| &advert.wanted) {
-            self.count(after.as_deref(), 1);
-            self.count(before.as_deref(), -1);
+        let after = (wants(entry), answers(entry));
+        if before.1 != after.1 {
+            match after.1 {
+                true => self.answering.insert(place),
+                false => self.answering.remove(&place),
+            };
         }
+        let (before, after) = (before.0, after.0);
+        self.recount(wanted(before.as_ref()), wanted(after.as_ref()));
         result
     }
 
-    /// One member more, or less, waits for what this says.
-    fn count(&mut self, advert: Option<&Advert>, members: i32) {
-        for slot in advert.into_iter().flat_map(|advert| &advert.wanted) {
-            let waiting = self.waiting.entry(slot.clone()).or_default();
+    /// One member more waits for these slots, or one less.
+    fn count<'a>(&mut self, slots: impl IntoIterator<Item = &'a SlotName>, members: i32) {
+        for slot in slots {
+            let waiting = match self.waiting.get_mut(slot) {
+                Some(waiting) => waiting,
+                None => self.waiting.entry(slot.clone()).or_default(),
+            };
             let before = *waiting;
             *waiting = before.saturating_add_signed(members);
             let none = *waiting == 0;
@@ -127,6 +146,12 @@ impl Table {
                 self.waiting.remove(slot);
             }
         }
+    }
+
+    /// A member that is alive waits for other slots than before.
+    fn recount(&mut self, before: &[SlotName], after: &[SlotName]) {
+        self.count(after.iter().filter(|slot| !before.contains(slot)), 1);
+        self.count(before.iter().filter(|slot| !after.contains(slot)), -1);
     }
 
     /// This entry's silence may be the next to speak.
@@ -177,7 +202,13 @@ impl Table {
         std::mem::take(&mut self.wants_changed)
     }
 
-    /// The same again, a little newer: it lives, and nothing else is to be learned from it. False: it is something else.
+    /// Will [`Table::wants_changed`] say so?
+    pub fn has_new_wants(&self) -> bool {
+        self.wants_changed
+    }
+
+    /// The same again, a little newer: it lives, and nothing else is to be learned from it but what it waits for. False: it is
+    /// something else.
     pub fn repeated(&mut self, now: Time, advert: &Arc<Advert>, alike: impl Fn(&Advert) -> bool) -> bool {
         let Some(entry) = self.members.place(&advert.node).and_then(|place| self.entries[place].as_mut()) else {
             return false;
@@ -190,7 +221,8 @@ impl Table {
         }
         entry.newest = Some((advert.incarnation, advert.sequence));
         entry.heard = now;
-        entry.advert = Some(Arc::clone(advert));
+        let known = entry.advert.replace(Arc::clone(advert));
+        self.recount(wanted(known.as_ref()), &advert.wanted);
         true
     }
 
@@ -294,9 +326,14 @@ impl Table {
         alive.filter_map(|entry| entry.advert.as_deref())
     }
 
+    /// Those of [`Table::alive`] that speak of replicas or external engines.
+    pub fn answering(&self) -> impl Iterator<Item = &Advert> {
+        self.answering.iter().filter_map(|place| self.entries[*place].as_ref()?.advert.as_deref())
+    }
+
     /// Replicas of `slot` that are ready on members that are alive.
     pub fn ready<'a>(&'a self, slot: &'a SlotName) -> impl Iterator<Item = (NodeId, &'a ReplicaStatus)> {
-        self.alive().flat_map(move |advert| {
+        self.answering().flat_map(move |advert| {
             let ready = advert
                 .replicas
                 .iter()
@@ -310,6 +347,16 @@ impl Table {
 fn wants(entry: &Entry) -> Option<Arc<Advert>> {
     let said = entry.advert.as_ref().filter(|advert| entry.presence == Presence::Alive && !advert.wanted.is_empty());
     said.map(Arc::clone)
+}
+
+fn wanted(advert: Option<&Arc<Advert>>) -> &[SlotName] {
+    advert.map_or(&[], |advert| &advert.wanted)
+}
+
+/// Is it alive, with replicas or external engines?
+fn answers(entry: &Entry) -> bool {
+    let speaks = |advert: &Arc<Advert>| !(advert.replicas.is_empty() && advert.externals.is_empty());
+    entry.presence == Presence::Alive && entry.advert.as_ref().is_some_and(speaks)
 }
 
 #[cfg(test)]

@@ -302,6 +302,9 @@ impl Router {
 
     /// `node` said anew what is in flight at it.
     pub fn heard(&mut self, node: NodeId) {
+        if self.flying.is_empty() && self.ours_said.is_empty() {
+            return;
+        }
         for verification in [Verification::Verified, Verification::Unverified] {
             let at = Place { node, verification };
             self.ours_said.remove(&at);

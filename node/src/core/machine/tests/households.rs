@@ -1,7 +1,7 @@
 //! A household: swaps, deaths, damage, and machines that come and go.
 
 use super::*;
-use crate::core::membership::advert::ReplicaState;
+use crate::core::membership::advert::{ReplicaState, ReplicaStatus};
 use crate::core::pins::Pin;
 use crate::core::placement::plan::PlannedReplica;
 use crate::core::transfer;
@@ -101,12 +101,22 @@ fn a_replica_that_answers_outweighs_one_that_is_only_planned() {
     // Node 2 sat in a partition and planned C for itself; now it hears the Griffith again, where C answers.
     let plan = world.nodes[&id(1)].plan().expect("there is one");
     let planned = PlannedReplica { node: id(2), slot: slot("C"), ..plan.replicas[0].clone() };
-    let answers = world.nodes[&id(1)].own_advert();
-    let previous = planning::answering_first(vec![planned], planning::already_there(&answers), &[&answers]);
-    assert_eq!(
-        previous.iter().map(|replica| (replica.slot.as_str(), replica.node)).collect::<Vec<_>>(),
-        [("C", id(1))]
-    );
+    let mut there = world.nodes[&id(1)].own_advert();
+    let mut elsewhere = Advert { node: id(2), replicas: Vec::new(), ..there.clone() };
+    let check = |there: &Advert, elsewhere: &Advert, expect: u8| {
+        let previous =
+            planning::answering_first(vec![planned.clone()], planning::already_there(there), &[there, elsewhere]);
+        let previous: Vec<_> = previous.iter().map(|replica| (replica.slot.as_str(), replica.node)).collect();
+        assert_eq!(previous, [("C", id(expect))]);
+    };
+    check(&there, &elsewhere, 1);
+    // So does one that loads already, until it loads where it is planned too.
+    let of_c = there.replicas.iter_mut().find(|replica| replica.slot == slot("C")).expect("it is there");
+    of_c.state = ReplicaState::Loading;
+    elsewhere.replicas = vec![ReplicaStatus { state: ReplicaState::Fetching, ..of_c.clone() }];
+    check(&there, &elsewhere, 1);
+    elsewhere.replicas[0].state = ReplicaState::Loading;
+    check(&there, &elsewhere, 2);
 }
 
 #[test]

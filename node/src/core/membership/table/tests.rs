@@ -1,6 +1,7 @@
 //! What is known of a member as it comes, goes, and is spoken of.
 
 use super::*;
+use crate::core::external::{ExternalReplica, Verification};
 use crate::core::membership::roster::{Member, Role};
 use crate::core::types::{Digest, FederationId};
 
@@ -131,4 +132,42 @@ fn silence_ends_in_down() {
     assert!(!table.expire(seconds(14)));
     assert!(table.expire(seconds(15)));
     check(&table, 1, Presence::Down);
+}
+
+fn external() -> ExternalReplica {
+    let slot = SlotName::new("A").expect("a slot");
+    ExternalReplica { slot, ready: true, in_flight: 0, verification: Verification::Verified }
+}
+
+proptest::proptest! {
+    /// Who answers and what is waited for is kept up to date change by change; it is what a look at everybody finds.
+    #[test]
+    fn what_is_counted_is_what_is_there(steps in proptest::collection::vec((0u8..6, 0u8..4, 0u8..3, 0u64..4), 1..60)) {
+        let mut table = table();
+        for (second, (what, node, says, incarnation)) in (0u64..).zip(steps) {
+            let (now, id) = (seconds(second), NodeId([node; 32]));
+            match what {
+                0 => drop(table.connected(now, id)),
+                1 => drop(table.disconnected(now, id)),
+                2 => drop(table.dial_failed(now, id, true)),
+                3 => {
+                    let left = (0..4).filter(|n| *n != node).map(|n| Member::new(NodeId([n; 32]), format!("n{n}"), Role::Full));
+                    let roster = MemberRoster::new(FederationId([9; 32]));
+                    table.enrol(Arc::new(MemberRoster { members: left.collect(), ..roster }));
+                }
+                _ => {
+                    let mut said = advert(node, incarnation, second);
+                    said.ttl_ms = 3_000;
+                    said.wanted = ["A", "B"].iter().take(usize::from(says)).map(|slot| SlotName::new(slot).expect("a slot")).collect();
+                    said.externals = (0..says / 2).map(|_| external()).collect();
+                    table.advert(now, Arc::new(said), what == 4);
+                }
+            }
+            table.expire(now);
+            let speaks = |advert: &&Advert| !(advert.replicas.is_empty() && advert.externals.is_empty());
+            proptest::prop_assert!(table.answering().eq(table.alive().filter(speaks)));
+            let wanted: BTreeSet<&SlotName> = table.alive().flat_map(|advert| &advert.wanted).collect();
+            proptest::prop_assert!(table.wanted().eq(wanted));
+        }
+    }
 }

@@ -254,6 +254,7 @@ fn refusal(status: u16, body: &Value) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::golden;
 
     fn after(lines: &[Line]) -> Result<Reply, Failure> {
         let mut reply = Reply::default();
@@ -287,6 +288,7 @@ mod tests {
             "ttft_ms": 214.0, "finish_reason": "length", "usage": usage,
         });
         assert_eq!(reply.document("UCM"), expect);
+        golden::check("chat", |_| format!("{}\n{}\n", reply.text, reply.footer()));
         assert_eq!(reply.footer(), "[desk, F16, first token after 0.21 s, cut off at --max-tokens]");
     }
 

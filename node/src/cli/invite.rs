@@ -83,7 +83,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: InviteArgs) -> Result<(
         if args.qr || (file.is_none() && std::io::stdout().is_terminal()) {
             out.text(&picture(&reply.ticket, args.qr));
         }
-        out.text(&explain(&reply.ticket, file, role, args.ttl));
+        out.prose(&explain(&reply.ticket, file, role, args.ttl));
         if leads_nowhere(&reply.ticket) {
             eprintln!(
                 "note: this node can be reached from this machine alone; for others start it with --listen 0.0.0.0:7718"
@@ -103,12 +103,16 @@ async fn revoke(out: Out, data_dir: &Path, id: Option<TicketId>) -> Result<(), F
         let message = "no open ticket has this id: it was used or has expired; `fednode members` lists who joined";
         return Err(Failure::refused(message));
     }
-    out.either(&json!({ "withdrawn": withdrawn }), || match withdrawn {
+    out.say(&json!({ "withdrawn": withdrawn }), || taken_back(withdrawn));
+    Ok(())
+}
+
+fn taken_back(tickets: u32) -> String {
+    match tickets {
         0 => "no ticket was open\n".to_owned(),
         1 => "one ticket was taken back\n".to_owned(),
         many => format!("{many} tickets were taken back\n"),
-    });
-    Ok(())
+    }
 }
 
 /// Whole or not at all, and never readable by others, not even while it is written.
@@ -182,6 +186,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::cli::golden;
+    use crate::cli::table::prose;
     use crate::core::membership::roster::Role;
     use crate::core::types::{FederationId, NodeId};
 
@@ -201,6 +207,11 @@ mod tests {
         let expect =
             "One machine may join as full within 15 min. On that machine, type:\n\n  fednode join fednode1abc\n";
         assert_eq!(text, expect);
+        golden::check("invite", |columns| {
+            let of_file = explain("", Some(Path::new("/media/stick/ticket")), "delegate", 900);
+            let taken: String = [0, 1, 3].map(taken_back).concat();
+            prose(&format!("{text}{of_file}{taken}"), columns)
+        });
         let text = explain("secret", Some(Path::new("/tmp/t")), "delegate", 90);
         assert!(
             text.contains("within 90 s") && text.ends_with("--ticket-file t\n") && !text.contains("secret"),

@@ -64,7 +64,7 @@ fn ended(out: Out, reply: &v1::InvitationReply) -> Result<(), Failure> {
         "used" => {
             match out.json {
                 true => out.line(&json!({ "joined": { "name": name, "role": role, "peer_id": peer_id } })),
-                false => out.text(&format!("{name} joined as {role}; its peer id is {peer_id}\n")),
+                false => out.prose(&has_joined(name, role, peer_id)),
             }
             Ok(())
         }
@@ -77,6 +77,10 @@ fn ended(out: Out, reply: &v1::InvitationReply) -> Result<(), Failure> {
             Err(Failure::refused(message).code("expired"))
         }
     }
+}
+
+fn has_joined(name: &str, role: &str, peer_id: &str) -> String {
+    format!("{name} joined as {role}; its peer id is {peer_id}\n")
 }
 
 fn waiting(left_s: u64) -> String {
@@ -107,6 +111,15 @@ fn clock(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::golden;
+    use crate::cli::table::prose;
+
+    #[test]
+    fn whoever_waits_is_told_who_came() {
+        let peer_id = "12D3KooWJWoaqZhDaoEFshF7Rh1bpY9ohihFhzcW6d69Lr2NASuq";
+        let text = format!("{}\n{}\n{}", waiting(845), stopped(30), has_joined("laptop", "delegate", peer_id));
+        golden::check("invite-wait", |columns| prose(&text, columns));
+    }
 
     #[test]
     fn the_time_left_is_shown_as_a_clock_shows_it() {

@@ -7,6 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use super::exit::Failure;
+use super::run::remark;
 use super::up::{read_file, read_text};
 use crate::core::membership::roster::Member;
 use crate::driver::{Enrolment, JoinStep};
@@ -61,13 +62,10 @@ pub(super) fn progress() -> impl Fn(Enrolment<'_>) + Send + Sync {
         }
         Enrolment::Joined { me, inviter, members } => {
             spinner.finish_and_clear();
-            eprintln!("{}", joined(me, &inviter, members));
+            remark(&joined(me, &inviter, members));
         }
         Enrolment::Already { me } => {
-            let (name, role) = (&me.name, me.role.as_str());
-            eprintln!(
-                "this machine is a member of this federation already, as {name} ({role}); the ticket was not used"
-            );
+            remark(&already(me));
         }
     }
 }
@@ -80,9 +78,14 @@ fn words(step: JoinStep) -> &'static str {
     }
 }
 
+fn already(me: &Member) -> String {
+    let (name, role) = (&me.name, me.role.as_str());
+    format!("this machine is a member of this federation already, as {name} ({role}); the ticket was not used\n")
+}
+
 fn joined(me: &Member, inviter: &str, members: usize) -> String {
     let (name, role) = (&me.name, me.role.as_str());
-    format!("joined: this machine is {name} ({role}), let in by {inviter}; the federation has {members} machines")
+    format!("joined: this machine is {name} ({role}), let in by {inviter}; the federation has {members} machines\n")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::exit::Failure;
 use super::parse;
-use super::run::Out;
+use super::run::{Out, remark};
 use super::table::{columns, table_within};
 use crate::core::api_keys::{ApiKey, ApiKeys, KeyName};
 use crate::core::types::SlotName;
@@ -64,12 +64,13 @@ fn add(out: Out, data_dir: &Path, args: AddArgs) -> Result<(), Failure> {
     // The key alone on standard output: KEY=$(fednode keys add laptop) is all that a script needs.
     out.either(&document, || format!("{text}\n"));
     if !out.json {
-        eprintln!(
-            "This is the only time that the key {} is shown. Clients send it as: Authorization: Bearer KEY",
-            key.name
-        );
+        remark(&once(key.name.as_str()));
     }
     Ok(())
+}
+
+fn once(name: &str) -> String {
+    format!("This is the only time that the key {name} is shown. Clients send it as: Authorization: Bearer KEY\n")
 }
 
 fn list(out: Out, data_dir: &Path) -> Result<(), Failure> {
@@ -118,6 +119,7 @@ fn failure(error: RunError) -> Failure {
 mod tests {
     use super::*;
     use crate::cli::golden;
+    use crate::cli::table::prose;
 
     #[test]
     fn a_row_says_when_it_ends_and_what_for() {
@@ -150,6 +152,7 @@ mod tests {
         for one in [key("laptop", &[], None), key("phone", &["UCM"], Some(9000)), key("all-of-them", &all, Some(1))] {
             keys.add(one).expect("added");
         }
+        golden::check("keys-added", |columns| prose(&once("laptop"), columns));
         golden::check("keys", |columns| listed(&keys, 1000, columns));
         assert!(listed(&ApiKeys::default(), 0, 80).contains("fednode keys add NAME"));
     }

@@ -87,7 +87,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, command: Option<MembersComman
     let request = v1::MembersRequest { action: Some(action) };
     let reply = admin::connect(data_dir).await?.members(request).await?.into_inner();
     let document = admin::json_document(&reply.json)?;
-    out.either(&document, || done(&document));
+    out.say(&document, || done(&document));
     Ok(())
 }
 
@@ -184,6 +184,7 @@ fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::table::prose;
     use crate::cli::{golden, sample};
 
     #[test]
@@ -201,6 +202,13 @@ mod tests {
             let document = json!({"action": action, "member": {"name": "den"}, "told": told, "not_told": not_told});
             assert_eq!(done(&document), expect);
         };
+        golden::check("members-changed", |columns| {
+            let changed = |action: &str, not_told: &[&str]| {
+                done(&json!({"action": action, "member": {"name": "den"}, "told": ["nas"], "not_told": not_told}))
+            };
+            let rights = changed("grant-admin", &["attic", "laptop"]) + &changed("revoke-admin", &[]);
+            prose(&(changed("revoke", &["attic"]) + &changed("rename", &[]) + &rights), columns)
+        });
         check("revoke", &[], "den is revoked; every other member knows\n");
         check("revoke", &["nas"], "den is revoked; not yet known to nas, who hear it as soon as they are met\n");
         check("rename", &[], "that machine is called den now; every other member knows\n");

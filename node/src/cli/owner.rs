@@ -35,12 +35,12 @@ pub(super) async fn run(out: Out, data_dir: &Path, command: OwnerCommand) -> Res
     match command {
         OwnerCommand::Export { file } => {
             let federation = owner::export(data_dir, &file).map_err(failure)?.to_string();
-            out.either(&json!({"federation": federation, "file": file}), || exported(&file));
+            out.say(&json!({"federation": federation, "file": file}), || exported(&file));
         }
         OwnerCommand::Import { file } => {
             let recovery = up::read_file(&file, RECOVERY_BYTES_MAX)?;
             let document = import(data_dir, recovery).await?;
-            out.either(&document, || imported(document["known_before"] == true));
+            out.say(&document, || imported(document["known_before"] == true));
         }
     }
     Ok(())
@@ -83,5 +83,18 @@ fn failure(error: OwnerError) -> Failure {
     match error.is_refusal() {
         true => Failure::refused(error.to_string()),
         false => Failure::failed(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::golden;
+    use crate::cli::table::prose;
+
+    #[test]
+    fn where_the_key_is_and_what_it_is_good_for_is_said() {
+        let text = exported(Path::new("/media/stick/owner")) + &imported(true) + &imported(false);
+        golden::check("owner", |columns| prose(&text, columns));
     }
 }

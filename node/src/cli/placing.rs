@@ -41,16 +41,13 @@ pub(super) struct DrainArgs {
 pub(super) async fn load(out: Out, data_dir: &Path, args: LoadArgs) -> Result<(), Failure> {
     let request = v1::LoadSlotRequest { slot: args.slot.to_string() };
     let reply = admin::connect(data_dir).await?.load_slot(request).await?.into_inner();
-    say(out, &reply.json, |done| format!("{} is resident on {}\n", done.slot, done.nodes.join(", ")))
+    say(out, &reply.json, loaded)
 }
 
 pub(super) async fn evict(out: Out, data_dir: &Path, args: EvictArgs) -> Result<(), Failure> {
     let request = v1::EvictSlotRequest { slot: args.slot.to_string() };
     let reply = admin::connect(data_dir).await?.evict_slot(request).await?.into_inner();
-    let text = |done: Done| {
-        format!("{} ends what it is answering and leaves this memory until it is asked for again\n", done.slot)
-    };
-    say(out, &reply.json, text)
+    say(out, &reply.json, evicted)
 }
 
 pub(super) async fn drain(out: Out, data_dir: &Path, args: DrainArgs) -> Result<(), Failure> {
@@ -70,6 +67,14 @@ struct Done {
     resident: Vec<String>,
 }
 
+fn loaded(done: Done) -> String {
+    format!("{} is resident on {}\n", done.slot, done.nodes.join(", "))
+}
+
+fn evicted(done: Done) -> String {
+    format!("{} ends what it is answering and leaves this memory until it is asked for again\n", done.slot)
+}
+
 fn drained(done: Done) -> String {
     match (done.drained, done.resident.is_empty()) {
         (false, _) => format!("{} may hold replicas again\n", done.name),
@@ -84,13 +89,31 @@ fn drained(done: Done) -> String {
 
 fn say(out: Out, json: &[u8], text: impl FnOnce(Done) -> String) -> Result<(), Failure> {
     let document: Value = admin::json_document(json)?;
-    out.either(&document, || text(serde_json::from_value(document.clone()).unwrap_or_default()));
+    out.say(&document, || text(serde_json::from_value(document.clone()).unwrap_or_default()));
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::golden;
+    use crate::cli::table::prose;
+
+    #[test]
+    fn what_was_loaded_evicted_and_drained_is_said() {
+        let done = |drained, resident: &[&str]| Done {
+            slot: "ULM".into(),
+            nodes: vec!["griffith".into(), "desk".into()],
+            name: "den".into(),
+            drained,
+            resident: resident.iter().map(|slot| (*slot).to_owned()).collect(),
+        };
+        golden::check("placing", |columns| {
+            let drained = [(true, &["UCM", "ULM", "UFM"][..]), (true, &[]), (false, &[])];
+            let drained = drained.map(|(now, resident)| self::drained(done(now, resident))).concat();
+            prose(&format!("{}{}{drained}", loaded(done(false, &[])), evicted(done(false, &[]))), columns)
+        });
+    }
 
     #[test]
     fn what_a_drained_machine_still_holds_is_said() {

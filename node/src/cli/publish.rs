@@ -79,7 +79,7 @@ pub(super) async fn run(out: Out, data_dir: &Path, args: PublishArgs) -> Result<
         "placed_by": done.placed_by, "fingerprint": done.no_fingerprint.is_empty(),
         "no_fingerprint": done.no_fingerprint,
     });
-    out.either(&document, || explain(&args.slot, domain, &done));
+    out.say(&document, || explain(&args.slot, domain, &done));
     Ok(())
 }
 
@@ -115,6 +115,8 @@ fn explain(slot: &SlotName, domain: &str, done: &v1::PublishDone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::golden;
+    use crate::cli::table::prose;
 
     #[test]
     fn a_publication_is_one_line() {
@@ -135,6 +137,25 @@ mod tests {
         check(1, "converted", "12.6 GiB, F16, 3300 chunks, converted to GGUF");
         check(3, "already stored", "12.6 GiB in 3 files, F16, 3300 chunks, already stored: nothing was written");
         check(1, "reflinked", "12.6 GiB, F16, 3300 chunks, reflinked: it takes no room until the file is changed");
+    }
+
+    #[test]
+    fn what_was_published_is_said_as_it_was() {
+        let done = |placed_by: &str, no_fingerprint: &str| v1::PublishDone {
+            artifact: "0123456789abcdef".repeat(4),
+            bytes: 13_481_025_536,
+            chunks: 3300,
+            precision: "F16".to_owned(),
+            placed_by: placed_by.to_owned(),
+            files: 2,
+            name: "tuned".to_owned(),
+            no_fingerprint: no_fingerprint.to_owned(),
+        };
+        let slot = SlotName::new("ULM").expect("a name");
+        let done = [("linked", ""), ("copied", "the model gives no probabilities")].map(|(by, why)| done(by, why));
+        golden::check("publish", |columns| {
+            prose(&done.iter().map(|done| explain(&slot, "", done)).collect::<String>(), columns)
+        });
     }
 
     #[test]

@@ -71,6 +71,14 @@ impl Out {
         let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     }
 
+    /// Sentences, broken where a terminal would break them within a word.
+    pub(super) fn prose(self, text: &str) {
+        match std::io::stdout().is_terminal() {
+            true => self.text(&table::prose(text, table::columns())),
+            false => self.text(text),
+        }
+    }
+
     /// A document for scripts.
     pub(super) fn json(self, value: &Value) {
         self.text(&format!("{value:#}\n"));
@@ -81,13 +89,30 @@ impl Out {
         self.text(&format!("{value}\n"));
     }
 
-    /// Whichever was asked for.
+    /// A document, or sentences.
+    pub(super) fn say(self, value: &Value, text: impl FnOnce() -> String) {
+        match self.json {
+            true => self.json(value),
+            false => self.prose(&text()),
+        }
+    }
+
+    /// A document, or a table.
     pub(super) fn either(self, value: &Value, text: impl FnOnce() -> String) {
         match self.json {
             true => self.json(value),
             false => self.text(&text()),
         }
     }
+}
+
+/// Sentences beside what was asked for.
+pub(super) fn remark(text: &str) {
+    let text = match std::io::stderr().is_terminal() {
+        true => table::prose(text, table::columns()),
+        false => text.to_owned(),
+    };
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 fn log_to_stderr(global: &Global, node: bool) {

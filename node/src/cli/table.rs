@@ -123,6 +123,37 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Sentences for a terminal of so many columns: what is longer is broken at spaces. Indented lines are something to type or to
+/// open, and stay whole, as does every word.
+pub(super) fn prose(text: &str, columns: usize) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        if line.starts_with(' ') || line.chars().count() <= columns {
+            out.push_str(line);
+        } else {
+            let mut used = 0;
+            for word in line.split_whitespace() {
+                let width = word.chars().count();
+                match used {
+                    0 => {}
+                    _ if used + 1 + width > columns => {
+                        out.push('\n');
+                        used = 0;
+                    }
+                    _ => {
+                        out.push(' ');
+                        used += 1;
+                    }
+                }
+                out.push_str(word);
+                used += width;
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,5 +179,13 @@ mod tests {
         assert_eq!(wrap("aa bb cc", 5), ["aa bb", "cc"]);
         assert_eq!(wrap("abcdefg", 3), ["abc", "def", "g"]);
         assert_eq!(wrap("", 3), Vec::<String>::new());
+    }
+
+    #[test]
+    fn sentences_break_at_spaces_and_what_is_typed_stays_whole() {
+        let text = format!("one two three\n\n  fednode join {0}\n{0} four\n", "x".repeat(20));
+        let expect = format!("one two\nthree\n\n  fednode join {0}\n{0}\nfour\n", "x".repeat(20));
+        assert_eq!(prose(&text, 8), expect);
+        assert_eq!(prose(&text, 80), text);
     }
 }

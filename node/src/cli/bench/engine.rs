@@ -239,3 +239,25 @@ impl Report {
         table(&["", "engine", "compared with", "ratio"], &rows)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::golden;
+
+    #[test]
+    fn rates_stand_beside_what_they_are_compared_with() {
+        let report = Report {
+            prompt_tokens: 512,
+            tokens: 64,
+            parallel: 4,
+            bare_prompt: 101.0,
+            bare_decode: 10.0,
+            prompt: 100.0,
+            decode: 9.9,
+            alone: 9.8,
+            together: 23.5,
+        };
+        golden::check("bench-engine", |_| report.text());
+    }
+}

@@ -175,3 +175,22 @@ fn text(all: &[Measured]) -> String {
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
     table(&["MODEL", "HONEST MAX", "THRESHOLD", "Q8_0", "RATIO", "GPU"], &rows)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::golden;
+
+    #[test]
+    fn distances_stand_beside_their_threshold() {
+        let one = |name: &str, device| Measured {
+            name: name.to_owned(),
+            threshold: MicroNats(1_000),
+            honest: MicroNats(12),
+            quantised: MicroNats(9_000),
+            device,
+        };
+        let all = [one("UFM.gguf", None), one("ULM.gguf", Some(MicroNats(140)))];
+        golden::check("bench-fingerprint", |_| text(&all));
+    }
+}

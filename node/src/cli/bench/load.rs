@@ -161,3 +161,22 @@ fn forget(path: &Path) -> Result<(), Failure> {
     drop(file);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::golden;
+
+    #[test]
+    fn loads_and_swaps_stand_beside_a_plain_read() {
+        let seconds = Duration::from_millis;
+        let report = Report {
+            bytes: 13_481_025_536,
+            raw_read: seconds(5_400),
+            cold: seconds(6_100),
+            staged: seconds(1_250),
+            swap: seconds(7_015),
+        };
+        golden::check("bench-load", |_| report.text());
+    }
+}

@@ -158,6 +158,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::golden;
 
     #[test]
     fn medians_are_in_the_middle() {
@@ -173,6 +174,7 @@ mod tests {
         let run = |nodes, limit| Run { nodes: transfer(nodes), limit: transfer(limit) };
         let runs = vec![run(2.0, 1.0), run(4.0, 3.0), run(1.0, 0.9)];
         let report = Report { bytes: 2_000_000_000, sources: 1, dir: "/d".into(), cipher: "x", runs };
+        golden::check("bench-transfer", |_| report.text());
         let json = report.json();
         assert_eq!(json["ratio"], 0.75);
         assert_eq!(json["gb_per_s"], 1.0);

@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn the_ratio_is_of_the_two_of_one_run() {
-        let transfer = |seconds| Transfer { seconds, receiver: Side::default(), senders: Vec::new() };
+        let sender = Side { cpu_seconds: Some(0.5), memory_bytes: Some(12 << 20), ..Side::default() };
+        let transfer = |seconds| Transfer { seconds, receiver: Side::default(), senders: vec![sender.clone()] };
         let run = |nodes, limit| Run { nodes: transfer(nodes), limit: transfer(limit) };
         let runs = vec![run(2.0, 1.0), run(4.0, 3.0), run(1.0, 0.9)];
         let report = Report { bytes: 2_000_000_000, sources: 1, dir: "/d".into(), cipher: "x", runs };

@@ -62,6 +62,10 @@ impl Machine {
         if !has(Bug::StaysDue) {
             self.resync.remove(&node);
         }
+        // With whom it was longer ago, it may be again at once.
+        if self.synced.len().is_power_of_two() {
+            self.synced.retain(|_, at| now < at.after(limits::SYNC_REST));
+        }
         self.synced.insert(node, now);
         outbox.push(Output::Sync(node));
     }

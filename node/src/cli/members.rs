@@ -129,7 +129,7 @@ fn done(document: &Value) -> String {
     format!("{what}{knows}\n")
 }
 
-fn now_unix_s() -> u64 {
+pub(super) fn now_unix_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

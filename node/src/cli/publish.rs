@@ -118,21 +118,25 @@ mod tests {
     use crate::cli::golden;
     use crate::cli::table::prose;
 
+    fn done(files: u32, placed_by: &str, no_fingerprint: &str) -> v1::PublishDone {
+        v1::PublishDone {
+            artifact: "0123456789abcdef".repeat(4),
+            bytes: 13_481_025_536,
+            chunks: 3300,
+            precision: "F16".to_owned(),
+            placed_by: placed_by.to_owned(),
+            files,
+            name: "tuned".to_owned(),
+            no_fingerprint: no_fingerprint.to_owned(),
+        }
+    }
+
     #[test]
     fn a_publication_is_one_line() {
         let check = |files: u32, placed_by: &str, expected: &str| {
-            let done = v1::PublishDone {
-                artifact: "0123456789abcdef".repeat(4),
-                bytes: 13_481_025_536,
-                chunks: 3300,
-                precision: "F16".to_owned(),
-                placed_by: placed_by.to_owned(),
-                files,
-                name: "tuned".to_owned(),
-                no_fingerprint: String::new(),
-            };
             let slot = SlotName::new("ULM").expect("a name");
-            assert_eq!(explain(&slot, "core", &done), format!("ULM:core is artifact 01234567: {expected}\n"));
+            let found = explain(&slot, "core", &done(files, placed_by, ""));
+            assert_eq!(found, format!("ULM:core is artifact 01234567: {expected}\n"));
         };
         check(1, "converted", "12.6 GiB, F16, 3300 chunks, converted to GGUF");
         check(3, "already stored", "12.6 GiB in 3 files, F16, 3300 chunks, already stored: nothing was written");
@@ -141,21 +145,10 @@ mod tests {
 
     #[test]
     fn what_was_published_is_said_as_it_was() {
-        let done = |placed_by: &str, no_fingerprint: &str| v1::PublishDone {
-            artifact: "0123456789abcdef".repeat(4),
-            bytes: 13_481_025_536,
-            chunks: 3300,
-            precision: "F16".to_owned(),
-            placed_by: placed_by.to_owned(),
-            files: 2,
-            name: "tuned".to_owned(),
-            no_fingerprint: no_fingerprint.to_owned(),
-        };
         let slot = SlotName::new("ULM").expect("a name");
-        let done = [("linked", ""), ("copied", "the model gives no probabilities")].map(|(by, why)| done(by, why));
-        golden::check("publish", |columns| {
-            prose(&done.iter().map(|done| explain(&slot, "", done)).collect::<String>(), columns)
-        });
+        let done = [done(2, "linked", ""), done(2, "copied", "the model gives no probabilities")];
+        let text: String = done.iter().map(|done| explain(&slot, "", done)).collect();
+        golden::check("publish", |columns| prose(&text, columns));
     }
 
     #[test]

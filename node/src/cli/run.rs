@@ -1,5 +1,6 @@
 //! From the command line to the end of the process: logging, the runtime, one command, its output and its exit code.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,10 +74,7 @@ impl Out {
 
     /// Sentences, broken where a terminal would break them within a word.
     pub(super) fn prose(self, text: &str) {
-        match std::io::stdout().is_terminal() {
-            true => self.text(&table::prose(text, table::columns())),
-            false => self.text(text),
-        }
+        self.text(&fitted(text, std::io::stdout().is_terminal()));
     }
 
     /// A document for scripts.
@@ -108,11 +106,15 @@ impl Out {
 
 /// Sentences beside what was asked for.
 pub(super) fn remark(text: &str) {
-    let text = match std::io::stderr().is_terminal() {
-        true => table::prose(text, table::columns()),
-        false => text.to_owned(),
-    };
+    let text = fitted(text, std::io::stderr().is_terminal());
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+fn fitted(text: &str, on_terminal: bool) -> Cow<'_, str> {
+    match on_terminal {
+        true => table::prose(text, table::columns()).into(),
+        false => text.into(),
+    }
 }
 
 fn log_to_stderr(global: &Global, node: bool) {

@@ -123,6 +123,15 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// `sentence` behind `label`, its further lines under its first.
+pub(super) fn push_labelled(out: &mut String, label: &str, sentence: &str, columns: usize) {
+    let begin = label.chars().count();
+    for (index, line) in wrap(sentence, columns.saturating_sub(begin)).iter().enumerate() {
+        let label = if index == 0 { label } else { "" };
+        let _ = writeln!(out, "{label:<begin$}{line}");
+    }
+}
+
 /// Sentences for a terminal of so many columns: what is longer is broken at spaces. Indented lines are something to type or to
 /// open, and stay whole, as does every word.
 pub(super) fn prose(text: &str, columns: usize) -> String {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::exit::Failure;
 use super::run::Out;
-use super::table::{columns, table_within, wrap};
+use super::table::{columns, push_labelled, table_within};
 use super::watch::{self, What};
 use super::{admin, scrub, transfers};
 use crate::core::types::human_bytes;
@@ -43,7 +43,8 @@ pub(super) fn status(state: &State, columns: usize) -> String {
         None => "none known yet".to_owned(),
     };
     let mut out = String::new();
-    let push_labelled = |out: &mut String, label: &str, text: &str| push_labelled(out, label, text, columns);
+    let push_labelled =
+        |out: &mut String, label: &str, text: &str| push_labelled(out, &format!("{label:<LABEL$}"), text, columns);
     push_labelled(&mut out, "federation", or_unknown(short(&state.federation)));
     push_labelled(&mut out, "node", &format!("{about}, API {}", or_unknown(&node.api)));
     if !node.notice.is_empty() {
@@ -115,14 +116,6 @@ fn precision(slot: &SlotView) -> String {
     match slot.artifact.is_empty() || slot.fingerprint {
         true => or_dash(&slot.precision),
         false => format!("{}\nno fingerprint", slot.precision),
-    }
-}
-
-fn push_labelled(out: &mut String, label: &str, text: &str, columns: usize) {
-    let lines = wrap(text, columns - LABEL);
-    for (index, line) in lines.iter().enumerate() {
-        let label = if index == 0 { label } else { "" };
-        out.push_str(&format!("{label:<LABEL$}{line}\n"));
     }
 }
 

@@ -153,6 +153,11 @@ impl Hardware {
         &self.gpus
     }
 
+    /// The machine's own memory.
+    pub fn host(&self) -> Option<&MemoryDomain> {
+        self.domains.iter().find(|domain| domain.kind != DomainKind::Vram)
+    }
+
     /// The memory domain of this name.
     pub fn domain(&self, name: &str) -> Option<&MemoryDomain> {
         self.domains.iter().find(|domain| domain.name == name)

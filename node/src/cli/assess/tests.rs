@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::cli::golden;
 use crate::core::assess::{Assessment, SpeedFacts};
 use crate::core::fit::roster::Residency;
 use crate::core::membership::advert::{DomainKind, MemoryDomain};
@@ -73,21 +74,9 @@ fn assessment() -> Assessment {
     assess(found(), &domains(), Tier::Standard, &name, &meant).expect("a plan that keeps its rules")
 }
 
-/// Compares and shows both; nothing goes beyond the columns.
-fn check(found: &str, expect: &str, columns: usize) {
-    assert_eq!(found, expect, "\n{found}");
-    let long = found.lines().find(|line| line.chars().count() > columns || line.ends_with(' '));
-    assert_eq!(long, None);
-}
-
 #[test]
-fn a_machine_is_assessed_within_80_columns() {
-    check(&text::text(&assessment(), 80), include_str!("golden/assess-80.txt"), 80);
-}
-
-#[test]
-fn a_machine_is_assessed_within_120_columns() {
-    check(&text::text(&assessment(), 120), include_str!("golden/assess-120.txt"), 120);
+fn a_machine_is_assessed() {
+    golden::check("assess", |columns| text::text(&assessment(), columns));
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use if_addrs::get_if_addrs;
 
+use crate::cli::members::now_unix_s;
 use crate::cli::service;
 use crate::core::checkup::{InterfaceFacts, MachineFacts, MemoryFacts};
 use crate::core::membership::advert::DomainKind;
@@ -46,7 +47,7 @@ pub(super) fn machine(data_dir: &Path, state: Option<&State>) -> MachineFacts {
         gpus_usable: count(gpus().filter(|domain| domain.hosts).count()),
         gpu_notes: gpu_notes(&hardware),
         clock_synchronised: clock_synchronised(Path::new("/run/systemd/timesync")),
-        now_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        now_unix_s: now_unix_s(),
         service: service::look(),
         open_files_max: state
             .and_then(|state| open_files(&std::fs::read_to_string(format!("/proc/{}/limits", state.node.pid)).ok()?)),
@@ -55,7 +56,7 @@ pub(super) fn machine(data_dir: &Path, state: Option<&State>) -> MachineFacts {
 }
 
 fn memory(hardware: &Hardware) -> Option<MemoryFacts> {
-    let host = hardware.domains.iter().find(|domain| domain.kind != DomainKind::Vram)?;
+    let host = hardware.host()?;
     Some(MemoryFacts { total_bytes: host.total_bytes, free_bytes: host.free_bytes })
 }
 

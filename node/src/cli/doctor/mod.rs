@@ -10,7 +10,7 @@ use serde_json::json;
 use super::admin;
 use super::exit::Failure;
 use super::run::Out;
-use super::table::{columns, wrap};
+use super::table::{columns, push_labelled};
 use crate::core::checkup::{Check, NodeFacts, Verdict, all_well, judge};
 use fednode_proto::v1;
 
@@ -56,21 +56,12 @@ fn text(checks: &[Check], columns: usize) -> String {
             Verdict::Blocked => "BLOCKED",
         };
         let label = format!("{word:<8} {:<10} ", check.name);
-        push(&mut text, &label, &check.found, columns);
+        push_labelled(&mut text, &label, &check.found, columns);
         if !check.remedy.is_empty() {
-            push(&mut text, &format!("{:<LABEL$}→ ", ""), &check.remedy, columns);
+            push_labelled(&mut text, &format!("{:<LABEL$}→ ", ""), &check.remedy, columns);
         }
     }
     text
-}
-
-/// `sentence` behind `label`, its further lines under its first.
-fn push(text: &mut String, label: &str, sentence: &str, columns: usize) {
-    let begin = label.chars().count();
-    for (index, line) in wrap(sentence, columns.saturating_sub(begin)).iter().enumerate() {
-        let label = if index == 0 { label } else { "" };
-        text.push_str(&format!("{label:<begin$}{line}\n"));
-    }
 }
 
 #[cfg(test)]

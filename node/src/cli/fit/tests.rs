@@ -3,15 +3,9 @@
 use std::path::Path;
 
 use super::*;
+use crate::cli::golden;
 use crate::core::fit::roster::{Residency, RosterDocument, nodes, roster as plan};
 use crate::core::fit::study::again;
-
-/// Compares and shows both; nothing goes beyond the columns.
-fn check(found: &str, expect: &str, columns: usize) {
-    assert_eq!(found, expect, "\n{found}");
-    let long = found.lines().find(|line| line.chars().count() > columns || line.ends_with(' '));
-    assert_eq!(long, None);
-}
 
 fn named(names: &[&str]) -> Vec<Place> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -34,13 +28,8 @@ fn manager(columns: usize) -> String {
 }
 
 #[test]
-fn a_model_is_sized_within_80_columns() {
-    check(&manager(80), include_str!("golden/fit-80.txt"), 80);
-}
-
-#[test]
-fn a_model_is_sized_within_120_columns() {
-    check(&manager(120), include_str!("golden/fit-120.txt"), 120);
+fn a_model_is_sized() {
+    golden::check("fit", manager);
 }
 
 fn matrix(columns: usize) -> String {
@@ -48,13 +37,8 @@ fn matrix(columns: usize) -> String {
 }
 
 #[test]
-fn the_study_is_done_again_within_80_columns() {
-    check(&matrix(80), include_str!("golden/matrix-80.txt"), 80);
-}
-
-#[test]
-fn the_study_is_done_again_within_120_columns() {
-    check(&matrix(120), include_str!("golden/matrix-120.txt"), 120);
+fn the_study_is_done_again() {
+    golden::check("fit-matrix", matrix);
 }
 
 /// The answer for a roster on the machines it names, or on others.
@@ -66,15 +50,9 @@ fn answered(file: &str, machines: &[&str], precision: Option<&str>) -> RosterDoc
 }
 
 #[test]
-fn a_roster_is_fitted_within_80_columns() {
+fn a_roster_is_fitted() {
     let document = answered("syndicate", &["pc-64gb", "rtx-4090"], None);
-    check(&roster::text(&document, 80), include_str!("golden/roster-80.txt"), 80);
-}
-
-#[test]
-fn a_roster_is_fitted_within_120_columns() {
-    let document = answered("syndicate", &["pc-64gb", "rtx-4090"], None);
-    check(&roster::text(&document, 120), include_str!("golden/roster-120.txt"), 120);
+    golden::check("fit-roster", |columns| roster::text(&document, columns));
 }
 
 #[test]

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::unit::{LABEL, NAME, STATE_DIR, USER, Unit, launchd, memory_percent, systemd};
 use crate::cli::exit::Failure;
 use crate::core::checkup::ServiceFacts;
-use crate::core::membership::advert::DomainKind;
 use crate::core::sizing::ram_reserve_bytes;
 use crate::{engine, hardware};
 
@@ -168,8 +167,7 @@ pub(super) fn uninstall(manager: Manager) -> Vec<Step> {
 /// The service of this machine: its memory and its groups are looked at.
 pub(super) fn unit_here(program: PathBuf, data_dir: PathBuf, args: Vec<String>) -> Result<Unit, Failure> {
     let hardware = hardware::probe(&data_dir, None, false);
-    let host = hardware.domains.iter().find(|domain| domain.kind != DomainKind::Vram);
-    let total_bytes = host.map_or(0, |domain| domain.total_bytes);
+    let total_bytes = hardware.host().map_or(0, |domain| domain.total_bytes);
     let groups = GPU_GROUPS.into_iter().filter(|group| is_known("/etc/group", group)).map(str::to_owned).collect();
     // launchd has no words for making users; whoever typed sudo owns the service.
     let user = std::env::var("SUDO_USER").unwrap_or_else(|_| "nobody".to_owned());

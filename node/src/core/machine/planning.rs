@@ -233,10 +233,12 @@ pub(super) fn answering_first(
     there: Vec<PlannedReplica>,
     alive: &[&Advert],
 ) -> Vec<PlannedReplica> {
-    let state = |replica: &PlannedReplica| {
-        let replicas = alive.iter().filter(|advert| advert.node == replica.node).flat_map(|advert| &advert.replicas);
-        replicas.filter(|there| there.slot == replica.slot).map(|there| nearness(there.state)).max().unwrap_or(0)
-    };
+    let mut states: BTreeMap<(NodeId, &SlotName), u8> = BTreeMap::new();
+    for (advert, replica) in alive.iter().flat_map(|advert| advert.replicas.iter().map(move |held| (advert, held))) {
+        let near = states.entry((advert.node, &replica.slot)).or_default();
+        *near = nearness(replica.state).max(*near);
+    }
+    let state = |replica: &PlannedReplica| states.get(&(replica.node, &replica.slot)).copied().unwrap_or(0);
     let nearest = |replicas: &[PlannedReplica]| {
         replicas.iter().fold(BTreeMap::<SlotName, u8>::new(), |mut nearest, replica| {
             let near = nearest.entry(replica.slot.clone()).or_default();
@@ -244,13 +246,10 @@ pub(super) fn answering_first(
             nearest
         })
     };
-    let as_planned = nearest(&planned);
-    let nearer = |r: &PlannedReplica| as_planned.get(&r.slot).is_some_and(|near| state(r) > *near);
-    let mut back: Vec<PlannedReplica> = there.into_iter().filter(nearer).collect();
-    let best = nearest(&back);
-    back.retain(|replica| best.get(&replica.slot) == Some(&state(replica)));
-    let kept: Vec<PlannedReplica> = planned.into_iter().filter(|replica| !best.contains_key(&replica.slot)).collect();
-    kept.into_iter().chain(back).collect()
+    let (mut nearer, as_planned) = (nearest(&there), nearest(&planned));
+    nearer.retain(|slot, near| as_planned.get(slot).is_some_and(|planned| *near > *planned));
+    let kept = planned.into_iter().filter(|replica| !nearer.contains_key(&replica.slot));
+    kept.chain(there.into_iter().filter(|replica| nearer.get(&replica.slot) == Some(&state(replica)))).collect()
 }
 
 /// How near a replica is to answering.

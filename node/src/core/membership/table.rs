@@ -117,16 +117,14 @@ impl Table {
             refused: false,
         };
         let entry = self.entries[place].get_or_insert(new);
-        let before = (wants(entry), answers(entry));
+        let (before, answered) = (wants(entry), answers(entry));
         let result = how(entry, &mut self.silence);
-        let after = (wants(entry), answers(entry));
-        if before.1 != after.1 {
-            match after.1 {
-                true => self.answering.insert(place),
-                false => self.answering.remove(&place),
-            };
+        let (after, answering) = (wants(entry), answers(entry));
+        match (answered, answering) {
+            (false, true) => drop(self.answering.insert(place)),
+            (true, false) => drop(self.answering.remove(&place)),
+            _ => {}
         }
-        let (before, after) = (before.0, after.0);
         self.recount(wanted(before.as_ref()), wanted(after.as_ref()));
         result
     }

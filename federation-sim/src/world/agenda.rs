@@ -22,6 +22,8 @@ pub struct Agenda {
     events: Vec<Option<Event>>,
     free: Vec<u32>,
     sequence: u64,
+    /// What is due first, and in which queue; `None`: in the heap.
+    first: Option<(Due, Option<usize>)>,
 }
 
 impl Agenda {
@@ -40,31 +42,40 @@ impl Agenda {
         };
         let due = (at, self.sequence, place);
         // The queue whose last is the latest that is not later, so that the others stay open for what is due sooner.
-        let open = self.queues.iter_mut().filter(|queue| queue.back().is_none_or(|last| last.0 <= at));
-        match open.max_by_key(|queue| queue.back().map(|last| last.0)) {
-            Some(queue) => queue.push_back(due),
-            None => self.heap.push(Reverse(due)),
+        let open = self.queues.iter_mut().enumerate().filter(|(_, queue)| queue.back().is_none_or(|last| last.0 <= at));
+        let queue = match open.max_by_key(|(_, queue)| queue.back().map(|last| last.0)) {
+            Some((index, queue)) => {
+                queue.push_back(due);
+                Some(index)
+            }
+            None => {
+                self.heap.push(Reverse(due));
+                None
+            }
+        };
+        if self.first.is_none_or(|(first, _)| due < first) {
+            self.first = Some((due, queue));
         }
     }
 
     /// When the next event happens.
     pub fn next(&self) -> Option<Time> {
-        self.first().map(|(due, _)| due.0)
+        self.first.map(|(due, _)| due.0)
     }
 
     /// The next event, if it happens by `end`.
     pub fn pop(&mut self, end: Time) -> Option<(Time, Event)> {
-        let ((at, _, place), queue) = self.first().filter(|(due, _)| due.0 <= end)?;
+        let ((at, _, place), queue) = self.first.filter(|(due, _)| due.0 <= end)?;
         match queue {
             Some(queue) => drop(self.queues[queue].pop_front()),
             None => drop(self.heap.pop()),
         }
+        self.first = self.find_first();
         self.free.push(place);
         self.events[place as usize].take().map(|event| (at, event))
     }
 
-    /// What is due first, and in which queue; `None`: in the heap.
-    fn first(&self) -> Option<(Due, Option<usize>)> {
+    fn find_first(&self) -> Option<(Due, Option<usize>)> {
         let queues = self.queues.iter().enumerate();
         let queued = queues.filter_map(|(index, queue)| queue.front().map(|due| (*due, Some(index))));
         queued.chain(self.heap.peek().map(|Reverse(due)| (*due, None))).min_by_key(|(due, _)| *due)

@@ -57,7 +57,9 @@ impl LocalClock {
 }
 
 fn drift(nanos: u64, ppm: i64) -> i64 {
-    i64::try_from(i128::from(nanos) * i128::from(ppm) / 1_000_000).unwrap_or(0)
+    // Whole milliseconds and the rest apart, so that 64 bits hold the products.
+    let (whole, rest) = ((nanos / 1_000_000) as i64, (nanos % 1_000_000) as i64);
+    whole.saturating_mul(ppm).saturating_add(rest * ppm / 1_000_000)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Carrying out what a machine wants: one `match`, as in the driver, and what disks and engines report back later.
 
+use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use fednode::core::catalog::Record;
 use fednode::core::machine::{Input, Output};
 use fednode::core::membership::advert::{Advert, Gossip};
 use fednode::core::placement::plan::{Plan, PlannedReplica};
-use fednode::core::types::{Duration, SlotName};
+use fednode::core::types::{Duration, SlotName, Time};
 
 use crate::codec::{self, CatalogMessage, PlanMessage};
 use crate::world::World;
@@ -15,6 +16,9 @@ use crate::world::calls::{Ask, Reply, Waiting};
 use crate::world::costs::UNLOAD;
 use crate::world::event::{Event, Wave};
 use crate::world::node::{CallId, Engine};
+
+/// Hearers of one wave whose memory comes at once.
+const AHEAD: usize = 16;
 
 /// Gossip lost on a slow line, of a million.
 const SLOW_LOSS_PPM: u32 = 100_000;
@@ -75,7 +79,7 @@ impl World {
             Ok(decoded) => decoded,
             Err(error) => return self.checkers.unreadable(self.now, node, &error),
         };
-        self.trace.update(&digest.0);
+        self.trace.bytes(&digest.0);
         if let Gossip::Advert(advert) = gossip {
             self.checkers.advert(self.now, node, &self.nodes[node], advert);
         }
@@ -105,19 +109,43 @@ impl World {
 
     /// Gossip is heard by one after the other, as long as nothing else happens before.
     pub(super) fn spreads(&mut self, mut wave: Box<Wave>) {
+        let heard = Input::Gossip(wave.gossip.clone());
+        let mut end = self.wave_end();
+        let mut recalled = wave.hearers.len();
         while let Some(&(at, node)) = wave.hearers.last() {
-            let waits = self.agenda.next().is_some_and(|next| next < at) || at > self.until;
-            if waits || self.is_over() {
+            if at > end || self.is_over() {
                 return self.at(at, Event::Spreads { wave });
+            }
+            if wave.hearers.len() <= recalled {
+                recalled = wave.hearers.len().saturating_sub(AHEAD);
+                self.recall(&wave.gossip, &wave.hearers[recalled..]);
             }
             wave.hearers.pop();
             self.now = at;
-            let (node, gossip) = (node as usize, wave.gossip.clone());
-            match self.nodes[node].asleep_until {
-                Some(wakes_at) => self.at(wakes_at, Event::Gossip { node, gossip }),
-                None => self.tell(node, Input::Gossip(gossip)),
+            let node = node as usize;
+            if let Some(wakes_at) = self.nodes[node].asleep_until {
+                self.at(wakes_at, Event::Gossip { node, gossip: wave.gossip.clone() });
+            } else if self.takes_lightly(node, &heard) {
+                continue; // nothing came of it that could happen before the next hears it
+            } else {
+                self.heed(node, heard.clone());
             }
+            end = self.wave_end();
         }
+    }
+
+    /// Most of the time of a large federation goes by in waiting for the memory of the next machine: let that of several come at
+    /// once.
+    fn recall(&self, gossip: &Gossip, hearers: &[(Time, u32)]) {
+        let Gossip::Advert(advert) = gossip else { return };
+        let Some(place) = self.published.members.place(&advert.node) else { return };
+        let read = |&(_, node): &(Time, u32)| self.nodes[node as usize].recall(place);
+        black_box(hearers.iter().fold(0, |sum, hearer| sum ^ read(hearer)));
+    }
+
+    /// Nothing else happens before.
+    fn wave_end(&self) -> Time {
+        self.agenda.next().map_or(self.until, |next| next.min(self.until))
     }
 
     /// What a node brings to a sync: its catalog, and what it said of itself last, as everybody heard it.
@@ -165,7 +193,7 @@ impl World {
         }
         match self.codec.plan(plan) {
             Ok(message) => {
-                self.trace.update(&message.digest.0);
+                self.trace.bytes(&message.digest.0);
                 self.checkers.plan(self.now, node, plan, message.digest, &self.nodes, &self.by_id);
                 self.stats.plan_bytes_max = self.stats.plan_bytes_max.max(message.bytes as u64);
                 Some(message)

@@ -17,8 +17,8 @@ impl World {
         let fault = self.run.faults[index].clone();
         self.stats.faults += 1;
         self.faults_open.insert(index);
-        self.trace.update(b"fault");
-        self.trace.update(&(index as u64).to_le_bytes());
+        self.trace.bytes(b"fault");
+        self.trace.bytes(&(index as u64).to_le_bytes());
         let ends_at = self.now.after(Duration::from_millis(fault.lasts_ms));
         match fault.kind {
             FaultKind::Crash(node) => self.crash(node),

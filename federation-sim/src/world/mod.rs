@@ -18,11 +18,12 @@ mod serving;
 mod setup;
 mod storage;
 mod strain;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fednode::core::machine::{Input, Output};
-use fednode::core::types::{Digest, Duration, NodeId, Time};
+use fednode::core::types::{Duration, NodeId, Time};
 
 use crate::checkers::Checkers;
 use crate::codec::Codec;
@@ -39,6 +40,7 @@ pub use node::{Engine, SimNode};
 use setup::Published;
 use storage::Carried;
 use strain::SlowLinks;
+use trace::Trace;
 
 /// Ticks at one instant after which a machine counts as spinning: its deadline stays in the past whatever it does, and a
 /// real node would burn a core.
@@ -67,7 +69,7 @@ pub struct World {
     fault_rng: Rng,
     checkers: Checkers,
     stats: Stats,
-    trace: blake3::Hasher,
+    trace: Trace,
     /// Healing: no more questions, no more faults.
     calm: bool,
     /// Nothing is played after the first violation.
@@ -96,7 +98,7 @@ impl World {
             fault_rng: Rng::new(run.seed, "faults"),
             checkers: Checkers::new(&run),
             stats: Stats::default(),
-            trace: blake3::Hasher::new(),
+            trace: Trace::default(),
             calm: false,
             hasty: false,
             by_id: federation.nodes.iter().enumerate().map(|(index, node)| (node.id, index)).collect(),
@@ -138,7 +140,7 @@ impl World {
             self.calm_down();
             self.check_liveness();
         }
-        let trace_hash = Digest(*self.trace.finalize().as_bytes());
+        let trace_hash = self.trace.finish();
         Report::new(&self.run, &self.stats, &self.checkers, trace_hash)
     }
 
@@ -210,14 +212,28 @@ impl World {
 
     /// Gives `input` to a node's machine, carries out what follows, and lets the checkers look.
     fn tell(&mut self, node: usize, input: Input) {
-        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        if !self.takes_lightly(node, &input) {
+            self.heed(node, input);
+        }
+    }
+
+    /// Most of what a large federation hears is nothing new to nearly everybody: it changes nothing that checkers look at, leads
+    /// to nothing, and moves no deadline forward.
+    fn takes_lightly(&mut self, node: usize, input: &Input) -> bool {
+        let Some(process) = self.nodes[node].process.as_mut() else { return true };
         self.stats.events += 1;
-        event::trace_input(&mut self.trace, self.now, node, &input);
+        self.trace.input(self.now, node, input);
+        let local = process.clock.local(self.now);
+        process.machine.take_lightly(local, input)
+    }
+
+    /// The rest of [`World::tell`], where that was not so.
+    fn heed(&mut self, node: usize, input: Input) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
         self.checkers.input(node, process.life, &input);
-        let before = self.now;
-        let local = process.clock.local(before);
+        let local = process.clock.local(self.now);
         let mut outbox: Vec<Output> = Vec::new();
-        process.machine.handle(local, input, &mut outbox);
+        process.machine.heed(local, input, &mut outbox);
         self.checkers.outbox(self.now, node, outbox.len());
         for output in outbox {
             self.carry_out(node, output);
@@ -249,6 +265,7 @@ impl World {
             _ => return self.wind(node),
         }
         self.tell(node, Input::Tick);
+        self.wind(node);
         self.notice_spinning(node);
     }
 

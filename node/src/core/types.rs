@@ -168,9 +168,12 @@ hex_newtype!(NodeId);
 hex_newtype!(FederationId);
 
 /// A manager's place in the roster, such as `UFM`: 1 to 32 ASCII letters, digits, `-` or `_`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct SlotName(String);
+pub struct SlotName([u8; NAME_MAX]); // filled up with zeros, which sort before every letter
+
+/// Longest name of a slot or a domain.
+const NAME_MAX: usize = 32;
 
 /// What was wrong with a slot's or a domain's name.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -181,21 +184,30 @@ impl SlotName {
     /// Checks and wraps `text`.
     pub fn new(text: &str) -> Result<SlotName, BadName> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if text.is_empty() || text.len() > 32 || !text.chars().all(allowed) {
+        if text.is_empty() || text.len() > NAME_MAX || !text.chars().all(allowed) {
             return Err(BadName(text.chars().take(40).collect()));
         }
-        Ok(SlotName(text.to_owned()))
+        let mut name = [0; NAME_MAX];
+        name[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(SlotName(name))
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(NAME_MAX);
+        std::str::from_utf8(&self.0[..end]).expect("a name is ASCII")
+    }
+}
+
+impl fmt::Debug for SlotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SlotName").field(&self.as_str()).finish()
     }
 }
 
 impl fmt::Display for SlotName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -208,7 +220,7 @@ impl TryFrom<String> for SlotName {
 
 impl From<SlotName> for String {
     fn from(name: SlotName) -> String {
-        name.0
+        name.as_str().to_owned()
     }
 }
 

@@ -181,9 +181,13 @@ impl Machine {
 
     /// Something happened at `now`; what is to be done about it is appended to `outbox`.
     pub fn handle(&mut self, now: Time, input: Input, outbox: &mut Vec<Output>) {
-        if self.take_lightly(now, &input) {
-            return;
+        if !self.take_lightly(now, &input) {
+            self.heed(now, input, outbox);
         }
+    }
+
+    /// The second half: takes an input that [`Machine::take_lightly`] did not, and everything follows from it that follows.
+    pub fn heed(&mut self, now: Time, input: Input, outbox: &mut Vec<Output>) {
         let heard = input.is_of_others();
         self.take(now, input, outbox);
         self.settle(now, !heard, outbox);

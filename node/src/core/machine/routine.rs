@@ -6,19 +6,20 @@ use std::sync::Arc;
 use crate::core::machine::advertising::{News, news};
 use crate::core::machine::{Input, Machine};
 use crate::core::membership::advert::{Advert, Gossip};
-use crate::core::membership::table::{Entry, Presence};
+use crate::core::membership::table::{Entry, Presence, Repeated};
 use crate::core::types::Time;
 
 impl Machine {
-    /// Takes an input that changes nothing anybody acts on; false: it must be looked at properly.
-    pub(super) fn take_lightly(&mut self, now: Time, input: &Input) -> bool {
+    /// The first half of [`Machine::handle`]: takes an input that changes nothing anybody acts on, and leads to nothing. False:
+    /// it must be looked at properly, by [`Machine::heed`].
+    pub fn take_lightly(&mut self, now: Time, input: &Input) -> bool {
         if self.due.is_some_and(|due| due <= now) && !self.is_put_off(now) {
             return false; // something else is due
         }
         match input {
             Input::Tick => true,
-            Input::Gossip(Gossip::Advert(advert)) => self.has_heard(advert) || self.takes_as_known(now, advert),
-            Input::Greeting(advert) => self.has_heard(advert),
+            Input::Gossip(Gossip::Advert(advert)) => self.takes_as_known(now, advert),
+            Input::Greeting(advert) => self.table.has_heard(advert) && !self.disagrees(advert),
             Input::Gossip(Gossip::Lease(lease)) => {
                 self.coordinator.renews(lease)
                     && self.config.members.member(&lease.coordinator).is_some()
@@ -38,6 +39,15 @@ impl Machine {
         }
     }
 
+    /// Reads what [`Machine::take_lightly`] will read of this node for an advertisement of the member at `place` in the roster.
+    /// Whoever has many machines lets their memory come side by side; the sum says nothing.
+    pub fn recall(&self, place: usize) -> u64 {
+        let catalog = &self.config.catalog;
+        let known = u64::from(catalog.digest().0[0]) ^ u64::from(catalog.wishes_digest().0[31]);
+        let times = [self.due, self.settled, self.plan_dirty_since].into_iter().flatten().fold(0, |sum, at| sum ^ at.0);
+        known ^ times ^ self.coordinator.epoch_highest() ^ self.table.recall(place) ^ self.router.open() as u64
+    }
+
     /// Is nothing due after all? Whoever was heard again, and the holder of the lease first of all, moved what was due with it.
     fn is_put_off(&mut self, now: Time) -> bool {
         let Some(settled) = self.settled.filter(|_| self.coordinator.seated().is_none()) else { return false };
@@ -47,13 +57,6 @@ impl Machine {
             self.due = due;
         }
         put_off
-    }
-
-    /// Was this or something newer heard of the same start before, and does it still count?
-    fn has_heard(&self, advert: &Advert) -> bool {
-        let known =
-            |entry: &Entry| entry.advert.is_some() && entry.newest >= Some((advert.incarnation, advert.sequence));
-        self.table.get(&advert.node).is_some_and(known) && !self.disagrees(advert)
     }
 
     /// Before an input is taken: what may it change of what is fetched here, waited for anywhere, and asked of others?
@@ -87,10 +90,13 @@ impl Machine {
         self.routes_changed |= holds_otherwise || answers;
     }
 
-    /// An advertisement that says again what its author said before, or only how busy and how far it is.
+    /// An advertisement that was heard before, or says again what its author said before, or only how busy and how far it is.
     fn takes_as_known(&mut self, now: Time, advert: &Arc<Advert>) -> bool {
-        if self.disagrees(advert) || advert.epoch_highest > self.coordinator.epoch_highest() {
+        if self.disagrees(advert) {
             return false;
+        }
+        if advert.epoch_highest > self.coordinator.epoch_highest() {
+            return self.table.has_heard(advert);
         }
         let sits = self.coordinator.seated().is_some();
         let alike = |known: &Advert| {
@@ -99,10 +105,11 @@ impl Machine {
                 && news(known, advert) != News::Prompt
                 && (!sits || plans_alike(known, advert))
         };
-        if !self.table.repeated(now, advert, alike) {
-            return false;
+        match self.table.repeated(now, advert, alike) {
+            Repeated::Old => return true,
+            Repeated::Otherwise => return false,
+            Repeated::Again => self.router.heard(advert.node),
         }
-        self.router.heard(advert.node);
         if !sits {
             self.plan_dirty(now); // should it sit one day
         }

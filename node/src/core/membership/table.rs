@@ -51,6 +51,23 @@ pub struct Entry {
     pub refused: bool,
 }
 
+impl Entry {
+    fn has_heard(&self, advert: &Advert) -> bool {
+        self.advert.is_some() && self.newest >= Some((advert.incarnation, advert.sequence))
+    }
+}
+
+/// What an advertisement is that may say nothing new.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Repeated {
+    /// It, or something newer, was heard before.
+    Old,
+    /// The same again, a little newer.
+    Again,
+    /// Something else: nothing was taken.
+    Otherwise,
+}
+
 /// All members but this one. Who is no member has no place in it.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -190,6 +207,12 @@ impl Table {
         })
     }
 
+    /// See [`Machine::recall`](crate::core::machine::Machine::recall).
+    pub(crate) fn recall(&self, place: usize) -> u64 {
+        let entry = self.entries.get(place).and_then(Option::as_ref);
+        entry.map_or(0, |entry| entry.heard.0 ^ entry.since.0)
+    }
+
     /// Slots that somebody waits for at a member that is alive, as far as they say.
     pub fn wanted(&self) -> impl Iterator<Item = &SlotName> {
         self.waiting.keys()
@@ -205,23 +228,32 @@ impl Table {
         self.wants_changed
     }
 
-    /// The same again, a little newer: it lives, and nothing else is to be learned from it but what it waits for. False: it is
-    /// something else.
-    pub fn repeated(&mut self, now: Time, advert: &Arc<Advert>, alike: impl Fn(&Advert) -> bool) -> bool {
+    /// Was this or something newer heard of the same start before, and does it still count?
+    pub fn has_heard(&self, advert: &Advert) -> bool {
+        self.get(&advert.node).is_some_and(|entry| entry.has_heard(advert))
+    }
+
+    /// Takes an advertisement that says nothing new, as far as `alike` says: its author lives, and nothing else is to be learned
+    /// from it but what it waits for.
+    pub fn repeated(&mut self, now: Time, advert: &Arc<Advert>, alike: impl Fn(&Advert) -> bool) -> Repeated {
         let Some(entry) = self.members.place(&advert.node).and_then(|place| self.entries[place].as_mut()) else {
-            return false;
+            return Repeated::Otherwise;
         };
-        let newer = entry.newest.is_some_and(|known| known < (advert.incarnation, advert.sequence));
+        if entry.has_heard(advert) {
+            return Repeated::Old;
+        }
         let same_life = entry.newest.is_some_and(|known| known.0 == advert.incarnation);
-        let there = entry.presence == Presence::Alive && newer && same_life;
-        if !there || !entry.advert.as_ref().is_some_and(|known| alike(known)) {
-            return false;
+        let Some(known) = entry.advert.as_mut().filter(|known| alike(known)) else { return Repeated::Otherwise };
+        if entry.presence != Presence::Alive || !same_life {
+            return Repeated::Otherwise;
         }
         entry.newest = Some((advert.incarnation, advert.sequence));
         entry.heard = now;
-        let known = entry.advert.replace(Arc::clone(advert));
-        self.recount(wanted(known.as_ref()), &advert.wanted);
-        true
+        let known = std::mem::replace(known, Arc::clone(advert));
+        if known.wanted != advert.wanted {
+            self.recount(&known.wanted, &advert.wanted);
+        }
+        Repeated::Again
     }
 
     /// A connection to `node` opened.

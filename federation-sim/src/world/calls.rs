@@ -7,7 +7,7 @@ use fednode::core::machine::Input;
 use fednode::core::membership::advert::Advert;
 use fednode::core::route::{Refusal, RequestId};
 use fednode::core::transfer::ChunkOutcome;
-use fednode::core::types::{Digest, Duration};
+use fednode::core::types::{Digest, Duration, Time};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -109,6 +109,7 @@ impl World {
             Ask::Generate(_) => None, // an answer may take its time
             _ => Some(limits::CHUNK_WAIT),
         };
+        let due = wait.map(|wait| self.now.after(wait));
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         process.pending.insert(call, Pending { peer, link, waiting });
         if matches!(ask, Ask::Chunk(..)) {
@@ -117,11 +118,40 @@ impl World {
         if link == 0 {
             return self.after(Duration::from_millis(1), Event::CallTimeout { node, life, call });
         }
-        if let Some(wait) = wait {
-            self.after(wait, Event::CallTimeout { node, life, call });
+        if let Some(due) = due {
+            self.times_out(node, due, call);
         }
         let latency = self.latency(node, peer);
         self.after(latency, Event::Call { node: peer, from: node, link, call, ask: Box::new(ask) });
+    }
+
+    /// Nearly every question is answered long before it times out: so many timers are one, for the oldest.
+    fn times_out(&mut self, node: usize, due: Time, call: CallId) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let life = process.life;
+        if process.timeouts.back().is_some_and(|(last, _)| *last > due) {
+            return self.at(due, Event::CallTimeout { node, life, call });
+        }
+        process.drop_answered();
+        process.timeouts.push_back((due, call));
+        if !std::mem::replace(&mut process.timeout_set, true) {
+            self.at(due, Event::CallsTimeOut { node, life });
+        }
+    }
+
+    pub(super) fn calls_time_out(&mut self, node: usize, life: u64) {
+        while let Some(process) = self.nodes[node].process.as_mut().filter(|process| process.life == life) {
+            process.drop_answered();
+            let Some(&(due, call)) = process.timeouts.front() else {
+                process.timeout_set = false;
+                return;
+            };
+            if due > self.now {
+                return self.at(due, Event::CallsTimeOut { node, life });
+            }
+            process.timeouts.pop_front();
+            self.call_timed_out(node, life, call);
+        }
     }
 
     /// How long one chunk may take: fednode's own wait for its own chunk size, in proportion.

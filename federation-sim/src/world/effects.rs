@@ -101,7 +101,7 @@ impl World {
                 hearers.extend(self.gossip_arrives(node, to).map(|at| (at, to as u32)));
             }
         }
-        hearers.sort_by(|a, b| b.cmp(a));
+        hearers.sort_unstable_by(|a, b| b.cmp(a));
         if let Some((first, _)) = hearers.last() {
             self.at(*first, Event::Spreads { wave: Box::new(Wave { gossip: heard, hearers }) });
         }

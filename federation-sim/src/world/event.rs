@@ -22,6 +22,8 @@ pub enum Event {
     Gossip { node: usize, gossip: Gossip },
     /// Gossip arrives at the next of those who hear it.
     Spreads { wave: Box<Wave> },
+    /// A node that has started dials everybody.
+    DialAll { node: usize, life: u64 },
     /// A node dials a member that it is not connected to.
     Dial { node: usize, peer: usize, life: u64 },
     /// A dial failed.
@@ -38,6 +40,8 @@ pub enum Event {
     Reply { node: usize, from: usize, link: u64, call: CallId, reply: Box<Reply> },
     /// A question that was not answered in time.
     CallTimeout { node: usize, life: u64, call: CallId },
+    /// The oldest questions of a node, unless they were answered.
+    CallsTimeOut { node: usize, life: u64 },
     /// A chunk may have arrived.
     FlowDue { flow: FlowId },
     /// A disk or an engine has done what it was asked.
@@ -72,12 +76,14 @@ impl Event {
             | Event::Hardware { node, .. }
             | Event::Keep { node, .. }
             | Event::Gossip { node, .. }
+            | Event::DialAll { node, .. }
             | Event::Dial { node, .. }
             | Event::DialFailed { node, .. }
             | Event::LinkLost { node, .. }
             | Event::Call { node, .. }
             | Event::Reply { node, .. }
             | Event::CallTimeout { node, .. }
+            | Event::CallsTimeOut { node, .. }
             | Event::Done { node, .. }
             | Event::Computed { node, .. }
             | Event::Question { node, .. } => Some(*node),

@@ -14,23 +14,25 @@ use fednode::core::types::{Duration, Time};
 use crate::world::World;
 use crate::world::event::Event;
 
-/// The state of a pair's connection.
-#[derive(Clone, Debug, Default)]
-struct Pair {
-    /// The connection's number; 0: none.
-    link: u64,
-    /// Whose machine was told that it is connected: the lower index, the higher index.
-    told: [bool; 2],
-    /// Dials in a row that failed, of each side.
-    failures: [u32; 2],
-    /// A dial or a wait for one is on its way, of each side.
-    dialling: [bool; 2],
+/// One side of a pair: what `node` has of `peer`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Side {
+    /// The connection's number, on both sides the same; 0: none.
+    link: u32,
+    /// Dials in a row that failed; more than a handful make no difference.
+    failures: u8,
+    /// Its machine was told that it is connected.
+    told: bool,
+    /// A dial or a wait for one is on its way.
+    dialling: bool,
 }
 
 /// All pairs, and what cuts them.
 pub(super) struct Links {
-    pairs: Vec<Pair>,
-    link_next: u64,
+    nodes: usize,
+    /// By node, then by peer: whoever speaks to all walks along its row.
+    sides: Vec<Side>,
+    link_next: u32,
     /// From, to: carries nothing. How many faults say so.
     cut: std::collections::BTreeMap<(usize, usize), u32>,
 }
@@ -38,26 +40,36 @@ pub(super) struct Links {
 impl Links {
     /// Nobody is connected.
     pub(super) fn new(nodes: usize) -> Links {
-        let pairs = vec![Pair::default(); nodes * nodes.saturating_sub(1) / 2];
-        Links { pairs, link_next: 1, cut: Default::default() }
+        Links { nodes, sides: vec![Side::default(); nodes * nodes], link_next: 1, cut: Default::default() }
     }
 
-    fn place(a: usize, b: usize) -> (usize, usize, usize) {
-        let (low, high) = (a.min(b), a.max(b));
-        (high * (high - 1) / 2 + low, usize::from(a > b), usize::from(b > a))
+    fn side(&self, node: usize, peer: usize) -> &Side {
+        &self.sides[node * self.nodes + peer]
     }
 
-    fn pair(&self, a: usize, b: usize) -> &Pair {
-        &self.pairs[Links::place(a, b).0]
-    }
-
-    fn pair_mut(&mut self, a: usize, b: usize) -> &mut Pair {
-        &mut self.pairs[Links::place(a, b).0]
+    fn side_mut(&mut self, node: usize, peer: usize) -> &mut Side {
+        &mut self.sides[node * self.nodes + peer]
     }
 
     /// The connection between two nodes; 0: none.
     pub(super) fn link(&self, a: usize, b: usize) -> u64 {
-        self.pair(a, b).link
+        u64::from(self.side(a, b).link)
+    }
+
+    /// They are connected anew.
+    fn open(&mut self, a: usize, b: usize) {
+        let link = self.link_next;
+        self.link_next = link.checked_add(1).expect("no run opens so many connections");
+        for (node, peer) in [(a, b), (b, a)] {
+            let side = self.side_mut(node, peer);
+            (side.link, side.failures) = (link, 0);
+        }
+    }
+
+    /// They are connected no longer.
+    fn close(&mut self, a: usize, b: usize) {
+        self.side_mut(a, b).link = 0;
+        self.side_mut(b, a).link = 0;
     }
 
     /// Does anything sent by `from` reach `to`?
@@ -67,7 +79,7 @@ impl Links {
 
     /// Was this side's machine told that it is connected?
     pub(super) fn told(&self, node: usize, peer: usize) -> bool {
-        self.pair(node, peer).told[Links::place(node, peer).1]
+        self.side(node, peer).told
     }
 
     /// Begins or ends one more reason why nothing passes from `from` to `to`.
@@ -86,7 +98,7 @@ impl Links {
 
     /// The members that `node` has a connection to.
     pub(super) fn peers(&self, node: usize, nodes: usize) -> BTreeSet<usize> {
-        (0..nodes).filter(|&peer| peer != node && self.link(node, peer) != 0).collect()
+        (0..nodes).filter(|&peer| self.link(node, peer) != 0).collect()
     }
 }
 
@@ -106,16 +118,21 @@ impl World {
         passes && self.nodes[a].is_up() && self.nodes[b].is_up()
     }
 
+    pub(super) fn dial_all(&mut self, node: usize, life: u64) {
+        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
+            self.dial(node, peer, life);
+        }
+    }
+
     pub(super) fn dial(&mut self, node: usize, peer: usize, life: u64) {
-        let side = Links::place(node, peer).1;
         if self.nodes[node].life() != Some(life) {
             return;
         }
-        self.links.pair_mut(node, peer).dialling[side] = false;
-        if self.links.told(node, peer) {
+        let side = self.links.side_mut(node, peer);
+        side.dialling = !side.told;
+        if side.told {
             return; // the other side was faster
         }
-        self.links.pair_mut(node, peer).dialling[side] = true;
         let round_trip = self.latency(node, peer).times(2);
         if self.reachable(node, peer) {
             let lives = [self.nodes[node].lives, self.nodes[peer].lives];
@@ -135,15 +152,13 @@ impl World {
         if self.nodes[node].life() != Some(life) {
             return;
         }
-        let side = Links::place(node, peer).1;
-        let told = self.links.told(node, peer);
-        let pair = self.links.pair_mut(node, peer);
-        pair.dialling[side] = !told;
-        if told {
+        let side = self.links.side_mut(node, peer);
+        side.dialling = !side.told;
+        if side.told {
             return;
         }
-        let pause = limits::REDIAL_FIRST.times(1 << pair.failures[side].min(10)).min(limits::REDIAL_LONGEST);
-        pair.failures[side] += 1;
+        let pause = limits::REDIAL_FIRST.times(1 << side.failures.min(10)).min(limits::REDIAL_LONGEST);
+        side.failures = side.failures.saturating_add(1);
         self.after(pause, Event::Dial { node, peer, life });
         let peer = self.nodes[peer].id;
         self.tell(node, Input::DialFailed { node: peer, refused });
@@ -153,9 +168,8 @@ impl World {
         if self.nodes[a].lives != lives[0] {
             return;
         }
-        let dialler = Links::place(a, b).1;
         let holds = self.nodes[b].lives == lives[1] && self.reachable(a, b);
-        self.links.pair_mut(a, b).dialling[dialler] = !holds;
+        self.links.side_mut(a, b).dialling = !holds;
         if !holds {
             let life = lives[0];
             return self.after(limits::HANDSHAKE, Event::DialFailed { node: a, peer: b, life, refused: false });
@@ -163,14 +177,9 @@ impl World {
         if self.links.told(a, b) && self.links.told(b, a) && self.links.link(a, b) != 0 {
             return;
         }
-        let link = self.links.link_next;
-        self.links.link_next += 1;
-        let pair = self.links.pair_mut(a, b);
-        pair.link = link;
-        pair.failures = [0, 0];
+        self.links.open(a, b);
         for (node, peer) in [(a, b), (b, a)] {
-            let side = Links::place(node, peer).1;
-            let known = std::mem::replace(&mut self.links.pair_mut(node, peer).told[side], true);
+            let known = std::mem::replace(&mut self.links.side_mut(node, peer).told, true);
             // Whoever had not noticed yet that the last connection died only loses what was on it.
             self.fail_calls_to(node, peer);
             self.forget_callers(node, peer);
@@ -204,7 +213,7 @@ impl World {
 
     /// A connection is gone; whoever lives notices after `notice`.
     pub(super) fn break_link(&mut self, a: usize, b: usize, notice: Duration) {
-        self.links.pair_mut(a, b).link = 0;
+        self.links.close(a, b);
         for (node, peer) in [(a, b), (b, a)] {
             if let Some(life) = self.nodes[node].life().filter(|_| self.links.told(node, peer)) {
                 self.after(notice, Event::LinkLost { node, peer, life });
@@ -216,15 +225,13 @@ impl World {
         if self.nodes[node].life() != Some(life) || !self.links.told(node, peer) || self.links.link(node, peer) != 0 {
             return;
         }
-        let side = Links::place(node, peer).1;
-        let pair = self.links.pair_mut(node, peer);
-        pair.told[side] = false;
-        pair.failures[side] = 0;
+        let side = self.links.side_mut(node, peer);
+        (side.told, side.failures) = (false, 0);
         let id = self.nodes[peer].id;
         self.tell(node, Input::Disconnected(id));
         self.fail_calls_to(node, peer);
         self.forget_callers(node, peer);
-        if !std::mem::replace(&mut self.links.pair_mut(node, peer).dialling[side], true) {
+        if !std::mem::replace(&mut self.links.side_mut(node, peer).dialling, true) {
             self.after(Duration(0), Event::Dial { node, peer, life });
         }
     }
@@ -232,11 +239,8 @@ impl World {
     /// A process is gone: nothing of its side remains.
     pub(super) fn forget_links_of(&mut self, node: usize) {
         for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
-            let side = Links::place(node, peer).1;
-            let pair = self.links.pair_mut(node, peer);
-            pair.told[side] = false;
-            pair.dialling[side] = false;
-            pair.failures[side] = 0;
+            let side = self.links.side_mut(node, peer);
+            *side = Side { link: side.link, ..Side::default() };
         }
     }
 

@@ -96,6 +96,10 @@ pub struct Process {
     pub pending: BTreeMap<CallId, Pending>,
     /// The next question's number.
     pub call_next: CallId,
+    /// When questions time out that all wait alike, the oldest first.
+    pub timeouts: VecDeque<(Time, CallId)>,
+    /// A look at them is due.
+    pub timeout_set: bool,
     /// Requests, with who asked.
     pub requests: BTreeMap<RequestId, OpenRequest>,
     /// The next request's number.
@@ -122,6 +126,15 @@ pub struct Engine {
     pub mapped_bytes: u64,
     /// Answers.
     pub ready: bool,
+}
+
+impl Process {
+    /// Forgets when the oldest questions would have timed out, if they were answered.
+    pub fn drop_answered(&mut self) {
+        while self.timeouts.front().is_some_and(|(_, call)| !self.pending.contains_key(call)) {
+            self.timeouts.pop_front();
+        }
+    }
 }
 
 impl SimNode {

@@ -206,6 +206,8 @@ impl World {
             engines: BTreeMap::new(),
             pending: BTreeMap::new(),
             call_next: 0,
+            timeouts: VecDeque::new(),
+            timeout_set: false,
             requests: BTreeMap::new(),
             request_next: 1,
             jobs: VecDeque::new(),
@@ -222,9 +224,7 @@ impl World {
         partial.into_iter().for_each(|(artifact, chunks)| self.tell(node, Input::Partial(artifact, chunks)));
         self.measure(node, life);
         self.keep_house(node);
-        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
-            self.after(Duration::from_millis(10), Event::Dial { node, peer, life });
-        }
+        self.after(Duration::from_millis(10), Event::DialAll { node, life });
     }
 
     /// Tells a node what memory and disk it has, now and from now on.

@@ -107,6 +107,10 @@ pub struct Machine {
     settled: Option<Time>,
     plan_dirty_since: Option<Time>,
     plan_sent: BTreeMap<NodeId, Sent>,
+    /// While this node sits: for which plan it last looked for members who lack it, and that it looks again no sooner than then.
+    delivered: Option<((u64, u64), Time)>,
+    /// When it does, as something happened meanwhile.
+    delivery_due: Option<Time>,
     /// While this node sits: what was last planned for, and how.
     solved: Option<(Problem, Plan)>,
     synced: BTreeMap<NodeId, Time>,
@@ -161,6 +165,8 @@ impl Machine {
             settled: None,
             plan_dirty_since: None,
             plan_sent: BTreeMap::new(),
+            delivered: None,
+            delivery_due: None,
             solved: None,
             synced: BTreeMap::new(),
             resync: BTreeMap::new(),

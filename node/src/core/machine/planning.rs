@@ -42,6 +42,8 @@ impl Machine {
     pub(super) fn plan_if_due(&mut self, now: Time, outbox: &mut Vec<Output>) {
         if self.coordinator.seated().is_none() {
             self.solved = None;
+            self.delivered = None;
+            self.delivery_due = None;
             return;
         }
         if let Some(since) = self.plan_dirty_since
@@ -76,10 +78,18 @@ impl Machine {
         Some(self.solved.insert((problem, plan)).1.clone())
     }
 
-    /// Brings the current plan to every member that has not said it follows it.
+    /// Brings the current plan to every member that has not said it follows it. Looks for such members at once when there is a
+    /// new plan, and again from time to time: the more there are, the less often.
     fn deliver(&mut self, now: Time, outbox: &mut Vec<Output>) {
         let Some(plan) = self.coordinator.plan().filter(|plan| plan.author == self.config.me) else { return };
         let version = (plan.epoch, plan.revision);
+        if let Some((_, next)) = self.delivered.filter(|(known, next)| *known == version && now < *next) {
+            self.delivery_due = Some(next);
+            return;
+        }
+        let pause = limits::PLAN_SHARE.times(self.config.members.members.len() as u64);
+        self.delivered = Some((version, now.after(pause)));
+        self.delivery_due = None;
         // Who took it says so with its next words; who does not must have lost it.
         let trust = self.advert_period().times(2);
         // Two sat under this epoch, apart from each other; the one whose plans go first is gone, and this member keeps to them.

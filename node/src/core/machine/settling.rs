@@ -9,6 +9,7 @@ impl Machine {
         [
             Some(self.next_advert()),
             planning.filter(|_| self.coordinator.seated().is_some()),
+            self.delivery_due,
             self.table.next_deadline(),
             self.resync_at,
             self.next_seat(now),

@@ -2,7 +2,7 @@
 //! wins, then highest sequence. A closed connection makes a member suspect at once, a refused redial makes it down, and
 //! what others still gossip about a member that is down does not bring it back: only a connection or a newer start does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::core::limits;
@@ -79,8 +79,8 @@ pub struct Table {
     silence: Option<Time>,
     /// Places of members that are alive and answer for some slot, or will: a few of a thousand, and looked at for every request.
     answering: BTreeSet<usize>,
-    /// For which slots somebody waits, at how many members that are alive.
-    waiting: BTreeMap<SlotName, u32>,
+    /// For which slots somebody waits, at how many members that are alive, by slot.
+    waiting: Vec<(SlotName, u32)>,
     /// Was there a slot that nobody waited for before, or is nobody left who waits for one?
     wants_changed: bool,
 }
@@ -94,7 +94,7 @@ impl Table {
             members,
             silence: None,
             answering: BTreeSet::new(),
-            waiting: BTreeMap::new(),
+            waiting: Vec::new(),
             wants_changed: false,
         }
     }
@@ -149,16 +149,20 @@ impl Table {
     /// One member more waits for these slots, or one less.
     fn count<'a>(&mut self, slots: impl IntoIterator<Item = &'a SlotName>, members: i32) {
         for slot in slots {
-            let waiting = match self.waiting.get_mut(slot) {
-                Some(waiting) => waiting,
-                None => self.waiting.entry(slot.clone()).or_default(),
+            let place = match self.waiting.binary_search_by(|(waiting, _)| waiting.cmp(slot)) {
+                Ok(place) => place,
+                Err(place) => {
+                    self.waiting.insert(place, (*slot, 0));
+                    place
+                }
             };
+            let waiting = &mut self.waiting[place].1;
             let before = *waiting;
             *waiting = before.saturating_add_signed(members);
             let none = *waiting == 0;
             self.wants_changed |= none || before == 0;
             if none {
-                self.waiting.remove(slot);
+                self.waiting.remove(place);
             }
         }
     }
@@ -210,12 +214,13 @@ impl Table {
     /// See [`Machine::recall`](crate::core::machine::Machine::recall).
     pub(crate) fn recall(&self, place: usize) -> u64 {
         let entry = self.entries.get(place).and_then(Option::as_ref);
-        entry.map_or(0, |entry| entry.heard.0 ^ entry.since.0)
+        let waiting = self.waiting.iter().fold(0, |sum, (_, members)| sum ^ members);
+        entry.map_or(0, |entry| entry.heard.0 ^ entry.since.0) ^ u64::from(waiting)
     }
 
     /// Slots that somebody waits for at a member that is alive, as far as they say.
     pub fn wanted(&self) -> impl Iterator<Item = &SlotName> {
-        self.waiting.keys()
+        self.waiting.iter().map(|(slot, _)| slot)
     }
 
     /// Are [`Table::wanted`] others than when this was asked last?

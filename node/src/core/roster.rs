@@ -11,7 +11,7 @@ use super::types::{DomainName, SlotName};
 pub use seats::Seat;
 
 /// Must a slot always be resident somewhere, or may it be loaded when asked for?
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SlotPolicy {
     /// Always resident; if it fits nowhere that is a `Shortfall`.

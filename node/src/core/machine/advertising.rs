@@ -101,7 +101,7 @@ impl Machine {
             return;
         }
         let statement = self.statement();
-        self.has_news = self.advertised.as_ref().map_or(News::Prompt, |said| news(said, &statement));
+        self.has_news = self.advertised.as_ref().map_or(News::Prompt, |said| self.news(said, &statement));
         if now < self.next_advert() && self.sequence > 0 {
             return;
         }
@@ -111,6 +111,21 @@ impl Machine {
         let said = Arc::new(Advert { sequence: self.sequence, ..statement });
         self.advertised = Some(Arc::clone(&said));
         outbox.push(Output::Gossip(Gossip::Advert(said)));
+    }
+
+    /// What there is to say at once. That nobody waits here any more is not, while others wait for the same: it is said with the
+    /// next words, and in a large federation with many people at work that is most of what there would be to say.
+    fn news(&self, said: &Advert, next: &Advert) -> News {
+        let waits_no_more = |slot: &&SlotName| !next.wanted.contains(slot);
+        match news(said, next) {
+            News::Wanted
+                if next.wanted.iter().all(|slot| said.wanted.contains(slot))
+                    && said.wanted.iter().filter(waits_no_more).all(|slot| self.table.waits_for(slot)) =>
+            {
+                News::None
+            }
+            news => news,
+        }
     }
 
     /// What this node said last: the first that a member it meets hears of it.

@@ -42,7 +42,11 @@ impl Machine {
             return;
         }
         self.table.connected(now, node);
-        self.sync(now, node, outbox);
+        if self.config.me < node {
+            self.sync(now, node, outbox);
+        } else {
+            self.await_sync(now, node);
+        }
         self.plan_dirty(now);
     }
 
@@ -62,12 +66,29 @@ impl Machine {
         if !has(Bug::StaysDue) {
             self.resync.remove(&node);
         }
+        self.note_sync(now, node);
+        outbox.push(Output::Sync(node));
+    }
+
+    /// Of two that have just met one begins: a sync brings each what the other has. Should it fail, this node makes up for it.
+    fn await_sync(&mut self, now: Time, node: NodeId) {
+        self.note_sync(now, node);
+        self.put_off(node, now.after(limits::SYNC_RETRY));
+    }
+
+    fn note_sync(&mut self, now: Time, node: NodeId) {
         // With whom it was longer ago, it may be again at once.
         if self.synced.len().is_power_of_two() {
             self.synced.retain(|_, at| now < at.after(limits::SYNC_REST));
         }
         self.synced.insert(node, now);
-        outbox.push(Output::Sync(node));
+    }
+
+    /// They agree, whoever brought it about: nothing that was put off is to be made up for.
+    pub(super) fn agreed(&mut self, node: &NodeId) {
+        if !self.resync.is_empty() && !has(Bug::StaysDue) {
+            self.resync.remove(node);
+        }
     }
 
     /// A member has what this node lacks, or the other way round: they sync, at most once in a while. What comes up within that

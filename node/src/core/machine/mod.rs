@@ -334,6 +334,8 @@ impl Machine {
         }
         if self.disagrees(&advert) {
             self.agree(now, from, outbox);
+        } else {
+            self.agreed(&from);
         }
         outbox.push(Output::Know(from, advert.addresses.clone()));
         self.coordinator.saw_epoch(advert.epoch_highest);

@@ -11,7 +11,7 @@ use crate::core::placement::plan::Plan;
 use crate::core::types::{Digest, DomainName, NodeId, SlotName};
 
 /// What kind of memory a domain is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DomainKind {
     /// One GPU's memory.

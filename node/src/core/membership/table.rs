@@ -223,6 +223,11 @@ impl Table {
         self.waiting.iter().map(|(slot, _)| slot)
     }
 
+    /// Does somebody wait for `slot` at a member that is alive, as far as they say?
+    pub fn waits_for(&self, slot: &SlotName) -> bool {
+        self.waiting.binary_search_by(|(waiting, _)| waiting.cmp(slot)).is_ok()
+    }
+
     /// Are [`Table::wanted`] others than when this was asked last?
     pub fn wants_changed(&mut self) -> bool {
         std::mem::take(&mut self.wants_changed)

@@ -4,7 +4,7 @@
 use crate::core::types::{Digest, DomainName, NodeId, SlotName};
 
 /// One adapter of a planned replica.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct PlannedAdapter {
     /// The domain it serves.
     pub domain: DomainName,
@@ -13,7 +13,7 @@ pub struct PlannedAdapter {
 }
 
 /// One replica that should be resident.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct PlannedReplica {
     /// The slot it serves.
     pub slot: SlotName,
@@ -116,7 +116,7 @@ impl PlanRole {
 }
 
 /// How placement weighs residency against swapping.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
 pub enum Strategy {
     /// All resident, never evicted by requests.
     Specialised,

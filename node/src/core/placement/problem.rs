@@ -1,7 +1,7 @@
 //! The question placement answers: machines with memory and disk, slots with footprints, and what was planned before.
 //! Sorted on construction, so that the order in which things were learned changes nothing.
 
-use std::fmt::{self, Write as _};
+use std::hash::{Hash, Hasher};
 
 use crate::core::membership::advert::DomainKind;
 use crate::core::placement::plan::{PlannedAdapter, PlannedReplica, Strategy};
@@ -10,7 +10,7 @@ use crate::core::sizing::Footprint;
 use crate::core::types::{Digest, NodeId, SlotName};
 
 /// One memory domain of a machine.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
 pub struct DomainInput {
     /// Its name.
     pub name: String,
@@ -21,7 +21,7 @@ pub struct DomainInput {
 }
 
 /// What the owner wants a machine to be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub enum RoleWanted {
     /// Placement decides.
     #[default]
@@ -35,7 +35,7 @@ pub enum RoleWanted {
 }
 
 /// One machine.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
 pub struct NodeInput {
     /// Which.
     pub id: NodeId,
@@ -58,7 +58,7 @@ pub struct NodeInput {
 }
 
 /// An artifact a slot needs on disk.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct ArtifactInput {
     /// Which.
     pub artifact: Digest,
@@ -67,7 +67,7 @@ pub struct ArtifactInput {
 }
 
 /// One slot with something published in it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
 pub struct SlotInput {
     /// Which.
     pub name: SlotName,
@@ -118,7 +118,7 @@ impl SlotInput {
 }
 
 /// The whole question.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Hash)]
 pub struct Problem {
     /// How residency is weighed.
     pub strategy: Strategy,
@@ -155,31 +155,36 @@ impl Problem {
         self
     }
 
-    /// BLAKE3 over a canonical rendering: two problems of one digest have one plan.
+    /// BLAKE3 over all there is, in the order in which it is declared: two problems of one digest have one plan.
     pub fn digest(&self) -> Digest {
-        let mut hashing = Hashing { hasher: blake3::Hasher::new(), text: String::with_capacity(2 * HASHED_AT_ONCE) };
-        write!(hashing, "{self:?}").expect("a hasher takes everything");
-        hashing.hasher.update(hashing.text.as_bytes());
+        let mut hashing = Hashing::default();
+        self.hash(&mut hashing);
+        hashing.hasher.update(&hashing.bytes);
         Digest(*hashing.hasher.finalize().as_bytes())
     }
 }
 
-/// Bytes of text that are hashed together.
+/// Bytes that are hashed together.
 const HASHED_AT_ONCE: usize = 4096;
 
-/// Hashes text as it is written, some of it at a time: a problem of a thousand machines is never one string.
+/// Takes what `derive(Hash)` gives, some of it at a time: a problem of a thousand machines is never one string.
+#[derive(Default)]
 struct Hashing {
     hasher: blake3::Hasher,
-    text: String,
+    bytes: Vec<u8>,
 }
 
-impl fmt::Write for Hashing {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.text.push_str(text);
-        if self.text.len() >= HASHED_AT_ONCE {
-            self.hasher.update(self.text.as_bytes());
-            self.text.clear();
+impl Hasher for Hashing {
+    fn write(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        if self.bytes.len() >= HASHED_AT_ONCE {
+            self.hasher.update(&self.bytes);
+            self.bytes.clear();
         }
-        Ok(())
+    }
+
+    /// Not asked for: 64 bits are too few to tell all problems apart.
+    fn finish(&self) -> u64 {
+        0
     }
 }

@@ -36,7 +36,7 @@ const BLOCK_BYTES: u64 = 3 * 8 * 9 * 400;
 const PAGE_TABLE_DIVISOR: u64 = 512;
 
 /// The terms of a replica's footprint, bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default, Serialize)]
 pub struct Footprint {
     /// Σ of the tensor table.
     pub weights_bytes: u64,

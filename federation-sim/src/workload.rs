@@ -49,7 +49,7 @@ impl Workload {
     /// The people of `run`.
     pub fn new(run: &Run) -> Workload {
         let mut rng = Rng::new(run.seed, "people");
-        let mut slots: Vec<_> = run.slots.iter().map(|slot| (slot.name.clone(), slot.domains.clone())).collect();
+        let mut slots: Vec<_> = run.slots.iter().map(|slot| (slot.name, slot.domains.clone())).collect();
         for last in (1..slots.len()).rev() {
             slots.swap(last, rng.below(last as u64 + 1) as usize);
         }
@@ -89,7 +89,7 @@ impl Workload {
         let domain = domains.get(rng.below(2 * domains.len() as u64) as usize).cloned();
         let session = Session {
             node: rng.below(self.nodes as u64) as usize,
-            slot: slot.clone(),
+            slot: *slot,
             domain,
             turns_left: rng.between(1, self.rates.turns_max.max(1)),
             lengths: None,
@@ -104,8 +104,8 @@ impl Workload {
     pub fn recorded(&mut self, asked: &Recorded) -> u64 {
         self.add(Session {
             node: asked.node,
-            slot: asked.slot.clone(),
-            domain: asked.domain.clone(),
+            slot: asked.slot,
+            domain: asked.domain,
             turns_left: 1,
             lengths: Some((asked.prompt_tokens, asked.tokens)),
             rng: Rng::new(self.seed, "recorded"),

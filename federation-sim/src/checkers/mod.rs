@@ -64,7 +64,7 @@ impl Checkers {
             plans: Plans::new(nodes),
             copies: Copies::default(),
             questions: Questions::default(),
-            pinned: pinned.map(|slot| slot.name.clone()).collect(),
+            pinned: pinned.map(|slot| slot.name).collect(),
         }
     }
 

@@ -273,14 +273,14 @@ fn one_manager(scenario: &mut Scenario) {
 fn shared(slots: &[RosterSlot]) -> Vec<RosterSlot> {
     let Some((host, guests)) = slots.split_first() else { return Vec::new() };
     let on = |base: &SlotName, slot: &RosterSlot| RosterSlot {
-        base: Some(base.clone()),
+        base: Some(*base),
         // How many replicas there are is said of the base; that one of them is always resident too.
         replicas: 1,
         policy: SlotPolicy::Swappable,
         ..slot.clone()
     };
     let host = RosterSlot { replicas_max: REPLICAS_OF_BASE_MAX, ..host.clone() };
-    let name = host.name.clone();
+    let name = host.name;
     std::iter::once(host).chain(guests.iter().map(|slot| on(&name, slot))).collect()
 }
 

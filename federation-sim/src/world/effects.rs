@@ -226,7 +226,7 @@ impl World {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let mapped_bytes = if order.memory_domain == "ram" { order.weights_bytes } else { 0 };
         let engine = Engine { order: order.clone(), mapped_bytes, ready: false };
-        if process.engines.insert(order.slot.clone(), engine).is_some() {
+        if process.engines.insert(order.slot, engine).is_some() {
             self.checkers.nonsense(self.now, node, "a slot loaded while its engine still lives");
         }
         self.stats.loads += 1;

@@ -89,8 +89,8 @@ impl World {
         let request = process.request_next;
         process.request_next += 1;
         let ask = route::Ask {
-            slot: question.slot.clone(),
-            domain: question.domain.clone(),
+            slot: question.slot,
+            domain: question.domain,
             local_only: matches!(origin, Origin::Peer { .. }),
             unverified: false, // nobody in these worlds runs servers beside a node
             client: whose(origin),
@@ -125,7 +125,7 @@ impl World {
             return self.checkers.nonsense(self.now, node, "a request dispatched that has ended");
         };
         open.attempt = true;
-        let (slot, question) = (open.question.slot.clone(), open.question.clone());
+        let (slot, question) = (open.question.slot, open.question.clone());
         if to != node {
             return self.call(node, to, Ask::Generate(question), Waiting::Generate(request));
         }
@@ -279,7 +279,7 @@ impl World {
     /// Ready engines of a node die; what they computed fails.
     pub(super) fn engines_die(&mut self, node: usize) {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
-        let ready = process.engines.iter().filter(|(_, engine)| engine.ready).map(|(slot, _)| slot.clone());
+        let ready = process.engines.iter().filter(|(_, engine)| engine.ready).map(|(slot, _)| *slot);
         for slot in ready.collect::<Vec<SlotName>>() {
             let Some(process) = self.nodes[node].process.as_mut() else { return };
             process.engines.remove(&slot);

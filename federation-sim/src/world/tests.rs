@@ -44,7 +44,7 @@ fn recorded_questions_are_asked_when_they_were_and_beside_sessions_that_are_draw
     let recorded = |at_s: u64, tokens| Recorded {
         at_ms: at_s * 1000,
         node: 1,
-        slot: scenario.slots[0].name.clone(),
+        slot: scenario.slots[0].name,
         domain: None,
         prompt_tokens: 7,
         tokens,

@@ -48,7 +48,7 @@ pub(super) fn run(out: Out, data_dir: &Path, command: Option<KeysCommand>) -> Re
         KeysCommand::Add(args) => add(out, data_dir, args),
         KeysCommand::List => list(out, data_dir),
         KeysCommand::Remove { name } => {
-            api_keys::remove(data_dir, name.clone()).map_err(failure)?;
+            api_keys::remove(data_dir, name).map_err(failure)?;
             out.either(&json!({"removed": name}), || format!("the key {name} is removed\n"));
             Ok(())
         }

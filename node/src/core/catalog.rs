@@ -69,7 +69,7 @@ impl Entry {
     pub fn key(&self) -> Key {
         match self {
             Entry::Roster(_) => Key::Roster,
-            Entry::Publication(publication) => Key::Slot(publication.slot.clone(), publication.domain.clone()),
+            Entry::Publication(publication) => Key::Slot(publication.slot, publication.domain),
             Entry::Wishes(wishes) => Key::Node(wishes.node),
         }
     }
@@ -219,7 +219,7 @@ impl Catalog {
 
     /// What fills `slot` (`domain`: one of its adapters).
     pub fn publication(&self, slot: &SlotName, domain: Option<&DomainName>) -> Option<&Publication> {
-        match &self.records.get(&Key::Slot(slot.clone(), domain.cloned()))?.entry {
+        match &self.records.get(&Key::Slot(*slot, domain.cloned()))?.entry {
             Entry::Publication(publication) => Some(publication),
             Entry::Roster(_) | Entry::Wishes(_) => None,
         }

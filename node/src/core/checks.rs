@@ -50,7 +50,7 @@ impl Checks {
     /// This node sits from now on; `inherited` is what the plan before said.
     pub fn begin(&mut self, now: Time, inherited: &[Distrust]) {
         let again = Again { at: now, times: 1 };
-        let known = inherited.iter().map(|one| ((one.node, one.slot.clone()), (one.clone(), again)));
+        let known = inherited.iter().map(|one| ((one.node, one.slot), (one.clone(), again)));
         self.distrusted = known.collect();
         self.asked = None;
         self.next_at = Some(self.soon(now));
@@ -105,7 +105,7 @@ impl Checks {
     }
 
     fn is_to_be_seen_again(&self, now: Time, suspect: &Suspect) -> bool {
-        let held = self.distrusted.get(&(suspect.node, suspect.slot.clone()));
+        let held = self.distrusted.get(&(suspect.node, suspect.slot));
         held.is_some_and(|(distrust, again)| distrust.artifact == suspect.artifact && again.at <= now)
     }
 
@@ -115,7 +115,7 @@ impl Checks {
             return false; // given up meanwhile, or asked for in another seat
         }
         self.asked = None;
-        let key = (suspect.node, suspect.slot.clone());
+        let key = (suspect.node, suspect.slot);
         let times = self.distrusted.get(&key).map_or(0, |(_, again)| again.times) + 1;
         let again = Again { at: now.after(self.pause(times)), times };
         match judged {
@@ -132,7 +132,7 @@ impl Checks {
                     return false;
                 }
                 let (artifact, why) = (suspect.artifact, judgement.to_string());
-                let distrust = Distrust { node: suspect.node, slot: suspect.slot.clone(), artifact, why };
+                let distrust = Distrust { node: suspect.node, slot: suspect.slot, artifact, why };
                 self.distrusted.insert(key, (distrust, again));
                 true
             }

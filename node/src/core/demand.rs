@@ -44,7 +44,7 @@ impl Meter {
     /// A request for `slot` entered here. The caller knows that the roster has it, which bounds the meter.
     pub fn count(&mut self, now: Time, slot: &SlotName) {
         self.decay(now);
-        let count = self.counts.entry(slot.clone()).or_default();
+        let count = self.counts.entry(*slot).or_default();
         *count = count.saturating_add(REQUEST);
     }
 
@@ -69,11 +69,10 @@ impl Meter {
 
     /// The rate of each slot, the most asked for first in a tie of room, in order of slot; at most `DEMANDS_PER_ADVERT_MAX`.
     pub fn rates(&self) -> Vec<Rate> {
-        let rates =
-            self.counts.iter().map(|(slot, count)| Rate { slot: slot.clone(), milli_per_hour: rate_of(*count) });
+        let rates = self.counts.iter().map(|(slot, count)| Rate { slot: *slot, milli_per_hour: rate_of(*count) });
         let mut rates: Vec<Rate> = rates.filter(|rate| rate.milli_per_hour > 0).collect();
         if rates.len() > limits::DEMANDS_PER_ADVERT_MAX {
-            rates.sort_by_key(|rate| (std::cmp::Reverse(rate.milli_per_hour), rate.slot.clone()));
+            rates.sort_by_key(|rate| (std::cmp::Reverse(rate.milli_per_hour), rate.slot));
             rates.truncate(limits::DEMANDS_PER_ADVERT_MAX);
             rates.sort();
         }
@@ -108,7 +107,7 @@ impl Observed {
     pub fn sum<'a>(rates: impl IntoIterator<Item = &'a Rate>) -> Observed {
         let mut sums: BTreeMap<SlotName, u64> = BTreeMap::new();
         for rate in rates {
-            let sum = sums.entry(rate.slot.clone()).or_default();
+            let sum = sums.entry(rate.slot).or_default();
             *sum = sum.saturating_add(rate.milli_per_hour);
         }
         Observed(sums)
@@ -154,7 +153,7 @@ impl Figures {
         for slot in &roster.slots {
             let expected = slot.demand_per_hour;
             let fresh = weighed(expected, observed.milli_per_hour(&slot.name), evidence);
-            let figure = self.0.entry(slot.name.clone()).or_insert(Figure { expected, used: expected });
+            let figure = self.0.entry(slot.name).or_insert(Figure { expected, used: expected });
             if figure.expected != expected || is_clear(figure.used, fresh) {
                 *figure = Figure { expected, used: fresh };
             }

@@ -54,7 +54,7 @@ impl Pin {
             Pin::Artifact(artifact) => BTreeSet::from([*artifact]),
             Pin::Slot(slot, domain) => {
                 let seat = catalog.roster().and_then(|roster| roster.seat(slot, domain.as_ref()));
-                let (slot, domain) = seat.map_or((slot.clone(), domain.clone()), |seat| (seat.slot, seat.domain));
+                let (slot, domain) = seat.map_or((*slot, *domain), |seat| (seat.slot, seat.domain));
                 let named = |of: &Option<DomainName>| domain.is_none() || &domain == of;
                 let publications = catalog.publications().filter(|p| p.slot == slot && named(&p.domain));
                 publications.map(|publication| publication.artifact).collect()

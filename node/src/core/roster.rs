@@ -168,10 +168,10 @@ impl SlotRoster {
         let mut seen = std::collections::BTreeSet::new();
         for slot in &self.slots {
             if !seen.insert(&slot.name) {
-                return Err(RosterError::Duplicate(slot.name.clone()));
+                return Err(RosterError::Duplicate(slot.name));
             }
             if slot.domains.len() > limits::DOMAINS_PER_SLOT_MAX {
-                return Err(RosterError::Domains(slot.name.clone()));
+                return Err(RosterError::Domains(slot.name));
             }
             let ranges = [
                 ("context", slot.context, limits::CONTEXT_MAX),
@@ -181,7 +181,7 @@ impl SlotRoster {
             ];
             for (field, found, max) in ranges {
                 if found == 0 || found > max {
-                    return Err(RosterError::Range { slot: slot.name.clone(), field, found, max });
+                    return Err(RosterError::Range { slot: slot.name, field, found, max });
                 }
             }
         }

@@ -64,7 +64,7 @@ impl Externals {
         let view = |(slot, live): (&SlotName, &Live)| {
             let may = may_answer(floor_f16, Verification::Unverified, live.registration.unverified);
             let (state, reason) = match (may, live.health.is_ready()) {
-                (false, _) => ("refused", AddRefusal::Floor(slot.clone()).to_string()),
+                (false, _) => ("refused", AddRefusal::Floor(*slot).to_string()),
                 (true, true) => ("ready", live.health.why().to_owned()),
                 (true, false) => ("away", live.health.why().to_owned()),
             };
@@ -88,7 +88,7 @@ impl Externals {
     fn now(&self) -> Registrations {
         let mut all = Registrations::default();
         for (slot, live) in self.lock().iter() {
-            let added = all.add(slot.clone(), live.registration.clone());
+            let added = all.add(*slot, live.registration.clone());
             assert!(added.is_ok(), "what is here was added within the bounds, one for each slot");
         }
         all
@@ -98,7 +98,7 @@ impl Externals {
     fn begin(&self, slot: &SlotName, registration: &Registration) {
         let Registration { url, model, key, .. } = registration.clone();
         let engine = Arc::new(ExternalEngine::new(url, key, model));
-        let (all, watched, of) = (self.clone(), Arc::downgrade(&engine), slot.clone());
+        let (all, watched, of) = (self.clone(), Arc::downgrade(&engine), *slot);
         // Held until it is among the others, so that its first check finds it there.
         let mut live = self.lock();
         let watch = tokio::spawn(async move {
@@ -110,7 +110,7 @@ impl Externals {
             }
         });
         let (registration, health) = (registration.clone(), Health::default());
-        live.insert(slot.clone(), Live { registration, engine, health, _watch: AbortOnDropHandle::new(watch) });
+        live.insert(*slot, Live { registration, engine, health, _watch: AbortOnDropHandle::new(watch) });
     }
 
     /// Checks an engine now.
@@ -145,7 +145,7 @@ impl Externals {
     async fn tell(&self) {
         let _turn = self.telling.lock().await;
         let here = |(slot, live): (&SlotName, &Live)| ExternalHere {
-            slot: slot.clone(),
+            slot: *slot,
             ready: live.health.is_ready(),
             unverified: live.registration.unverified,
             verification: Verification::Unverified,
@@ -164,7 +164,7 @@ impl Externals {
             externals::write(self.dir.path(), &next).map_err(|error| Status::internal(error.to_string()))?;
         }
         let gone: Vec<SlotName> =
-            before.iter().filter(|(slot, _)| next.get(slot).is_none()).map(|(slot, _)| slot.clone()).collect();
+            before.iter().filter(|(slot, _)| next.get(slot).is_none()).map(|(slot, _)| *slot).collect();
         // Answers under way keep their engine until they end.
         let gone: Vec<Live> = gone.iter().filter_map(|slot| self.lock().remove(slot)).collect();
         drop(gone);
@@ -205,7 +205,7 @@ async fn added(node: &Node, add: v1::AddExternal) -> Result<(), Status> {
             Some(EngineKey::new(text).ok_or_else(|| Status::invalid_argument("the key has spaces, or is too long"))?)
         }
     };
-    let asked = slot.clone();
+    let asked = slot;
     let read = move |machine: &Machine| {
         let known = machine.config().catalog.roster().is_some_and(|roster| roster.slot(&asked).is_some());
         (known.then(|| host_of(machine, &asked)), floor_f16(machine))
@@ -224,7 +224,7 @@ async fn added(node: &Node, add: v1::AddExternal) -> Result<(), Status> {
     may_ask(&url).await.map_err(refused)?;
     let model = model(&url, key.clone(), add.model).await?;
     let registration = Registration { url, model, key, unverified: add.unverified };
-    let (all, adding) = (node.externals.clone(), slot.clone());
+    let (all, adding) = (node.externals.clone(), slot);
     let change = move || all.change(|engines| engines.add(adding, registration).map_err(refused));
     let changing = tokio::task::spawn_blocking(change);
     changing.await.map_err(|error| Status::internal(error.to_string()))??;

@@ -62,7 +62,7 @@ impl Watched {
             return None;
         }
         let seen = seen(self.engine.upgrade()?.footprint()?);
-        events.send(Event::Core(Input::Seen(self.slot.clone(), seen))).await;
+        events.send(Event::Core(Input::Seen(self.slot, seen))).await;
         Some(seen)
     }
 
@@ -78,7 +78,7 @@ impl Watched {
             // On its way out, it can no longer be looked at.
             let Some(now) = now.map(seen) else { continue };
             if self.promise.is_told() && news(&last, &now) {
-                events.send(Event::Core(Input::Seen(self.slot.clone(), now))).await;
+                events.send(Event::Core(Input::Seen(self.slot, now))).await;
                 last = now;
             }
             if now.private_bytes > self.promise.private_bytes_max() {

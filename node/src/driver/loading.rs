@@ -60,7 +60,7 @@ impl Loading {
         let mut loads = self.lock();
         // One that has less than before is another load.
         let known = loads.get(slot).filter(|known| known.at.read_bytes <= at.read_bytes).copied();
-        loads.insert(slot.clone(), Load { at, told, ..known.unwrap_or(fresh) });
+        loads.insert(*slot, Load { at, told, ..known.unwrap_or(fresh) });
     }
 
     /// The load of `slot` has ended.

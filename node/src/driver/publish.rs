@@ -50,7 +50,7 @@ async fn publish_checked(node: &Node, request: v1::PublishRequest, events: &Send
     let version =
         wire::catalog::version(&request.version).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let (wants_adapter, floor) = (domain.is_some(), roster.requires_f16());
-    let base_slot = slot.clone();
+    let base_slot = slot;
     let base = node.read(move |machine| {
         let publication = machine.config().catalog.publication(&base_slot, None);
         publication.map(|base| Base { artifact: base.artifact, name: base.name.clone(), shape: base.shape.clone() })

@@ -77,7 +77,7 @@ impl Replicas {
     pub fn load(&self, order: PlannedReplica, floor_f16: bool, stays: bool, events: Events) {
         let replicas = self.clone();
         tokio::spawn(async move {
-            let slot = order.slot.clone();
+            let slot = order.slot;
             let kills = Kills::so_far();
             replicas.loading.stop_staging();
             let started = replicas.start(&order, floor_f16, stays && replicas.lock, &events).await;
@@ -113,7 +113,7 @@ impl Replicas {
     }
 
     fn insert(&self, slot: &SlotName, replica: &Replica) {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.clone(), replica.clone());
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(*slot, replica.clone());
     }
 
     async fn start(
@@ -219,7 +219,7 @@ impl Replicas {
     async fn watch(&self, order: &PlannedReplica, replica: &Replica, events: Events) {
         let (live, engine) = (Arc::clone(&self.live), Arc::downgrade(&replica.engine));
         let watched = Watched {
-            slot: order.slot.clone(),
+            slot: order.slot,
             engine,
             promise: match self.devices.contains_key(&order.memory_domain) {
                 true => Promise::Device,

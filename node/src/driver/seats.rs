@@ -36,5 +36,5 @@ pub(super) async fn host(node: &Node, slot: &str) -> Result<SlotName, Status> {
 
 /// The same, where the machine is at hand.
 pub(super) fn host_of(machine: &Machine, slot: &SlotName) -> SlotName {
-    machine.config().catalog.roster().map_or(slot, |roster| roster.host_of(slot)).clone()
+    *machine.config().catalog.roster().map_or(slot, |roster| roster.host_of(slot))
 }

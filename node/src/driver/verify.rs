@@ -63,7 +63,7 @@ async fn here(
         node.scrubber.clone().ok_or_else(|| Status::failed_precondition("it delegates: it stores nothing"))?;
     let busy = || Status::failed_precondition("it verifies for somebody else just now; try again in a minute");
     let _turn = node.verifying.try_lock().map_err(|_| busy())?;
-    let asked = slot.clone();
+    let asked = slot;
     let read = move |machine: &Machine| published(machine, &asked);
     let published = node.read(read).await.ok_or_else(ended)?;
     if published.is_empty() {
@@ -94,7 +94,7 @@ fn published(machine: &Machine, slot: &SlotName) -> Vec<Published> {
     let all = catalog.publication(slot, None).into_iter().chain(catalog.adapters(slot));
     let base = catalog.publication(slot, None).map(|base| base.artifact);
     let of = all.map(|publication| Published {
-        domain: publication.domain.clone(),
+        domain: publication.domain,
         artifact: publication.artifact,
         fingerprint: catalog.fingerprint(slot, publication.domain.as_ref()).map(|(_, known)| known),
         resident: ready.is_some_and(|held| {
@@ -257,7 +257,7 @@ pub(super) async fn verify_slot(
 
 async fn verify_all(node: &Node, slot: &str, progress: &Progress) -> Result<Report, Status> {
     let name = seats::host(node, slot).await?;
-    let asked = name.clone();
+    let asked = name;
     let read = node.read(move |machine| holders(machine, &asked)).await.ok_or_else(ended)?;
     let (holders, floor_f16) = read.map_err(Status::failed_precondition)?;
     let roster = node.registry.roster();

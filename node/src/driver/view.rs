@@ -289,7 +289,7 @@ fn slot_view(
     let published = catalog.publication(&seat.slot, seat.domain.as_ref());
     let holders = holders(adverts, facts, published);
     // One that has adapters only is where its host is.
-    let shown = Seat { domain: seat.domain.clone().filter(|_| published.is_some()), slot: seat.slot.clone() };
+    let shown = Seat { domain: seat.domain.filter(|_| published.is_some()), slot: seat.slot };
     let replicas = places::replicas(machine.plan(), adverts, facts, &shown);
     let externals = places::externals(adverts, facts, &slot.name);
     let has = |state: &str| replicas.iter().any(|replica| replica.state == state);

@@ -58,7 +58,7 @@ async fn may_pin(node: &Node, roster: &MemberRoster, target: NodeId, slot: &Slot
     if roster.member(&target).is_some_and(|member| member.role == Role::Delegate) {
         return Err(Status::failed_precondition(format!("{name} delegates: it hosts no managers")));
     }
-    let asked = slot.clone();
+    let asked = *slot;
     let read = move |machine: &Machine| {
         let catalog = &machine.config().catalog;
         (catalog.roster().is_some_and(|roster| roster.slot(&asked).is_some()), catalog.is_drained(&target))
@@ -137,13 +137,13 @@ pub(super) fn list(machine: &Machine) -> serde_json::Value {
 /// Makes `slot` wanted, and waits until it answers somewhere. Whoever stops waiting stops nothing.
 pub(super) async fn load(node: &Node, slot: &str) -> Result<Vec<u8>, Status> {
     let slot = seats::host(node, slot).await?;
-    let asked = slot.clone();
+    let asked = slot;
     let may = node.read(move |machine| machine.may_want(&asked)).await.ok_or_else(ended)?;
     may.map_err(|refusal| Status::failed_precondition(refusal.message))?;
-    node.events.send(Event::Core(Input::Want(slot.clone()))).await;
+    node.events.send(Event::Core(Input::Want(slot))).await;
     let mut failing_since = None;
     loop {
-        let asked = slot.clone();
+        let asked = slot;
         let look =
             move |machine: &Machine| (holders(machine, &asked), machine.may_want(&asked), machine.why_failing(&asked));
         let (nodes, may, failing) = node.read(look).await.ok_or_else(ended)?;
@@ -180,7 +180,7 @@ fn holders(machine: &Machine, slot: &SlotName) -> Vec<String> {
 pub(super) async fn evict(node: &Node, slot: &str) -> Result<Vec<u8>, Status> {
     let slot = seats::host(node, slot).await?;
     let (answer, answered) = oneshot::channel();
-    node.events.send(Event::PutAway(slot.clone(), answer)).await;
+    node.events.send(Event::PutAway(slot, answer)).await;
     let refused = |refusal: crate::core::residency::Refusal| {
         Status::failed_precondition(format!("{}: {refusal}", refusal.code().as_str()))
     };

@@ -68,7 +68,7 @@ pub fn read(dir: &DataDir) -> Result<Registrations, ExternalsError> {
 pub fn write(folder: &Path, engines: &Registrations) -> Result<(), ExternalsError> {
     let path = folder.join(FILE);
     let stored = |(slot, there): (&SlotName, &Registration)| StoredEngine {
-        slot: slot.clone(),
+        slot: *slot,
         url: there.url.to_string(),
         model: there.model.clone(),
         key: there.key.as_ref().map(|key| key.secret().to_owned()),

@@ -29,7 +29,7 @@ pub fn run(measured: &Measured, asked: &[Asked]) -> Run {
     }
     run.machines[1].what.ram_bytes = real::memory_bytes(measured);
     run.model.weights_bytes = measured.model_bytes;
-    let slot = |name: &str| run.slots.iter().find(|slot| slot.name.as_str() == name).expect("a slot").name.clone();
+    let slot = |name: &str| run.slots.iter().find(|slot| slot.name.as_str() == name).expect("a slot").name;
     let recorded = |asked: &Asked| Recorded {
         at_ms: ASKED_FROM_MS + asked.at_ms,
         node: 2,

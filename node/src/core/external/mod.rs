@@ -121,7 +121,7 @@ impl Registrations {
         let url: Option<EngineUrl> = what.parse().ok();
         let meant = |slot: &SlotName, there: &Registration| slot.as_str() == what || url.as_ref() == Some(&there.url);
         let gone: Vec<SlotName> =
-            self.iter().filter(|(slot, there)| meant(slot, there)).map(|(slot, _)| slot.clone()).collect();
+            self.iter().filter(|(slot, there)| meant(slot, there)).map(|(slot, _)| *slot).collect();
         gone.iter().for_each(|slot| drop(self.0.remove(slot)));
         gone
     }

@@ -157,7 +157,7 @@ fn entry(meant: &Meant) -> SlotEntry {
     let (kv, compute) = (sizing::kv_bytes_per_token(shape), sizing::compute_bytes_per_token());
     let growing = (kv.saturating_add(compute)).saturating_mul(u64::from(context) * u64::from(slot.parallel));
     SlotEntry {
-        name: slot.name.clone(),
+        name: slot.name,
         artifact: meant.artifact.clone(),
         base: None,
         weights_bytes: footprint.weights_bytes,

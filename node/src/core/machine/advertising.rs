@@ -65,7 +65,7 @@ impl Machine {
             let at = Place { node: self.config.me, verification: here.verification };
             let in_flight = self.router.in_flight_at(at).get(&here.slot).copied().unwrap_or(0);
             let ready = self.external_answers(here);
-            ExternalReplica { slot: here.slot.clone(), ready, in_flight, verification: here.verification }
+            ExternalReplica { slot: here.slot, ready, in_flight, verification: here.verification }
         };
         self.externals.iter().map(status).collect()
     }

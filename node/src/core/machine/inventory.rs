@@ -62,7 +62,7 @@ impl Machine {
         let roster = self.config.catalog.roster().map(SlotRoster::served);
         let published = roster.iter().flat_map(|roster| &roster.slots).filter_map(|slot| {
             let base = self.config.catalog.publication(&slot.name, None)?;
-            Some((slot.name.clone(), base.shape.clone()))
+            Some((slot.name, base.shape.clone()))
         });
         let roles = self.coordinator.plan().iter().flat_map(|plan| plan.roles.iter().copied()).collect();
         Inventory::of(&self.problem(), &Surroundings { name, memory, shapes: published.collect(), roles })

@@ -168,7 +168,7 @@ impl Machine {
     fn slot_input(&self, slot: &RosterSlot, base: &Publication) -> SlotInput {
         let attached: Vec<&Publication> = self.config.catalog.adapters(&slot.name).collect();
         let adapters = attached.iter().filter_map(|publication| {
-            let domain = publication.domain.clone()?;
+            let domain = publication.domain?;
             Some((PlannedAdapter { domain, artifact: publication.artifact }, publication.artifact_bytes))
         });
         let adapters: Vec<_> = adapters.collect();
@@ -180,7 +180,7 @@ impl Machine {
             self.first_wanted.iter().filter(|(name, at)| (*at, *name) < (since, &slot.name)).count() as u32
         });
         SlotInput {
-            name: slot.name.clone(),
+            name: slot.name,
             base: ArtifactInput { artifact: base.artifact, bytes: base.artifact_bytes },
             adapters,
             footprint: self.learned(slot, base, sizing::footprint(&base.shape, context, slot.parallel, adapter_bytes)),
@@ -221,7 +221,7 @@ pub(super) fn already_there(advert: &Advert) -> Vec<PlannedReplica> {
     let staying =
         advert.replicas.iter().filter(|replica| matches!(replica.state, ReplicaState::Ready | ReplicaState::Loading));
     let planned = staying.map(|replica| PlannedReplica {
-        slot: replica.slot.clone(),
+        slot: replica.slot,
         node: advert.node,
         memory_domain: replica.memory_domain.clone(),
         artifact: replica.artifact,
@@ -251,7 +251,7 @@ pub(super) fn answering_first(
     let state = |replica: &PlannedReplica| states.get(&(replica.node, &replica.slot)).copied().unwrap_or(0);
     let nearest = |replicas: &[PlannedReplica]| {
         replicas.iter().fold(BTreeMap::<SlotName, u8>::new(), |mut nearest, replica| {
-            let near = nearest.entry(replica.slot.clone()).or_default();
+            let near = nearest.entry(replica.slot).or_default();
             *near = state(replica).max(*near);
             nearest
         })
@@ -274,7 +274,7 @@ fn nearness(state: ReplicaState) -> u8 {
 /// Would `next` change what anybody does, or is `known` of another seat?
 fn differs(known: &Plan, next: &Plan, seated: Option<u64>, me: NodeId) -> bool {
     // How many bytes a shortfall lacks changes with every breath of the machine; which slots fall short does not.
-    let short = |plan: &Plan| plan.shortfalls.iter().map(|shortfall| shortfall.slot.clone()).collect::<Vec<_>>();
+    let short = |plan: &Plan| plan.shortfalls.iter().map(|shortfall| shortfall.slot).collect::<Vec<_>>();
     // Who hosts nothing comes and goes.
     let hosts =
         |plan: &Plan| plan.roles.iter().copied().filter(|(_, role)| *role != PlanRole::Delegate).collect::<Vec<_>>();

@@ -61,7 +61,7 @@ impl Machine {
         self.adopted = Some(name);
         let me = self.config.me;
         let held = plan.distrusted.iter().filter(|held| held.node == me);
-        let held = held.map(|held| (held.slot.clone(), held.artifact)).collect();
+        let held = held.map(|held| (held.slot, held.artifact)).collect();
         if plan.role_of(&me).is_none() {
             return; // made without this node, on the other side of a partition: it says nothing of what is resident here
         }

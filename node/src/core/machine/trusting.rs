@@ -42,7 +42,7 @@ impl Machine {
         for slot in slots.iter().map(|slot| &slot.name) {
             let published = self.config.catalog.publication(slot, None).map(|published| published.artifact);
             if let Some(mine) = self.residency.ready(slot).filter(|mine| Some(mine.artifact) == published) {
-                let domains = mine.adapters.iter().map(|adapter| adapter.domain.clone()).collect::<Vec<_>>();
+                let domains = mine.adapters.iter().map(|adapter| adapter.domain).collect::<Vec<_>>();
                 self.comparable_of(self.config.me, slot, &domains, &mut found);
             }
             for (node, replica) in self.table.ready(slot).filter(|(_, replica)| Some(replica.artifact) == published) {
@@ -57,7 +57,7 @@ impl Machine {
     fn comparable_of(&self, node: NodeId, slot: &SlotName, domains: &[DomainName], found: &mut Vec<Suspect>) {
         for domain in std::iter::once(None).chain(domains.iter().map(Some)) {
             if let Some((artifact, _)) = self.config.catalog.fingerprint(slot, domain) {
-                found.push(Suspect { node, slot: slot.clone(), domain: domain.cloned(), artifact });
+                found.push(Suspect { node, slot: *slot, domain: domain.cloned(), artifact });
             }
         }
     }

@@ -55,11 +55,11 @@ impl Machine {
         let before = self.wanted();
         for slot in before.difference(&wanted) {
             self.first_wanted.remove(slot);
-            self.last_wanted.insert(slot.clone(), now);
+            self.last_wanted.insert(*slot, now);
         }
         for slot in wanted.difference(&before) {
-            self.first_wanted.insert(slot.clone(), now);
-            self.last_wanted.insert(slot.clone(), now);
+            self.first_wanted.insert(*slot, now);
+            self.last_wanted.insert(*slot, now);
         }
         if wanted != before {
             self.plan_dirty(now);
@@ -68,7 +68,7 @@ impl Machine {
 
     /// Before a plan: who waits, waits still.
     pub(super) fn refresh_wants(&mut self, now: Time) {
-        self.last_wanted.extend(self.first_wanted.keys().map(|slot| (slot.clone(), now)));
+        self.last_wanted.extend(self.first_wanted.keys().map(|slot| (*slot, now)));
     }
 
     /// Slots that somebody waits for, anywhere, as last gathered.
@@ -117,7 +117,7 @@ impl Machine {
 
     /// Could wishing for `slot` make it resident, as far as this node knows?
     pub fn may_want(&self, slot: &SlotName) -> Result<(), Refusal> {
-        self.published(&Want { slot: slot.clone(), domain: None, local_only: false, unverified: false })?;
+        self.published(&Want { slot: *slot, domain: None, local_only: false, unverified: false })?;
         self.hopeless(slot).map_or(Ok(()), Err)
     }
 

@@ -89,14 +89,7 @@ impl Table {
     /// Nothing is known of these members yet.
     pub fn new(members: Arc<MemberRoster>) -> Table {
         let entries = vec![None; members.members.len()];
-        Table {
-            entries,
-            members,
-            silence: None,
-            answering: BTreeSet::new(),
-            waiting: Vec::new(),
-            wants_changed: false,
-        }
+        Table { entries, members, silence: None, answering: BTreeSet::new(), waiting: Vec::new(), wants_changed: false }
     }
 
     /// Other members: who stays keeps what is known of it. Returns who went.

@@ -72,14 +72,14 @@ pub fn check(problem: &Problem, plan: &Plan) -> Result<(), Violation> {
     let mut seen = BTreeSet::new();
     for replica in &plan.replicas {
         let Some(slot) = slots.get(&replica.slot) else {
-            return Err(Violation::NoSuchPlace { slot: replica.slot.clone() });
+            return Err(Violation::NoSuchPlace { slot: replica.slot });
         };
         domains.entry((replica.node, &replica.memory_domain)).or_default().push(slot);
         if !seen.insert((&replica.slot, replica.node)) {
-            return Err(Violation::Twice { slot: replica.slot.clone(), node: replica.node });
+            return Err(Violation::Twice { slot: replica.slot, node: replica.node });
         }
         if artifacts_of(slot).any(|artifact| !stored.contains(&(replica.node, artifact.artifact))) {
-            return Err(Violation::NotStored { slot: replica.slot.clone(), node: replica.node });
+            return Err(Violation::NotStored { slot: replica.slot, node: replica.node });
         }
     }
     fits(problem, &domains)?;
@@ -91,7 +91,7 @@ pub fn check(problem: &Problem, plan: &Plan) -> Result<(), Violation> {
         (nowhere || elsewhere) && !reported.contains(&slot.name)
     };
     match problem.slots.iter().find(dropped) {
-        Some(slot) => Err(Violation::SilentDrop { slot: slot.name.clone() }),
+        Some(slot) => Err(Violation::SilentDrop { slot: slot.name }),
         None => Ok(()),
     }
 }
@@ -103,7 +103,7 @@ fn fits(problem: &Problem, domains: &BTreeMap<(NodeId, &str), Vec<&SlotInput>>) 
     for (&(node, name), slots) in domains {
         let place = nodes.get(&node).and_then(|input| Some((input, input.domains.iter().find(|d| d.name == name)?)));
         let Some((input, domain)) = place else {
-            return Err(Violation::NoSuchPlace { slot: slots[0].name.clone() });
+            return Err(Violation::NoSuchPlace { slot: slots[0].name });
         };
         let (bytes, budget_bytes) = (footprint_together(slots.iter().copied()), domain.budget_bytes);
         if bytes > budget_bytes {

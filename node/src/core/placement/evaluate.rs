@@ -246,7 +246,7 @@ impl<'a> Evaluation<'a> {
         let mut replicas: Vec<PlannedReplica> = replicas.collect();
         replicas.sort();
         let shortfalls = self.short.iter().map(|slot| Shortfall {
-            slot: slot.name.clone(),
+            slot: slot.name,
             bytes_short: 0,
             why: "so the plan says".to_owned(),
         });

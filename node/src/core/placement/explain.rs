@@ -44,7 +44,7 @@ impl Solver<'_> {
             lacking.sort_by_key(|(bin, _)| *bin);
         }
         let refusal = |(bin, lack): &(BinIndex, Lack)| Refusal {
-            slot: self.space.slots[slot].input.name.clone(),
+            slot: self.space.slots[slot].input.name,
             node: self.space.host(*bin).input.id,
             memory_domain: self.space.bins[*bin].name.to_owned(),
             why: self.why_not(layout, *bin, slot, *lack),
@@ -118,7 +118,7 @@ impl Solver<'_> {
         let best = best.map(|bin| (layout.short(&self.space, bin, slot), bin)).min();
         let Some((short, bin)) = best else {
             let why = format!("needs {}, and no machine that is up can host a manager", human_bytes(total));
-            return Shortfall { slot: input.name.clone(), bytes_short: total, why };
+            return Shortfall { slot: input.name, bytes_short: total, why };
         };
         let (node, domain) = (&self.space.host(bin).input.name, self.space.bins[bin].name);
         let free = human_bytes(layout.left(&self.space, bin));
@@ -134,7 +134,7 @@ impl Solver<'_> {
                 human_bytes(short)
             ),
         };
-        Shortfall { slot: input.name.clone(), bytes_short: short, why }
+        Shortfall { slot: input.name, bytes_short: short, why }
     }
 }
 

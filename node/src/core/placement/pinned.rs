@@ -81,7 +81,7 @@ impl Solver<'_> {
 
     fn unmet(&self, layout: &Layout, slot: SlotIndex, node: NodeId) -> Shortfall {
         let input = self.space.slots[slot].input;
-        let short = |bytes_short, why| Shortfall { slot: input.name.clone(), bytes_short, why };
+        let short = |bytes_short, why| Shortfall { slot: input.name, bytes_short, why };
         let Some(machine) = self.space.problem.nodes.iter().find(|machine| machine.id == node) else {
             return short(input.footprint.total_bytes(), "the machine that it is pinned on is not there".to_owned());
         };

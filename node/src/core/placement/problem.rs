@@ -104,7 +104,7 @@ impl SlotInput {
     /// A replica of this slot on that domain.
     pub fn planned_on(&self, node: NodeId, memory_domain: &str) -> PlannedReplica {
         PlannedReplica {
-            slot: self.name.clone(),
+            slot: self.name,
             node,
             memory_domain: memory_domain.to_owned(),
             artifact: self.base.artifact,
@@ -143,7 +143,7 @@ impl Problem {
             node.claimed.sort();
             node.claimed.dedup();
         }
-        self.slots.sort_by(|a, b| a.name.cmp(&b.name));
+        self.slots.sort_by_key(|a| a.name);
         for slot in &mut self.slots {
             slot.adapters.sort();
             slot.pinned_on.sort();

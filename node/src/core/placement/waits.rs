@@ -26,7 +26,7 @@ pub fn expected_waits(problem: &Problem, plan: &Plan) -> Vec<(SlotName, Option<u
         let waits = hosts.filter_map(|node| wait_on(slot, node, disks.get(&node.id), &somewhere));
         waits.min().map(|(_, wait)| wait)
     };
-    problem.slots.iter().map(|slot| (slot.name.clone(), wait(slot))).collect()
+    problem.slots.iter().map(|slot| (slot.name, wait(slot))).collect()
 }
 
 fn could_host(problem: &Problem, node: &NodeInput, slot: &SlotInput) -> bool {

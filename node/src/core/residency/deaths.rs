@@ -57,7 +57,7 @@ impl Residency {
             held.is_some_and(|held| held.state != State::Loading && now.since(held.since) >= limits::REPLICA_LASTED);
         let before = if lasted { 0 } else { self.failures.get(slot).map_or(0, |failure| failure.times) };
         let again_at = now.after(pause(death.cause, before));
-        self.failures.insert(slot.clone(), Failure { again_at, times: before.saturating_add(1), why: death.why });
+        self.failures.insert(*slot, Failure { again_at, times: before.saturating_add(1), why: death.why });
     }
 
     /// Its last replica failed, and it is not tried again yet.

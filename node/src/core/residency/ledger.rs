@@ -49,13 +49,13 @@ impl Residency {
         self.bases(domain, |_| true).saturating_add(own)
     }
 
-    /// Of these, what the system still counts as free: all of a replica that is loading, and what a ready one has not taken yet
-    /// of its promise; and in host memory the mapped weights of every replica, which the system could drop but our replicas
-    /// need, unless they are locked.
+    /// Of these, what the system still counts as free, or does again: all of a replica that is loading or ending, and what a ready
+    /// one has not taken yet of its promise; and in host memory the mapped weights of every replica, which the system could drop
+    /// but our replicas need, unless they are locked.
     fn unseen(&self, domain: &MemoryDomain) -> u64 {
         if domain.kind == DomainKind::Vram {
-            let coming = self.on(&domain.name).filter(|held| held.state == State::Loading);
-            return coming.map(Actual::bytes).fold(0, u64::saturating_add);
+            let moving = self.on(&domain.name).filter(|held| matches!(held.state, State::Loading | State::Unloading));
+            return moving.map(Actual::bytes).fold(0, u64::saturating_add);
         }
         let own = self.on(&domain.name).map(Actual::not_taken).fold(0, u64::saturating_add);
         self.bases(&domain.name, |_| true).saturating_sub(self.locked(&domain.name)).saturating_add(own)
@@ -64,7 +64,7 @@ impl Residency {
     /// Weights of distinct bases that are locked in memory.
     fn locked(&self, domain: &str) -> u64 {
         let mut bases = BTreeMap::<Digest, u64>::new();
-        for held in self.on(domain) {
+        for held in self.on(domain).filter(|held| held.state != State::Unloading) {
             let locked = held.seen.map_or(0, |seen| seen.locked_bytes).min(held.order.weights_bytes);
             let known = bases.entry(held.order.artifact).or_default();
             *known = locked.max(*known);
@@ -91,11 +91,12 @@ impl Actual {
         self.order.bytes.max(self.measured_bytes)
     }
 
-    /// Of its own memory, what it was promised and has not taken yet. Where nobody can look, a ready one has taken all.
+    /// Of its own memory, what it was promised and has not taken yet; or has given back already, of which one that ends says
+    /// nothing. Where nobody can look, a ready one has taken all.
     fn not_taken(&self) -> u64 {
         let own = self.bytes().saturating_sub(self.order.weights_bytes);
         match (&self.state, self.seen) {
-            (State::Loading, _) => own,
+            (State::Loading | State::Unloading, _) => own,
             (_, Some(seen)) => own.saturating_sub(seen.private_bytes),
             (_, None) => 0,
         }

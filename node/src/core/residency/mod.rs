@@ -186,7 +186,7 @@ impl Residency {
                 (State::Ready, _) if damaged => held.state = State::Draining,
                 (State::Ready, _) if wanted => held.overtakes = 0,
                 (State::Ready, None) => held.state = State::Draining,
-                (State::Ready, Some(refusal)) => drop(self.staying.insert(slot.clone(), refusal)),
+                (State::Ready, Some(refusal)) => drop(self.staying.insert(slot, refusal)),
                 (State::Draining, _) if wanted && !damaged => held.state = State::Ready,
                 _ => {}
             }
@@ -237,7 +237,7 @@ impl Residency {
             }
             if let Err(refusal) = self.admission(&order) {
                 let for_memory = matches!(refusal, Refusal::Memory { .. });
-                self.waiting.insert(order.slot.clone(), refusal);
+                self.waiting.insert(order.slot, refusal);
                 next = next.or(for_memory.then_some(order));
                 continue;
             }
@@ -255,7 +255,7 @@ impl Residency {
                 overtakes: 0,
                 doubted: false,
             };
-            self.actual.insert(order.slot.clone(), held);
+            self.actual.insert(order.slot, held);
             self.staged.take_if(|staged| *staged == order.artifact);
             actions.push(Action::Load(order));
         }
@@ -293,7 +293,7 @@ impl Residency {
     /// whatever anybody asks. On success the next [`Residency::reconcile`] lets it go.
     pub fn put_away(&mut self, now: Time, slot: &SlotName, kept: bool) -> Result<(), Refusal> {
         self.may_put_away(now, slot, kept)?;
-        self.put_away.insert(slot.clone());
+        self.put_away.insert(*slot);
         Ok(())
     }
 

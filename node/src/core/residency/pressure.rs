@@ -74,8 +74,8 @@ impl Residency {
                 && now.since(held.used) >= limits::PRESSURE_IDLE
                 && self.may_put_away(now, slot, around.kept.contains(*slot)).is_ok()
         });
-        let longest = idle.min_by_key(|(slot, held)| (held.used, (*slot).clone()));
-        let longest: Option<SlotName> = longest.map(|(slot, _)| slot.clone());
+        let longest = idle.min_by_key(|(slot, held)| (held.used, *(*slot)));
+        let longest: Option<SlotName> = longest.map(|(slot, _)| *slot);
         if let Some(slot) = longest {
             self.relieved = Some(now);
             self.put_away.insert(slot);

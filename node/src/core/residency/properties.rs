@@ -103,7 +103,7 @@ impl Watched {
         match bytes {
             Some(bytes) => {
                 (held.1, held.2) = (held.1.max(bytes), false);
-                self.ready_since.insert(slot.clone(), self.now);
+                self.ready_since.insert(*slot, self.now);
             }
             None => drop(self.memory.remove(slot)),
         }
@@ -139,7 +139,7 @@ impl Watched {
         let to_go = !self.plan.iter().any(|planned| same_replica(planned, &order));
         let had_its_turn = self.now.since(self.ready_since[slot]) >= limits::FIRST_TURN || !self.wanted.contains(slot);
         if contested && to_go && had_its_turn {
-            let times = self.overtakes.entry(slot.clone()).or_default();
+            let times = self.overtakes.entry(*slot).or_default();
             *times += 1;
             assert!(*times <= limits::OVERTAKES_MAX, "{times} requests for {slot} overtook who waits for its memory");
         }
@@ -165,7 +165,7 @@ impl Watched {
                     let bytes = order.bytes.max(self.residency.measured(footing(&order)));
                     let used: u64 = there().map(|(_, bytes, _)| bytes).sum();
                     assert!(used + bytes <= TOTAL, "{used} and {bytes} are too much for {}", order.memory_domain);
-                    let known = self.memory.insert(order.slot.clone(), (order.memory_domain, bytes, true));
+                    let known = self.memory.insert(order.slot, (order.memory_domain, bytes, true));
                     assert!(known.is_none(), "{} was there already", order.slot);
                 }
                 // The page cache is nobody's.

@@ -36,6 +36,13 @@ struct Engine {
     told: u64,
 }
 
+impl Engine {
+    /// What it was promised, or took.
+    fn promise(&self) -> PlannedReplica {
+        PlannedReplica { bytes: self.order.bytes.max(self.told), ..self.order.clone() }
+    }
+}
+
 struct World {
     chance: Chance,
     residency: Residency,
@@ -44,6 +51,8 @@ struct World {
     /// Of other programs in host memory, and as it was when the node last looked.
     others: u64,
     others_then: u64,
+    /// Replicas that were ending then: what they had given back already, nobody could say.
+    ending_then: BTreeMap<SlotName, PlannedReplica>,
     wanted: BTreeSet<SlotName>,
     in_flight: BTreeMap<SlotName, u32>,
     loads: usize,
@@ -88,6 +97,7 @@ impl World {
             engines: BTreeMap::new(),
             others: 0,
             others_then: 0,
+            ending_then: BTreeMap::new(),
             wanted: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             loads: 0,
@@ -129,6 +139,8 @@ impl World {
             self.residency.seen(slot, Seen { resident_bytes, private_bytes: engine.taken, locked_bytes });
         }
         self.others_then = self.others;
+        let ending = self.engines.iter().filter(|(slot, _)| self.is_ending(slot));
+        self.ending_then = ending.map(|(slot, engine)| (*slot, Engine::promise(engine))).collect();
         let [mut ram, mut gpu] = domains();
         ram.free_bytes = self.left().min(ram.total_bytes - ram.reserve_bytes);
         // A driver counts what is allocated: all of a ready engine, and nothing of one that loads.
@@ -202,10 +214,14 @@ impl World {
     }
 
     fn unloaded(&mut self, slot: &SlotName) {
-        if self.residency.actual.get(slot).is_some_and(|held| held.state == State::Unloading) {
+        if self.is_ending(slot) {
             self.engines.remove(slot);
             self.residency.unloaded(slot);
         }
+    }
+
+    fn is_ending(&self, slot: &SlotName) -> bool {
+        self.residency.actual.get(slot).is_some_and(|held| held.state == State::Unloading)
     }
 
     fn died(&mut self, slot: &SlotName) {
@@ -241,9 +257,9 @@ impl World {
         // Whatever is promised to it after it took more once.
         let estimate = (300 + 200 * u64::from(order.context / 512 - 1)) * MIB;
         let needs = estimate * (50 + self.chance.below(120)) / 100;
-        let (slot, domain) = (order.slot.clone(), order.memory_domain.clone());
+        let (slot, domain) = (order.slot, order.memory_domain.clone());
         let engine = Engine { order, needs, taken: 0, locked: false, ready: false, told: 0 };
-        assert!(self.engines.insert(slot.clone(), engine).is_none(), "{slot} was there already");
+        assert!(self.engines.insert(slot, engine).is_none(), "{slot} was there already");
         let domain = domains().into_iter().find(|it| it.name == domain).expect("a domain of the plan");
         let (promised, budget) = (self.promised(&domain.name), self.budget(&domain));
         assert!(promised <= budget, "{promised} promised of {budget} on {} with {slot}", domain.name);
@@ -261,7 +277,9 @@ impl World {
             let bytes = order.bytes.max(self.residency.measured(footing(order)));
             let shared = self.on(&here.name).any(|engine| engine.order.artifact == order.artifact);
             let needs = if shared { bytes - order.weights_bytes } else { bytes };
-            let (promised, budget) = (self.promised(&here.name), self.budget(&here));
+            let ending = self.ending_then.values().filter(|order| order.memory_domain == here.name);
+            let promised = self.promised(&here.name) + ending.map(|order| order.bytes).sum::<u64>();
+            let budget = self.budget(&here);
             assert!(promised + needs > budget, "{} needs {needs}, {promised} of {budget} promised", order.slot);
             self.refusals += 1;
         }

@@ -63,7 +63,7 @@ fn one_that_ended_as_asked_is_not_called_failed_for_what_was_before() {
     load_all(&mut residency, at(1), &on_disk);
     residency.desire(ME, [b.clone()].into_iter());
     let on_disk = disk(&[&a, &b]);
-    assert_eq!(step(&mut residency, at(99), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot.clone())]);
+    assert_eq!(step(&mut residency, at(99), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot)]);
     residency.desire(ME, [a.clone()].into_iter());
     residency.unloaded(&a.slot);
     assert_eq!(said(&residency, &a.slot), Some((ReplicaState::Fetching, None)));
@@ -143,26 +143,26 @@ fn under_pressure_what_was_used_longest_ago_goes_one_at_a_time_and_comes_back_wh
     let (mut residency, on_disk) = planned(100, &[&a, &b, &c, &d]);
     assert_eq!(load_all(&mut residency, at(0), &on_disk).len(), 4);
     let high = Stall { of_10_s: 5_000, of_60_s: 5_000 };
-    let busy = BTreeMap::from([(d.slot.clone(), 1)]);
-    let (wanted, kept) = (BTreeSet::new(), BTreeSet::from([c.slot.clone()]));
+    let busy = BTreeMap::from([(d.slot, 1)]);
+    let (wanted, kept) = (BTreeSet::new(), BTreeSet::from([c.slot]));
     let at_work = |residency: &mut Residency, now, wanted: &BTreeSet<SlotName>| {
         let none = BTreeSet::new();
         let around = Around { on_disk: &on_disk, in_flight: &busy, wanted, pinned: &none, kept: &kept, coming: &none };
         residency.reconcile(now, &around)
     };
     // A was asked something at second 20.
-    at_work(&mut residency, at(20), &BTreeSet::from([a.slot.clone()]));
+    at_work(&mut residency, at(20), &BTreeSet::from([a.slot]));
     residency.pressure(high);
     assert!(at_work(&mut residency, at(29), &wanted).is_empty(), "nothing has been idle for long");
-    assert_eq!(at_work(&mut residency, at(30), &wanted), [Action::Unload(b.slot.clone())]);
+    assert_eq!(at_work(&mut residency, at(30), &wanted), [Action::Unload(b.slot)]);
     residency.unloaded(&b.slot);
     let next = at(30).after(limits::PRESSURE_REST);
     assert!(at_work(&mut residency, Time(next.0 - 1), &wanted).is_empty());
-    assert_eq!(at_work(&mut residency, next, &wanted), [Action::Unload(a.slot.clone())]);
+    assert_eq!(at_work(&mut residency, next, &wanted), [Action::Unload(a.slot)]);
     residency.unloaded(&a.slot);
     // C must be resident, D is at work; and what went comes back only when somebody asks, and when there is no pressure.
     assert!(at_work(&mut residency, at(999), &wanted).is_empty());
-    let asked = BTreeSet::from([b.slot.clone()]);
+    let asked = BTreeSet::from([b.slot]);
     assert!(at_work(&mut residency, at(999), &asked).is_empty());
     residency.pressure(Stall::default());
     assert_eq!(at_work(&mut residency, at(999), &wanted), [Action::Load(b)]);

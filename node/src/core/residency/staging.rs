@@ -61,7 +61,7 @@ mod tests {
         // A still answers somebody, so it drains and does not go; 3 of the 6 GiB of B's weights fit beside it.
         assert_eq!(contested(&mut residency, 10, &[&a, &b], 1), [Action::Stage(b.artifact, 3 * GIB)]);
         assert_eq!(contested(&mut residency, 11, &[&a, &b], 1), []);
-        assert_eq!(contested(&mut residency, 12, &[&a, &b], 0), [Action::Unload(a.slot.clone())]);
+        assert_eq!(contested(&mut residency, 12, &[&a, &b], 0), [Action::Unload(a.slot)]);
         residency.unloaded(&a.slot);
         assert_eq!(contested(&mut residency, 13, &[&a, &b], 0), [Action::Load(b.clone())]);
         assert_eq!(residency.staged, None, "and may be staged again another time");

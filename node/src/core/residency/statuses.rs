@@ -48,9 +48,9 @@ impl Residency {
             (None, None) => (order, ReplicaState::Fetching, order.bytes, Said::default()),
         });
         let status = |(order, state, bytes, said): (&PlannedReplica, _, _, Said)| ReplicaStatus {
-            slot: order.slot.clone(),
+            slot: order.slot,
             artifact: order.artifact,
-            domains: order.adapters.iter().map(|adapter| adapter.domain.clone()).collect(),
+            domains: order.adapters.iter().map(|adapter| adapter.domain).collect(),
             memory_domain: order.memory_domain.clone(),
             state,
             bytes,

@@ -79,12 +79,12 @@ fn a_swap_drains_then_evicts_then_loads() {
     step(&mut residency, at(0), &on_disk, &BTreeMap::new());
     residency.loaded(at(4), &a.slot, Ok(0));
     residency.desire(ME, [b.clone()].into_iter());
-    let busy = BTreeMap::from([(a.slot.clone(), 1)]);
+    let busy = BTreeMap::from([(a.slot, 1)]);
     assert!(step(&mut residency, at(6), &on_disk, &busy).is_empty(), "it dwells as long as it loaded");
     assert_eq!(residency.next_deadline(at(6)), Some(at(8)));
     assert!(step(&mut residency, at(8), &on_disk, &busy).is_empty(), "it drains");
     assert!(residency.ready(&a.slot).is_none(), "and takes nothing new");
-    assert_eq!(step(&mut residency, at(9), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot.clone())]);
+    assert_eq!(step(&mut residency, at(9), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot)]);
     assert!(step(&mut residency, at(9), &on_disk, &BTreeMap::new()).is_empty(), "its memory is not back yet");
     residency.unloaded(&a.slot);
     assert_eq!(step(&mut residency, at(10), &on_disk, &BTreeMap::new()), [Action::Load(b)]);
@@ -164,7 +164,7 @@ fn what_a_swap_frees_is_free_before_anybody_measures_again() {
     measured(&mut residency, 60);
     assert_eq!((residency.ledger()[0].free_bytes, residency.ledger()[0].budget_bytes()), (30, 90));
     residency.desire(ME, [b.clone()].into_iter());
-    assert_eq!(step(&mut residency, at(9), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot.clone())]);
+    assert_eq!(step(&mut residency, at(9), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot)]);
     residency.unloaded(&a.slot);
     assert_eq!((residency.ledger()[0].free_bytes, residency.ledger()[0].budget_bytes()), (90, 90));
     assert_eq!(step(&mut residency, at(9), &on_disk, &BTreeMap::new()), [Action::Load(b)]);
@@ -216,7 +216,7 @@ fn a_swap_that_is_waited_for_is_overtaken_by_so_many_requests_and_no_more() {
         residency.took(&a.slot);
     }
     assert_eq!(residency.places(&a.slot), 0);
-    assert_eq!(contested(&mut residency), [Action::Unload(a.slot.clone())], "long before its dwell has passed");
+    assert_eq!(contested(&mut residency), [Action::Unload(a.slot)], "long before its dwell has passed");
     residency.unloaded(&a.slot);
     assert_eq!(contested(&mut residency), [Action::Load(b)]);
 }
@@ -254,7 +254,7 @@ fn who_waited_for_a_replica_has_a_turn_before_it_goes_and_holds_up_the_others_on
     }
     let over = Time::default().after(limits::FIRST_TURN);
     assert_eq!(residency.next_deadline(at(4)), Some(over));
-    assert_eq!(both(&mut residency, over), [Action::Unload(a.slot.clone())]);
+    assert_eq!(both(&mut residency, over), [Action::Unload(a.slot)]);
     // Once they were served nobody can have the first turn again.
     let mut residency = just_loaded();
     assert!(both(&mut residency, Time(1)).is_empty());
@@ -280,7 +280,7 @@ fn a_replica_that_moves_stays_until_it_answers_elsewhere_unless_its_memory_is_ne
     residency.desire(ME, std::iter::empty());
     assert!(step_with(&mut residency, at(999), &on_disk, [&[], &[], &["A"]]).is_empty());
     assert_eq!(said(&residency, &a.slot), Some((ReplicaState::Ready, Some(RefusalCode::Busy))));
-    assert_eq!(step(&mut residency.clone(), at(999), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot.clone())]);
+    assert_eq!(step(&mut residency.clone(), at(999), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot)]);
     residency.desire(ME, [order("B", 60)].into_iter());
     assert_eq!(step_with(&mut residency, at(999), &on_disk, [&[], &[], &["A"]]), [Action::Unload(a.slot)]);
 }
@@ -299,9 +299,9 @@ fn a_person_puts_away_what_is_neither_pinned_nor_just_loaded_until_it_is_asked_f
     assert_eq!(code(residency.put_away(at(10), &a.slot, false)), Err(RefusalCode::Dwell));
     assert_eq!(code(residency.put_away(at(99), &a.slot, true)), Err(RefusalCode::Pinned));
     assert_eq!(code(residency.put_away(at(99), &a.slot, false)), Ok(()));
-    let busy = BTreeMap::from([(a.slot.clone(), 1)]);
+    let busy = BTreeMap::from([(a.slot, 1)]);
     assert_eq!(step(&mut residency, at(99), &on_disk, &busy), [Action::Load(b)], "it drains first");
-    assert_eq!(step(&mut residency, at(99), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot.clone())]);
+    assert_eq!(step(&mut residency, at(99), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot)]);
     residency.unloaded(&a.slot);
     residency.loaded(at(99), &name("B"), Ok(0));
     assert!(step(&mut residency, at(200), &on_disk, &BTreeMap::new()).is_empty(), "although the plan has it here");

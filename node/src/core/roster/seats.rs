@@ -33,7 +33,7 @@ impl SlotRoster {
 
     /// The name under which people know a seat.
     pub fn name_of(&self, slot: &SlotName, domain: Option<&DomainName>) -> String {
-        let seat = Seat { slot: slot.clone(), domain: domain.cloned() };
+        let seat = Seat { slot: *slot, domain: domain.cloned() };
         let guest = self.guests(slot).find_map(|guest| {
             let each = std::iter::once(None).chain(guest.domains.iter().map(Some));
             each.into_iter().find(|own| guest.seat(*own).as_ref() == Some(&seat)).map(|own| (&guest.name, own))
@@ -78,15 +78,12 @@ impl SlotRoster {
                     let seat = guest.seat(domain).and_then(|seat| seat.domain);
                     if !seat.is_some_and(|seat| taken.insert(seat)) {
                         let domain = domain.map_or_else(String::new, |domain| format!(":{domain}"));
-                        return Err(RosterError::Seat {
-                            host: host.name.clone(),
-                            name: format!("{}{domain}", guest.name),
-                        });
+                        return Err(RosterError::Seat { host: host.name, name: format!("{}{domain}", guest.name) });
                     }
                 }
             }
             if taken.len() > limits::DOMAINS_PER_SLOT_MAX {
-                return Err(RosterError::Domains(host.name.clone()));
+                return Err(RosterError::Domains(host.name));
             }
         }
         Ok(())
@@ -95,7 +92,7 @@ impl SlotRoster {
     fn check_guest(&self, slot: &RosterSlot) -> Result<(), RosterError> {
         let Some(base) = &slot.base else { return Ok(()) };
         if self.slot(base).is_none_or(|host| host.base.is_some()) {
-            return Err(RosterError::Base { slot: slot.name.clone(), base: base.clone() });
+            return Err(RosterError::Base { slot: slot.name, base: *base });
         }
         let own = [
             ("context", slot.context != super::default_context()),
@@ -104,7 +101,7 @@ impl SlotRoster {
             ("replicas_max", slot.replicas_max != 0),
         ];
         match own.into_iter().find(|(_, says)| *says) {
-            Some((field, _)) => Err(RosterError::Guest { slot: slot.name.clone(), base: base.clone(), field }),
+            Some((field, _)) => Err(RosterError::Guest { slot: slot.name, base: *base, field }),
             None => Ok(()),
         }
     }
@@ -113,12 +110,12 @@ impl SlotRoster {
 impl RosterSlot {
     /// `None` where the two names are too long for one.
     fn seat(&self, domain: Option<&DomainName>) -> Option<Seat> {
-        let Some(host) = &self.base else { return Some(Seat { slot: self.name.clone(), domain: domain.cloned() }) };
+        let Some(host) = &self.base else { return Some(Seat { slot: self.name, domain: domain.cloned() }) };
         let own = match domain {
-            None => self.name.clone(),
+            None => self.name,
             Some(domain) => SlotName::new(&format!("{}-{domain}", self.name)).ok()?,
         };
-        Some(Seat { slot: host.clone(), domain: Some(own) })
+        Some(Seat { slot: *host, domain: Some(own) })
     }
 }
 

@@ -67,7 +67,7 @@ impl Ask {
     /// What must be there to answer it.
     pub fn want(&self) -> Want {
         let Ask { slot, domain, local_only, unverified, .. } = self;
-        Want { slot: slot.clone(), domain: domain.clone(), local_only: *local_only, unverified: *unverified }
+        Want { slot: *slot, domain: *domain, local_only: *local_only, unverified: *unverified }
     }
 }
 

@@ -84,7 +84,7 @@ pub fn published(catalog: &Catalog, may: impl Fn(&SlotName) -> bool) -> Vec<Targ
             let seat = roster.seat(&slot.name, domain);
             let is_there = seat.is_some_and(|seat| catalog.publication(&seat.slot, seat.domain.as_ref()).is_some());
             if is_there {
-                found.push(Target { slot: slot.name.clone(), domain: domain.cloned() });
+                found.push(Target { slot: slot.name, domain: domain.cloned() });
             }
         }
     }

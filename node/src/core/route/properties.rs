@@ -226,7 +226,7 @@ impl Watched {
         let open = self.open.get_mut(&request).expect("an open request is sent");
         assert_eq!(open.at.replace(to), None, "{request} is sent twice");
         let ask = open.ask.clone();
-        assert!(self.ready.contains(&(ask.slot.clone(), to)), "{request} went to {to:?}, which is not ready");
+        assert!(self.ready.contains(&(ask.slot, to)), "{request} went to {to:?}, which is not ready");
         assert!(!ask.local_only || to.node == ME, "{request} was passed on");
         let (failed_at, retried) = (open.failed_at.clone(), open.retried);
         if to.verification == Verification::Unverified {

@@ -157,7 +157,7 @@ impl Router {
             let Some(to) = self.choose(now, me, request, candidates, &room) else { return Attempt::NotNow };
             let at_once = room.iter().find(|one| one.at == to).is_some_and(|one| self.load(want, one) < one.parallel);
             self.send(now, request, to, at_once);
-            *taken.entry(to).or_default().entry(want.slot.clone()).or_default() += 1;
+            *taken.entry(to).or_default().entry(want.slot).or_default() += 1;
             actions.push(Action::Dispatch { request, to });
             Attempt::Sent
         });
@@ -222,7 +222,7 @@ impl Router {
         let Some(known) = self.requests.get_mut(&request) else { return };
         known.sent = Some(Sent { to, at: now, round_trip, at_once });
         known.attempts += 1;
-        *self.flying.entry(to).or_default().entry(known.ask.slot.clone()).or_default() += 1;
+        *self.flying.entry(to).or_default().entry(known.ask.slot).or_default() += 1;
     }
 
     /// It is no longer in flight at `from`.
@@ -330,7 +330,7 @@ impl Router {
 
     /// Slots that somebody waits for here.
     pub fn wanted(&self) -> BTreeSet<SlotName> {
-        self.turns.wants().filter(|want| !want.local_only).map(|want| want.slot.clone()).collect()
+        self.turns.wants().filter(|want| !want.local_only).map(|want| want.slot).collect()
     }
 
     /// Requests running on this node's own replicas, by slot.

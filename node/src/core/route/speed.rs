@@ -95,7 +95,7 @@ impl Speeds {
         if !known && self.len() >= limits::SPEEDS_MAX {
             self.forget_oldest();
         }
-        let speed = self.slots.entry(slot.clone()).or_default().replicas.entry(place).or_default();
+        let speed = self.slots.entry(*slot).or_default().replicas.entry(place).or_default();
         speed.at = now;
         speed
     }
@@ -106,7 +106,7 @@ impl Speeds {
 
     fn forget_oldest(&mut self) {
         let all = self.slots.iter().flat_map(|(slot, of_slot)| of_slot.replicas.iter().map(move |entry| (slot, entry)));
-        let oldest = all.min_by_key(|(_, (_, speed))| speed.at).map(|(slot, (place, _))| (slot.clone(), *place));
+        let oldest = all.min_by_key(|(_, (_, speed))| speed.at).map(|(slot, (place, _))| (*slot, *place));
         let Some((slot, place)) = oldest else { return };
         if let Some(of_slot) = self.slots.get_mut(&slot) {
             of_slot.replicas.remove(&place);

@@ -149,6 +149,7 @@ fn a_plan_that_was_taken_is_not_brought_again_before_its_taker_could_have_said_s
     let mut world = household();
     let plan = world.nodes[&id(1)].plan().expect("a plan").clone();
     let lost = Advert { plan_revision: 0, ..Advert::clone(&again(&world, 2, 1)) };
+    world.now = world.now.after(limits::SETTLE);
     let brings =
         |outbox: &[Output]| outbox.iter().any(|output| matches!(output, Output::DeliverPlan(to, _) if *to == id(2)));
     let outbox = heard(&mut world, 1, Input::Gossip(Gossip::Advert(Arc::new(lost))));

@@ -120,6 +120,7 @@ fn who_follows_a_plan_of_the_same_number_by_another_author_is_told() {
     assert!(!theirs.follows(&Plan { author: id(9), ..plan.clone() }));
     world.log.clear();
     let mislead = Advert { sequence: theirs.sequence + 1_000, plan_author: Some(id(9)), ..theirs };
+    world.now = world.now.after(limits::SETTLE);
     world.tell(id(1), Input::Gossip(Gossip::Advert(Arc::new(mislead))));
     assert!(world.log.contains(&(id(1), format!("deliver {}.{} to 2", plan.epoch, plan.revision))), "{:?}", world.log);
 }

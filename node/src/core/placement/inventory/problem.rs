@@ -112,7 +112,7 @@ impl Inventory {
         });
         let slots = problem.slots.iter().map(|slot| slot_entry(slot, known));
         let replicas = problem.previous.iter().map(|replica| PlaceEntry {
-            slot: replica.slot.clone(),
+            slot: replica.slot,
             node: name(replica.node),
             domain: replica.memory_domain.clone(),
         });
@@ -160,7 +160,7 @@ fn slot_entry(slot: &SlotInput, known: &impl Known) -> SlotEntry {
     let compute_bytes_per_token = per_token.unwrap_or(0).min(compute_bytes / tokens.max(1));
     let growing = kv_bytes_per_token.saturating_add(compute_bytes_per_token).saturating_mul(tokens);
     SlotEntry {
-        name: slot.name.clone(),
+        name: slot.name,
         artifact: slot.base.artifact.to_string(),
         base: None,
         weights_bytes,
@@ -183,7 +183,7 @@ fn slot_entry(slot: &SlotInput, known: &impl Known) -> SlotEntry {
 }
 
 fn adapter_entry((adapter, bytes): &(PlannedAdapter, u64)) -> AdapterEntry {
-    AdapterEntry { domain: adapter.domain.clone(), artifact: adapter.artifact.to_string(), bytes: *bytes }
+    AdapterEntry { domain: adapter.domain, artifact: adapter.artifact.to_string(), bytes: *bytes }
 }
 
 fn node_input(node: &NodeEntry) -> NodeInput {
@@ -220,13 +220,12 @@ impl SlotEntry {
         let own = artifact_id(&self.artifact);
         let listed = self.adapters.iter().map(|adapter| {
             let artifact = artifact_id(&adapter.artifact);
-            (PlannedAdapter { domain: adapter.domain.clone(), artifact }, adapter.bytes)
+            (PlannedAdapter { domain: adapter.domain, artifact }, adapter.bytes)
         });
         let is_adapter = own != model;
-        let itself =
-            is_adapter.then(|| (PlannedAdapter { domain: self.name.clone(), artifact: own }, self.adapter_bytes));
+        let itself = is_adapter.then_some((PlannedAdapter { domain: self.name, artifact: own }, self.adapter_bytes));
         SlotInput {
-            name: self.name.clone(),
+            name: self.name,
             base: ArtifactInput { artifact: model, bytes: disk_bytes },
             adapters: itself.into_iter().chain(listed).collect(),
             footprint: Footprint {
@@ -254,7 +253,7 @@ fn replica(place: &PlaceEntry, node: NodeId, slots: &[SlotInput]) -> PlannedRepl
         return slot.planned_on(node, &place.domain);
     }
     PlannedReplica {
-        slot: place.slot.clone(),
+        slot: place.slot,
         node,
         memory_domain: place.domain.clone(),
         artifact: Digest::default(),

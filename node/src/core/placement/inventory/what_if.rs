@@ -131,7 +131,7 @@ pub fn what_if(inventory: &Inventory, changes: &[Change]) -> Result<WhatIfDocume
 /// The plan before as the next inventory states it.
 fn previous(before: &Answer) -> PreviousEntry {
     let replicas = before.plan.replicas.iter().map(|replica| PlaceEntry {
-        slot: replica.slot.clone(),
+        slot: replica.slot,
         node: before.names.node(replica.node),
         domain: replica.memory_domain.clone(),
     });
@@ -201,7 +201,7 @@ impl Inventory {
             && !self.roster.slots.iter().any(|entry| &entry.name == slot)
         {
             let known = some(self.roster.slots.iter().map(|entry| entry.name.to_string()));
-            return Err(WhatIfError::NoSuchSlot { slot: slot.clone(), known });
+            return Err(WhatIfError::NoSuchSlot { slot: *slot, known });
         }
         let slots = self.roster.slots.iter_mut();
         slots.filter(|entry| only.is_none_or(|slot| &entry.name == slot)).for_each(|entry| entry.context = tokens);

@@ -103,7 +103,7 @@ fn the_score_is_one_number_whose_digits_are_the_objective() {
 #[test]
 fn a_disk_that_has_room_for_one_of_two_gets_one() {
     let mut slots = vec![slot(1, 10, 1, 1, true, 1), slot(2, 10, 1, 2, true, 1)];
-    slots[1].adapters = vec![(PlannedAdapter { domain: slots[1].name.clone(), artifact: Digest([77; 32]) }, 3)];
+    slots[1].adapters = vec![(PlannedAdapter { domain: slots[1].name, artifact: Digest([77; 32]) }, 3)];
     let with_disk = |free| NodeInput { disk_free_bytes: limits::DISK_MARGIN_SMALL_BYTES + free, ..node(1, &[50]) };
     for (free, expect) in [(9, vec![]), (10, vec!["S1"]), (13, vec!["S2"]), (22, vec!["S2"]), (23, vec!["S1", "S2"])] {
         let problem = Problem { nodes: vec![with_disk(free)], slots: slots.clone(), ..Problem::default() }.sorted();

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use fednode::core::limits;
 use fednode::core::machine::Input;
-use fednode::core::types::{Duration, Time};
+use fednode::core::types::Duration;
 
 use crate::world::World;
 use crate::world::event::Event;
@@ -30,6 +30,8 @@ struct Side {
 /// All pairs, and what cuts them.
 pub(super) struct Links {
     nodes: usize,
+    /// Where each machine is.
+    sites: Vec<u32>,
     /// By node, then by peer: whoever speaks to all walks along its row.
     sides: Vec<Side>,
     link_next: u32,
@@ -39,8 +41,9 @@ pub(super) struct Links {
 
 impl Links {
     /// Nobody is connected.
-    pub(super) fn new(nodes: usize) -> Links {
-        Links { nodes, sides: vec![Side::default(); nodes * nodes], link_next: 1, cut: Default::default() }
+    pub(super) fn new(sites: Vec<u32>) -> Links {
+        let nodes = sites.len();
+        Links { nodes, sites, sides: vec![Side::default(); nodes * nodes], link_next: 1, cut: Default::default() }
     }
 
     fn side(&self, node: usize, peer: usize) -> &Side {
@@ -77,6 +80,11 @@ impl Links {
         self.cut.is_empty() || !self.cut.contains_key(&(from, to))
     }
 
+    /// Does what `from` sends now reach `to`, over a connection of theirs?
+    pub(super) fn passes(&self, from: usize, to: usize) -> bool {
+        self.side(from, to).link != 0 && self.carries(from, to)
+    }
+
     /// Was this side's machine told that it is connected?
     pub(super) fn told(&self, node: usize, peer: usize) -> bool {
         self.side(node, peer).told
@@ -106,7 +114,7 @@ impl World {
     /// One way, with this message's share of jitter.
     pub(super) fn latency(&mut self, from: usize, to: usize) -> Duration {
         let options = &self.run.options;
-        let near = self.run.machines[from].what.site == self.run.machines[to].what.site;
+        let near = self.links.sites[from] == self.links.sites[to];
         let base_us = if near { options.lan_latency_us } else { options.wan_latency_us };
         let jitter_us = self.link_rng.below(base_us * options.jitter_percent / 100 + 1);
         Duration((base_us + jitter_us) * 1000).times(self.slow_links.times(from, to))
@@ -242,25 +250,5 @@ impl World {
             let side = self.links.side_mut(node, peer);
             *side = Side { link: side.link, ..Side::default() };
         }
-    }
-
-    /// When gossip of `from` reaches `to`: over their connection, or by way of one member that is connected to both.
-    /// `None`: never.
-    pub(super) fn gossip_arrives(&mut self, from: usize, to: usize) -> Option<Time> {
-        let passes = |world: &World, a, b| world.links.link(a, b) != 0 && world.links.carries(a, b);
-        self.nodes[to].process.as_ref()?;
-        if passes(self, from, to) {
-            let latency = self.latency(from, to);
-            return Some(self.now.after(latency));
-        }
-        let relay = (0..self.nodes.len()).find(|&relay| {
-            relay != from
-                && relay != to
-                && self.nodes[relay].is_up()
-                && passes(self, from, relay)
-                && passes(self, relay, to)
-        })?;
-        let (first, second) = (self.latency(from, relay), self.latency(relay, to));
-        Some(self.now.after(first).after(second))
     }
 }

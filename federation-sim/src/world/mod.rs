@@ -9,6 +9,7 @@ mod costs;
 mod effects;
 mod event;
 mod faults;
+mod gossip;
 mod keeping;
 mod links;
 mod liveness;
@@ -85,7 +86,7 @@ impl World {
             now: Time::default(),
             until: Time::default(),
             agenda: Agenda::default(),
-            links: Links::new(run.machines.len()),
+            links: Links::new(run.machines.iter().map(|machine| machine.what.site).collect()),
             flows: Flows::new(capacities),
             flow_of: BTreeMap::new(),
             flow_by_call: BTreeMap::new(),

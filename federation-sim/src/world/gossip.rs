@@ -3,7 +3,6 @@
 //!
 //! Not modelled: more than one step between two members, and what gossipsub does to be heard by all with less traffic.
 
-use std::hint::black_box;
 use std::sync::Arc;
 
 use fednode::core::machine::Input;
@@ -13,9 +12,6 @@ use fednode::core::types::Time;
 use crate::codec;
 use crate::world::World;
 use crate::world::event::{Event, Wave};
-
-/// Hearers of one wave whose memory comes at once.
-const AHEAD: usize = 16;
 
 /// Gossip lost on a slow line, of a million.
 const SLOW_LOSS_PPM: u32 = 100_000;
@@ -59,14 +55,9 @@ impl World {
     pub(super) fn spreads(&mut self, mut wave: Box<Wave>) {
         let heard = Input::Gossip(wave.gossip.clone());
         let mut end = self.wave_end();
-        let mut recalled = wave.hearers.len();
         while let Some(&(at, node)) = wave.hearers.last() {
             if at > end || self.is_over() {
                 return self.at(at, Event::Spreads { wave });
-            }
-            if wave.hearers.len() <= recalled {
-                recalled = wave.hearers.len().saturating_sub(AHEAD);
-                self.recall(&wave.gossip, &wave.hearers[recalled..]);
             }
             wave.hearers.pop();
             self.now = at;
@@ -80,15 +71,6 @@ impl World {
             }
             end = self.wave_end();
         }
-    }
-
-    /// Most of the time of a large federation goes by in waiting for the memory of the next machine: let that of several come at
-    /// once.
-    fn recall(&self, gossip: &Gossip, hearers: &[(Time, u32)]) {
-        let Gossip::Advert(advert) = gossip else { return };
-        let Some(place) = self.published.members.place(&advert.node) else { return };
-        let read = |&(_, node): &(Time, u32)| self.nodes[node as usize].recall(place);
-        black_box(hearers.iter().fold(0, |sum, hearer| sum ^ read(hearer)));
     }
 
     /// Nothing else happens before.

@@ -148,13 +148,6 @@ impl SimNode {
         self.process.is_some() && self.asleep_until.is_none()
     }
 
-    /// See `Machine::recall`.
-    pub fn recall(&self, place: usize) -> u64 {
-        let Some(process) = self.process.as_ref() else { return 0 };
-        let local = process.clock.local(Time(u64::MAX >> 1));
-        local.0 ^ process.life ^ self.asleep_until.map_or(0, |at| at.0) ^ process.machine.recall(place)
-    }
-
     /// Hosts managers.
     pub fn is_full(&self) -> bool {
         self.spec.what.role == "full"

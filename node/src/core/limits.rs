@@ -300,8 +300,8 @@ pub const WANTED_SHARE: Duration = Duration::from_millis(20);
 pub const SETTLE: Duration = Duration::from_millis(150);
 
 /// A plan for a thousand machines takes some ten milliseconds, and something changes on one of them all the time: changes are
-/// gathered so much longer for each member, a fifth of a second for a hundred.
-pub const PLAN_SHARE: Duration = Duration::from_millis(2);
+/// gathered so much longer for each member, two fifths of a second for a hundred.
+pub const PLAN_SHARE: Duration = Duration::from_millis(4);
 
 /// The coordinator renews its lease this often (DESIGN 7).
 pub const LEASE_PERIOD: Duration = Duration::from_secs(2);

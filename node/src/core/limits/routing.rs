@@ -25,6 +25,9 @@ pub const ATTEMPTS_MAX: u32 = 4;
 /// After it failed a request before the first token a holder is left alone by that request for this long: about what a
 /// crashed engine needs to be back.
 pub const HOLDER_REST: Duration = Duration::from_secs(1);
+/// All members may have requests for one replica that is full: each tries again after so much for every member, and up to 200
+/// members after [`HOLDER_REST`].
+pub const BUSY_SHARE: Duration = Duration::from_millis(5);
 
 /// Turns between clients are counted in shares: one, and one more for each so many tokens of a request.
 pub const SHARE_TOKENS: u32 = 1024;

@@ -18,6 +18,7 @@ impl Machine {
             return;
         }
         self.config.members = Arc::new(roster);
+        self.router.crowd(self.config.members.members.len());
         let me = self.config.me;
         let gone = self.table.enrol(Arc::clone(&self.config.members));
         // First of all: who was turned out hears nothing more.

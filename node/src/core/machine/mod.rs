@@ -139,12 +139,14 @@ pub struct Machine {
 impl Machine {
     /// A node that has just started.
     pub fn new(now: Time, config: Config) -> Machine {
+        let mut router = Router::new(trusting::seed(&config));
+        router.crowd(config.members.members.len());
         Machine {
             table: Table::new(Arc::clone(&config.members)),
             coordinator: Coordinator::new(config.me, now, config.epoch_highest),
             residency: Residency::default(),
             transfers: Transfers::new(config.me),
-            router: Router::new(trusting::seed(&config)),
+            router,
             pins: Pins::default(),
             externals: Vec::new(),
             planned: BTreeSet::new(),

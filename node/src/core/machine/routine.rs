@@ -39,15 +39,6 @@ impl Machine {
         }
     }
 
-    /// Reads what [`Machine::take_lightly`] will read of this node for an advertisement of the member at `place` in the roster.
-    /// Whoever has many machines lets their memory come side by side; the sum says nothing.
-    pub fn recall(&self, place: usize) -> u64 {
-        let catalog = &self.config.catalog;
-        let known = u64::from(catalog.digest().0[0]) ^ u64::from(catalog.wishes_digest().0[31]);
-        let times = [self.due, self.settled, self.plan_dirty_since].into_iter().flatten().fold(0, |sum, at| sum ^ at.0);
-        known ^ times ^ self.coordinator.epoch_highest() ^ self.table.recall(place) ^ self.router.open() as u64
-    }
-
     /// Is nothing due after all? Whoever was heard again, and the holder of the lease first of all, moved what was due with it.
     fn is_put_off(&mut self, now: Time) -> bool {
         let Some(settled) = self.settled.filter(|_| self.coordinator.seated().is_none()) else { return false };

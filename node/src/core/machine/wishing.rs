@@ -1,6 +1,7 @@
 //! The machine's listening half: what is asked for, how often, and what the owner wishes of single machines.
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 
 use crate::core::coordinator::{Around, Standing};
 use crate::core::demand::{Observed, Rate};
@@ -48,22 +49,24 @@ impl Machine {
         let mut asked = std::mem::take(&mut self.asked);
         asked.retain(|slot, until| now < *until && !self.is_resident(slot) && self.may_want(slot).is_ok());
         self.asked = asked;
-        let mut wanted = self.wanted_here();
-        wanted.extend(self.table.wanted().cloned());
         let roster = self.config.catalog.roster();
+        let here = self.router.wanted().chain(self.asked.keys().copied());
+        let mut wanted: Vec<SlotName> = here.chain(self.table.wanted().copied()).collect();
         wanted.retain(|slot| roster.is_some_and(|roster| roster.slot(slot).is_some()));
-        let before = self.wanted();
-        for slot in before.difference(&wanted) {
-            self.first_wanted.remove(slot);
-            self.last_wanted.insert(*slot, now);
+        wanted.sort_unstable();
+        wanted.dedup();
+        if wanted.iter().eq(self.first_wanted.keys()) {
+            return;
         }
-        for slot in wanted.difference(&before) {
-            self.first_wanted.insert(*slot, now);
-            self.last_wanted.insert(*slot, now);
+        let ended = self.first_wanted.extract_if(.., |slot, _| wanted.binary_search(slot).is_err());
+        self.last_wanted.extend(ended.map(|(slot, _)| (slot, now)));
+        for slot in wanted {
+            if let Entry::Vacant(new) = self.first_wanted.entry(slot) {
+                new.insert(now);
+                self.last_wanted.insert(slot, now);
+            }
         }
-        if wanted != before {
-            self.plan_dirty(now);
-        }
+        self.plan_dirty(now);
     }
 
     /// Before a plan: who waits, waits still.
@@ -78,7 +81,7 @@ impl Machine {
 
     /// Slots that somebody waits for at this node.
     pub(super) fn wanted_here(&self) -> BTreeSet<SlotName> {
-        self.router.wanted().into_iter().chain(self.asked.keys().cloned()).collect()
+        self.router.wanted().chain(self.asked.keys().cloned()).collect()
     }
 
     /// Must the replica of `slot` here stay, whatever anybody asks?

@@ -204,13 +204,6 @@ impl Table {
         })
     }
 
-    /// See [`Machine::recall`](crate::core::machine::Machine::recall).
-    pub(crate) fn recall(&self, place: usize) -> u64 {
-        let entry = self.entries.get(place).and_then(Option::as_ref);
-        let waiting = self.waiting.iter().fold(0, |sum, (_, members)| sum ^ members);
-        entry.map_or(0, |entry| entry.heard.0 ^ entry.since.0) ^ u64::from(waiting)
-    }
-
     /// Slots that somebody waits for at a member that is alive, as far as they say.
     pub fn wanted(&self) -> impl Iterator<Item = &SlotName> {
         self.waiting.iter().map(|(slot, _)| slot)

@@ -1,6 +1,6 @@
 //! The router: all requests of one node, from their arrival to their one end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::core::chance::mix;
 use crate::core::external::Verification;
@@ -74,6 +74,8 @@ pub struct Router {
     speeds: Speeds,
     affinity: Affinity,
     round_trips: BTreeMap<NodeId, Duration>,
+    /// How long a replica is left alone that was full; at least [`limits::HOLDER_REST`].
+    busy_rest: Duration,
     /// Counters since the start.
     pub counts: Counts,
 }
@@ -82,6 +84,11 @@ impl Router {
     /// No requests yet. Nodes of different seeds draw differently.
     pub fn new(seed: u64) -> Router {
         Router { seed, ..Router::default() }
+    }
+
+    /// There are so many members.
+    pub fn crowd(&mut self, members: usize) {
+        self.busy_rest = limits::BUSY_SHARE.times(members as u64);
     }
 
     /// A new request.
@@ -282,7 +289,8 @@ impl Router {
     pub fn failed(&mut self, now: Time, request: RequestId, refusal: Refusal, retryable: bool) -> Failed {
         let Some(known) = self.requests.get_mut(&request) else { return Failed::Ended };
         // A full queue elsewhere is no fault of this request: it is tried until its deadline.
-        if refusal.code == "busy" {
+        let busy = refusal.code == "busy";
+        if busy {
             known.attempts = known.attempts.saturating_sub(1);
         }
         if known.started.is_some() || !retryable || known.ask.local_only || known.attempts >= limits::ATTEMPTS_MAX {
@@ -291,7 +299,8 @@ impl Router {
             return Failed::Final;
         }
         if let Some(sent) = known.sent.take() {
-            known.rests.insert(sent.to, now.after(limits::HOLDER_REST));
+            let rest = if busy { self.busy_rest.max(limits::HOLDER_REST) } else { limits::HOLDER_REST };
+            known.rests.insert(sent.to, now.after(rest));
             Router::landed(&mut self.flying, sent.to, &known.ask.slot);
             self.turns.rejoin(known.ask.want(), known.ask.client, request);
         }
@@ -329,8 +338,8 @@ impl Router {
     }
 
     /// Slots that somebody waits for here.
-    pub fn wanted(&self) -> BTreeSet<SlotName> {
-        self.turns.wants().filter(|want| !want.local_only).map(|want| want.slot).collect()
+    pub fn wanted(&self) -> impl Iterator<Item = SlotName> + '_ {
+        self.turns.wants().filter(|want| !want.local_only).map(|want| want.slot)
     }
 
     /// Requests running on this node's own replicas, by slot.

@@ -11,7 +11,7 @@ use federation_sim::fuzz::cli::{self, FuzzArgs, FuzzError, ShrinkArgs};
 use federation_sim::recording::{self, RecordingError};
 use federation_sim::report::Report;
 use federation_sim::scenario::{self, ScenarioError};
-use federation_sim::schedule::Run;
+use federation_sim::schedule::{MACHINES_MAX, Run};
 use federation_sim::study::{self, StudyError};
 use federation_sim::world::World;
 
@@ -55,7 +55,7 @@ struct RunArgs {
     #[arg(long)]
     scenario: String,
     /// Machines; the scenario's pattern is repeated or cut to fit.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MACHINES_MAX as i64))]
     nodes: Option<u16>,
     /// Simulated hours, such as 0.5.
     #[arg(long)]

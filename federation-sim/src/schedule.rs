@@ -164,6 +164,8 @@ impl FaultKind {
     }
 }
 
+/// Machines of one run: as many as a federation has.
+pub const MACHINES_MAX: usize = fednode::core::limits::MEMBERS_MAX;
 /// Faults of one run: a bound for files written by hand.
 const FAULTS_MAX: usize = 100_000;
 /// Recorded questions of one run: a bound for files from outside; a year of an office.
@@ -196,8 +198,8 @@ impl Run {
     /// Says what makes the data unusable, if anything does.
     pub fn check(&self) -> Result<(), String> {
         let nodes = self.machines.len();
-        if nodes == 0 || nodes > 4096 {
-            return Err(format!("a run has 1 to 4096 machines, this one has {nodes}"));
+        if nodes == 0 || nodes > MACHINES_MAX {
+            return Err(format!("a run has 1 to {MACHINES_MAX} machines, this one has {nodes}"));
         }
         if self.faults.len() > FAULTS_MAX {
             return Err(format!("a run has at most {FAULTS_MAX} faults"));

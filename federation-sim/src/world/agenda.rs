@@ -1,29 +1,33 @@
 //! What will happen, in order: the earliest first, and of one instant what was scheduled first.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use fednode::core::types::Time;
 
 use crate::world::event::Event;
 
-/// Most events are due a constant time after they are scheduled, so that each kind comes in its order by itself: so many
-/// queues hold nearly all, and a heap holds what fits in none.
-const QUEUES: usize = 6;
-
 /// When, of one instant in which order, and where the event lies.
 type Due = (Time, u64, u32);
 
-/// What will happen. Heap and queues hold places only, as events are large and a heap moves what it holds about.
+/// What will happen. A heap orders what is due next, and nothing else: it stays small, and in the processor's cache. What is due
+/// later waits unordered with what is due at about the same time. Both hold places only, as events are large.
 #[derive(Default)]
 pub struct Agenda {
-    queues: [VecDeque<Due>; QUEUES],
-    heap: BinaryHeap<Reverse<Due>>,
+    soon: BinaryHeap<Reverse<Due>>,
+    /// By span of time, all of them after what is in the heap.
+    later: BTreeMap<u64, Vec<Due>>,
+    /// The first span that is not in the heap.
+    span: u64,
     events: Vec<Option<Event>>,
     free: Vec<u32>,
     sequence: u64,
-    /// What is due first, and in which queue; `None`: in the heap.
-    first: Option<(Due, Option<usize>)>,
+}
+
+/// The span of time that `at` belongs to: about a millisecond.
+fn span_of(at: Time) -> u64 {
+    at.0 >> 20
 }
 
 impl Agenda {
@@ -41,44 +45,32 @@ impl Agenda {
             }
         };
         let due = (at, self.sequence, place);
-        // The queue whose last is the latest that is not later, so that the others stay open for what is due sooner.
-        let open = self.queues.iter_mut().enumerate().filter(|(_, queue)| queue.back().is_none_or(|last| last.0 <= at));
-        let queue = match open.max_by_key(|(_, queue)| queue.back().map(|last| last.0)) {
-            Some((index, queue)) => {
-                queue.push_back(due);
-                Some(index)
+        match span_of(at) {
+            span if span < self.span || self.soon.is_empty() && self.later.is_empty() => {
+                self.span = self.span.max(span + 1);
+                self.soon.push(Reverse(due));
             }
-            None => {
-                self.heap.push(Reverse(due));
-                None
-            }
-        };
-        if self.first.is_none_or(|(first, _)| due < first) {
-            self.first = Some((due, queue));
+            span => self.later.entry(span).or_default().push(due),
         }
     }
 
     /// When the next event happens.
     pub fn next(&self) -> Option<Time> {
-        self.first.map(|(due, _)| due.0)
+        self.soon.peek().map(|Reverse((at, _, _))| *at)
     }
 
     /// The next event, if it happens by `end`.
     pub fn pop(&mut self, end: Time) -> Option<(Time, Event)> {
-        let ((at, _, place), queue) = self.first.filter(|(due, _)| due.0 <= end)?;
-        match queue {
-            Some(queue) => drop(self.queues[queue].pop_front()),
-            None => drop(self.heap.pop()),
+        let next = self.soon.peek_mut().filter(|next| next.0.0 <= end)?;
+        let Reverse((at, _, place)) = PeekMut::pop(next);
+        if self.soon.is_empty()
+            && let Some((span, due)) = self.later.pop_first()
+        {
+            self.span = span + 1;
+            self.soon.extend(due.into_iter().map(Reverse));
         }
-        self.first = self.find_first();
         self.free.push(place);
         self.events[place as usize].take().map(|event| (at, event))
-    }
-
-    fn find_first(&self) -> Option<(Due, Option<usize>)> {
-        let queues = self.queues.iter().enumerate();
-        let queued = queues.filter_map(|(index, queue)| queue.front().map(|due| (*due, Some(index))));
-        queued.chain(self.heap.peek().map(|Reverse(due)| (*due, None))).min_by_key(|(due, _)| *due)
     }
 }
 

@@ -35,7 +35,10 @@ impl World {
         };
         let mut hearers = Vec::with_capacity(self.nodes.len());
         let mut relays = None;
-        for to in (0..self.nodes.len()).filter(|to| *to != node) {
+        for to in 0..self.nodes.len() {
+            if to == node || self.links.is_alone(to) {
+                continue;
+            }
             let copies = if self.link_rng.chance(twice) { 2 } else { 1 };
             for _ in 0..copies {
                 let slow = self.slow_links.times(node, to) > 1;

@@ -34,6 +34,8 @@ pub(super) struct Links {
     sites: Vec<u32>,
     /// By node, then by peer: whoever speaks to all walks along its row.
     sides: Vec<Side>,
+    /// Connections of each machine.
+    degrees: Vec<u32>,
     link_next: u32,
     /// From, to: carries nothing. How many faults say so.
     cut: std::collections::BTreeMap<(usize, usize), u32>,
@@ -43,7 +45,8 @@ impl Links {
     /// Nobody is connected.
     pub(super) fn new(sites: Vec<u32>) -> Links {
         let nodes = sites.len();
-        Links { nodes, sites, sides: vec![Side::default(); nodes * nodes], link_next: 1, cut: Default::default() }
+        let (sides, degrees) = (vec![Side::default(); nodes * nodes], vec![0; nodes]);
+        Links { nodes, sites, sides, degrees, link_next: 1, cut: Default::default() }
     }
 
     fn side(&self, node: usize, peer: usize) -> &Side {
@@ -65,14 +68,23 @@ impl Links {
         self.link_next = link.checked_add(1).expect("no run opens so many connections");
         for (node, peer) in [(a, b), (b, a)] {
             let side = self.side_mut(node, peer);
+            let first = side.link == 0;
             (side.link, side.failures) = (link, 0);
+            self.degrees[node] += u32::from(first);
         }
     }
 
     /// They are connected no longer.
     fn close(&mut self, a: usize, b: usize) {
-        self.side_mut(a, b).link = 0;
-        self.side_mut(b, a).link = 0;
+        for (node, peer) in [(a, b), (b, a)] {
+            let was = std::mem::take(&mut self.side_mut(node, peer).link);
+            self.degrees[node] -= u32::from(was != 0);
+        }
+    }
+
+    /// Is it connected to nobody?
+    pub(super) fn is_alone(&self, node: usize) -> bool {
+        self.degrees[node] == 0
     }
 
     /// Does anything sent by `from` reach `to`?

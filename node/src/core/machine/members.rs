@@ -46,7 +46,8 @@ impl Machine {
         if self.config.me < node {
             self.sync(now, node, outbox);
         } else {
-            self.await_sync(now, node);
+            // Of two that have just met one begins: a sync brings each what the other has.
+            self.note_sync(now, node);
         }
         self.plan_dirty(now);
     }
@@ -69,12 +70,6 @@ impl Machine {
         }
         self.note_sync(now, node);
         outbox.push(Output::Sync(node));
-    }
-
-    /// Of two that have just met one begins: a sync brings each what the other has. Should it fail, this node makes up for it.
-    fn await_sync(&mut self, now: Time, node: NodeId) {
-        self.note_sync(now, node);
-        self.put_off(node, now.after(limits::SYNC_RETRY));
     }
 
     fn note_sync(&mut self, now: Time, node: NodeId) {

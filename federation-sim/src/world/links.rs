@@ -200,10 +200,11 @@ impl World {
         self.links.open(a, b);
         for (node, peer) in [(a, b), (b, a)] {
             let known = std::mem::replace(&mut self.links.side_mut(node, peer).told, true);
-            // Whoever had not noticed yet that the last connection died only loses what was on it.
-            self.fail_calls_to(node, peer);
-            self.forget_callers(node, peer);
-            if !known {
+            if known {
+                // Whoever had not noticed yet that the last connection died only loses what was on it.
+                self.fail_calls_to(node, peer);
+                self.forget_callers(node, peer);
+            } else {
                 let peer = self.nodes[peer].id;
                 self.tell(node, Input::Connected(peer));
             }

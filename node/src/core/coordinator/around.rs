@@ -4,8 +4,8 @@ use crate::core::types::Time;
 
 /// Looked up when it is asked for: in a federation of a thousand an answer takes a while, and mostly none is needed.
 pub trait Around {
-    /// How many living candidates come before this node.
-    fn rank(&self) -> u64;
+    /// How many living candidates come before this node; whoever asks needs no more than `enough` of them counted.
+    fn rank(&self, enough: u64) -> u64;
     /// This node may sit at all.
     fn eligible(&self) -> bool;
     /// The lease's holder is known to be gone since then (its address refuses), not merely silent.

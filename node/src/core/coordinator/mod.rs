@@ -111,6 +111,9 @@ pub struct Coordinator {
     revision: u64,
 }
 
+/// Turns to claim the seat that are counted beyond the one of now.
+const TURNS_AHEAD: u64 = 16;
+
 impl Coordinator {
     /// A node that has just started; `epoch_highest` is what it has made durable before.
     pub fn new(me: NodeId, now: Time, epoch_highest: u64) -> Coordinator {
@@ -248,7 +251,9 @@ impl Coordinator {
         if now < first {
             return Some(first);
         }
-        Some(first.after(limits::TAKEOVER_STEP.times(around.rank())))
+        // Whose turn is far off, of a thousand candidates, looks again before it.
+        let turns = now.since(first).0 / limits::TAKEOVER_STEP.0;
+        Some(first.after(limits::TAKEOVER_STEP.times(around.rank(turns + TURNS_AHEAD))))
     }
 
     /// Would this lease only renew what is known, as far as this node is concerned?

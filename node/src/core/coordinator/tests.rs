@@ -26,8 +26,8 @@ struct Surroundings {
 }
 
 impl Around for Surroundings {
-    fn rank(&self) -> u64 {
-        self.rank
+    fn rank(&self, enough: u64) -> u64 {
+        self.rank.min(enough)
     }
     fn eligible(&self) -> bool {
         self.eligible

@@ -37,7 +37,7 @@ fn speaks(entry: &Entry) -> bool {
 }
 
 impl Around for Lookout<'_> {
-    fn rank(&self) -> u64 {
+    fn rank(&self, enough: u64) -> u64 {
         // Whom its owner has drained is on its way out: it sits only if nobody else can.
         let drained = |node: &NodeId| self.config.catalog.is_drained(node);
         let claim = |priority: u32, on_battery: bool, node: NodeId| {
@@ -45,7 +45,8 @@ impl Around for Lookout<'_> {
         };
         let mine = claim(self.config.priority, self.on_battery, self.config.me);
         let candidates = self.table.alive().filter(|advert| advert.role == Role::Full);
-        candidates.filter(|a| claim(a.priority, a.on_battery, a.node) < mine).count() as u64
+        let before = candidates.filter(|a| claim(a.priority, a.on_battery, a.node) < mine);
+        before.take(usize::try_from(enough).unwrap_or(usize::MAX)).count() as u64
     }
 
     fn eligible(&self) -> bool {

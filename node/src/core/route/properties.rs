@@ -305,7 +305,7 @@ proptest! {
             watched.close(request);
         }
         watched.check();
-        prop_assert_eq!(watched.router.wanted().len(), 0);
+        prop_assert_eq!(watched.router.wanted().count(), 0);
         prop_assert_eq!(watched.router.next_deadline(watched.now), None);
     }
 

@@ -67,12 +67,12 @@ fn a_failure_before_the_first_token_goes_to_another_holder_and_after_it_is_final
 fn a_request_waits_is_wanted_and_ends_at_its_deadline() {
     let mut router = router();
     assert!(router.schedule(Time(0), ME, |_| Knowledge::Waiting).is_empty());
-    assert_eq!(router.wanted().len(), 1);
+    assert_eq!(router.wanted().count(), 1);
     let deadline = ask(false).deadline;
     assert_eq!(router.next_deadline(Time(0)), Some(deadline), "its patience and its deadline are the same here");
     let actions = router.schedule(deadline, ME, |_| Knowledge::Waiting);
     assert!(matches!(&actions[..], [Action::Reject { request: 1, .. }]), "{actions:?}");
-    assert_eq!((router.open(), router.wanted().len()), (0, 0));
+    assert_eq!((router.open(), router.wanted().count()), (0, 0));
 }
 
 #[test]

@@ -99,6 +99,8 @@ impl Machine {
         match self.table.repeated(now, advert, alike) {
             Repeated::Old => return true,
             Repeated::Otherwise => return false,
+            // Where nothing answers, nothing of this node's is in flight.
+            Repeated::Again if advert.replicas.is_empty() && advert.externals.is_empty() => {}
             Repeated::Again => self.router.heard(advert.node),
         }
         if !sits {

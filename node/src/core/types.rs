@@ -261,6 +261,18 @@ mod tests {
     }
 
     #[test]
+    fn names_are_what_they_were_made_of_and_sort_as_text() {
+        let longest = "x".repeat(NAME_MAX);
+        let mut names = ["UFM", "U", "UF", "ufm", "0", "long-name-a", "long-name-b", "long-name", &longest];
+        let made = names.map(|name| SlotName::new(name).expect("a name"));
+        assert_eq!(made.map(|name| name.to_string()), names.map(str::to_owned));
+        let mut sorted = made;
+        sorted.sort();
+        names.sort_unstable();
+        assert_eq!(sorted.map(|name| name.to_string()), names.map(str::to_owned));
+    }
+
+    #[test]
     fn bytes_read_well() {
         assert_eq!(human_bytes(0), "0 B");
         assert_eq!(human_bytes(1023), "1023 B");

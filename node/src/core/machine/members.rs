@@ -153,7 +153,10 @@ mod tests {
     }
 
     fn machine() -> Machine {
-        let me = NodeId([1; 32]);
+        machine_of(NodeId([1; 32]))
+    }
+
+    fn machine_of(me: NodeId) -> Machine {
         let mut members = MemberRoster::new(FederationId([9; 32]));
         for node in [me, PEER] {
             members = members.admit(Member::new(node, "n", Role::Full)).expect("room");
@@ -198,6 +201,25 @@ mod tests {
         check(&mut machine, 12, Input::Disconnected(PEER), &[]);
         check(&mut machine, 14, Input::SyncFailed(PEER), &[]);
         check(&mut machine, 16, Input::Tick, &[]);
+    }
+
+    #[test]
+    fn of_two_that_meet_one_begins_and_the_other_only_if_they_do_not_agree_after_that() {
+        let mut machine = machine_of(NodeId([3; 32]));
+        check(&mut machine, 0, Input::Connected(PEER), &[]);
+        check(&mut machine, 5, Input::Tick, &[]);
+        let differs = Advert { catalog_digest: Digest([7; 32]), ..advert(2, 1, 1) };
+        check(&mut machine, 6, Input::Gossip(Gossip::Advert(Arc::new(differs))), &["sync"]);
+        // It meets the member anew, which has not caught up yet; and then it has.
+        check(&mut machine, 8, Input::Disconnected(PEER), &[]);
+        check(&mut machine, 8, Input::Connected(PEER), &[]);
+        let behind = Advert { catalog_digest: Digest([8; 32]), ..advert(2, 1, 2) };
+        check(&mut machine, 8, Input::Gossip(Gossip::Advert(Arc::new(behind))), &[]);
+        let (catalog, mark) = (machine.config.catalog.digest(), machine.config.members.mark());
+        let wishes_digest = Some(machine.config.catalog.wishes_digest());
+        let agrees = Advert { catalog_digest: catalog, wishes_digest, member_roster_mark: mark, ..advert(2, 1, 3) };
+        check(&mut machine, 8, Input::Gossip(Gossip::Advert(Arc::new(agrees))), &[]);
+        check(&mut machine, 9, Input::Tick, &[]);
     }
 
     #[test]

@@ -118,6 +118,21 @@ fn what_others_took_of_mapped_pages_is_missing_when_the_replica_goes() {
 }
 
 #[test]
+fn what_one_that_ends_has_given_back_already_is_not_free_twice() {
+    let a = order("A", 60);
+    let (mut residency, on_disk) = planned(100, &[&a]);
+    load_all(&mut residency, at(0), &on_disk);
+    residency.desire(ME, std::iter::empty());
+    assert_eq!(step(&mut residency, at(99), &on_disk, &BTreeMap::new()), [Action::Unload(a.slot)]);
+    // It is nearly gone: the system sees free what it had of its own, another program has 15.
+    residency.seen(&a.slot, Seen { resident_bytes: 60, private_bytes: 30, locked_bytes: 30 });
+    residency.capacity(vec![MemoryDomain { free_bytes: 85, ..residency.domains[0].clone() }]);
+    assert_eq!(residency.ledger()[0].free_bytes, 100 - 15 - 60);
+    residency.unloaded(&a.slot);
+    assert_eq!(residency.ledger()[0].free_bytes, 100 - 15);
+}
+
+#[test]
 fn under_pressure_nothing_is_loaded_and_nothing_goes_for_what_may_not_be_loaded() {
     let (a, b) = (order("A", 60), order("B", 60));
     let (mut residency, on_disk) = planned(100, &[&a]);

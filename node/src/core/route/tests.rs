@@ -187,6 +187,22 @@ fn who_is_asked_for_more_tokens_has_fewer_turns() {
 }
 
 #[test]
+fn the_more_members_there_are_the_longer_each_leaves_a_full_replica_alone() {
+    for (members, rest) in [(3, limits::HOLDER_REST), (1_000, Duration::from_secs(5))] {
+        let mut router = router();
+        router.crowd(members);
+        sent(&mut router, Time(0), &[verified(OTHER)]);
+        let busy = Refusal { code: "busy", message: "full".into() };
+        assert_eq!(router.failed(Time(0), 1, busy, true), Failed::Retry);
+        assert_eq!(router.next_deadline(Time(0)), Some(Time(0).after(rest)), "{members} members");
+        // One that failed otherwise is left alone for as long as an engine takes to start, whoever else there is.
+        sent(&mut router, Time(0).after(rest), &[verified(OTHER)]);
+        assert_eq!(router.failed(Time(0).after(rest), 1, died(), true), Failed::Retry);
+        assert_eq!(router.next_deadline(Time(0).after(rest)), Some(Time(0).after(rest).after(limits::HOLDER_REST)));
+    }
+}
+
+#[test]
 fn a_busy_answer_is_no_attempt_and_the_queue_says_so_at_the_deadline() {
     let mut router = router();
     let mut now = Time(0);

@@ -108,6 +108,40 @@ fn what_people_wait_for_is_said_less_often_the_more_members_there_are() {
 }
 
 #[test]
+fn that_nobody_waits_here_any_more_is_said_at_once_only_if_nobody_waits_elsewhere() {
+    for others_wait in [false, true] {
+        let world = household();
+        let mut machine = Machine::new(Time::default(), world.nodes[&id(1)].config().clone());
+        let mut at = |ms: u64, input: Input| {
+            let mut outbox = Vec::new();
+            machine.handle(Time::default().after(Duration::from_millis(ms)), input, &mut outbox);
+            let adverts = outbox.into_iter().filter_map(|output| match output {
+                Output::Gossip(Gossip::Advert(advert)) => Some(advert.wanted.len()),
+                _ => None,
+            });
+            adverts.collect::<Vec<_>>()
+        };
+        // It has weights of what is wished for, so that wishing makes sense.
+        assert_eq!(at(0, Input::Stored(Digest::of(b"C"))), [0]);
+        let wanted = if others_wait { vec![slot("C")] } else { Vec::new() };
+        let theirs = Advert { wanted, ..Advert::clone(&again(&world, 2, 1)) };
+        assert!(at(1, Input::Gossip(Gossip::Advert(Arc::new(theirs)))).is_empty());
+        assert!(at(2, Input::Want(slot("C"))).is_empty());
+        assert_eq!(at(150, Input::Tick), [1], "it waits");
+        // The wish ends long before the period does.
+        machine.asked.clear();
+        let mut later = |ms: u64| {
+            let mut outbox = Vec::new();
+            machine.handle(Time::default().after(Duration::from_millis(ms)), Input::Pins(Pins::default()), &mut outbox);
+            outbox.iter().filter(|output| matches!(output, Output::Gossip(Gossip::Advert(_)))).count()
+        };
+        assert_eq!((later(400), later(2_149)), (usize::from(!others_wait), 0), "others wait: {others_wait}");
+        later(2_400);
+        assert!(machine.greeting().expect("it has spoken").wanted.is_empty());
+    }
+}
+
+#[test]
 fn a_transfers_room_is_not_free_before_the_disk_is_measured_again() {
     let mut world = household();
     let before = world.nodes[&id(1)].own_advert();

@@ -16,6 +16,7 @@ pub mod naming;
 pub mod progress;
 #[cfg(test)]
 mod properties;
+mod request;
 mod router;
 mod speed;
 #[cfg(test)]

@@ -7,35 +7,11 @@ use crate::core::external::Verification;
 use crate::core::limits;
 use crate::core::route::affinity::Affinity;
 use crate::core::route::choose::{Offer, choose, wait_us};
+use crate::core::route::request::{Request, Sent};
 use crate::core::route::speed::{Speeds, Tokens, micros};
 use crate::core::route::turns::{Attempt, Turns, shares};
 use crate::core::route::{Action, Ask, Candidate, Knowledge, Place, Refusal, RequestId, Want};
 use crate::core::types::{Duration, NodeId, SlotName, Time};
-
-#[derive(Clone, Debug)]
-struct Request {
-    ask: Ask,
-    since: Time,
-    /// `None`: it waits.
-    sent: Option<Sent>,
-    /// When its first token went out.
-    started: Option<Time>,
-    attempts: u32,
-    /// Places that failed this request, and until when they are left alone: one may be back by then.
-    rests: BTreeMap<Place, Time>,
-    last_failure: Option<Refusal>,
-}
-
-/// Where a request is being answered.
-#[derive(Clone, Copy, Debug)]
-struct Sent {
-    to: Place,
-    at: Time,
-    /// The line's, as it was measured then.
-    round_trip: Duration,
-    /// Nobody was before it.
-    at_once: bool,
-}
 
 /// Counters since the start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -370,33 +346,5 @@ impl Router {
             request.rests.values().copied().chain([request.ask.deadline, patience])
         });
         times.filter(|at| *at > now).min()
-    }
-}
-
-impl Request {
-    /// Why it waits no longer, if it does not.
-    fn gives_up(&self, now: Time, known: &Knowledge) -> Option<Refusal> {
-        let slot = &self.ask.slot;
-        let refuse = |code, message| Some(Refusal { code, message });
-        let ready = matches!(known, Knowledge::Ready(_));
-        match known {
-            Knowledge::Hopeless(refusal) => Some(refusal.clone()),
-            _ if self.ask.local_only && ready => {
-                refuse("busy", format!("{slot} has no room for one more request here"))
-            }
-            _ if self.ask.local_only => refuse("not_resident", format!("{slot} is not resident here")),
-            Knowledge::Failing(why) if now >= self.since.after(limits::FAILED_PATIENCE) => {
-                refuse("not_resident", format!("{slot} cannot be loaded: {why}"))
-            }
-            _ if now < self.ask.deadline => None,
-            _ if self.last_failure.is_some() => self.last_failure.clone(),
-            _ if ready => {
-                refuse("busy", format!("every replica of {slot} was busy until this request's time was over"))
-            }
-            _ => {
-                let why = "did not become resident in time; see `fednode plan --explain`";
-                refuse("not_resident", format!("{slot} {why}"))
-            }
-        }
     }
 }

@@ -81,7 +81,10 @@ impl Machine {
     /// Brings the current plan to every member that has not said it follows it. Looks for such members at once when there is a
     /// new plan, and again from time to time: the more there are, the less often.
     fn deliver(&mut self, now: Time, outbox: &mut Vec<Output>) {
-        let Some(plan) = self.coordinator.plan().filter(|plan| plan.author == self.config.me) else { return };
+        let Some(plan) = self.coordinator.plan().filter(|plan| plan.author == self.config.me) else {
+            self.delivery_due = None;
+            return;
+        };
         let version = (plan.epoch, plan.revision);
         if let Some((_, next)) = self.delivered.filter(|(known, next)| *known == version && now < *next) {
             self.delivery_due = Some(next);

@@ -2,6 +2,7 @@
 //! ones, `shrink` one that fails. Exit codes: 0 nothing was violated,
 //! 1 something was, 2 wrong use.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -152,7 +153,19 @@ fn ended(clean: bool) -> ExitCode {
 fn play(run: Run, json: bool) -> ExitCode {
     let begun = Instant::now();
     let mut memory = Vec::new();
-    let mut report: Report = World::new(run).play_watched(|| memory.extend(resident_bytes()));
+    let (simulated_s, watched) = (run.simulated_s, std::io::stderr().is_terminal());
+    let mut report: Report = World::new(run).play_watched(|percent| {
+        if percent % 25 == 0 {
+            memory.extend(resident_bytes());
+        }
+        if watched {
+            let took = begun.elapsed().as_secs();
+            eprint!("\r{percent:>3} % of {simulated_s} simulated seconds after {took} s\x1b[K");
+        }
+    });
+    if watched {
+        eprint!("\r\x1b[K");
+    }
     report.wall_s = begun.elapsed().as_secs_f64();
     report.simulator_memory_bytes = memory;
     match json {

@@ -126,15 +126,15 @@ impl World {
 
     /// Plays the whole run, heals, and checks for liveness.
     pub fn play(self) -> Report {
-        self.play_watched(|| {})
+        self.play_watched(|_| {})
     }
 
-    /// The same; `watch` is called after each quarter of the simulated time.
-    pub fn play_watched(mut self, mut watch: impl FnMut()) -> Report {
+    /// The same; `watch` is told after each hundredth of the simulated time how many have passed.
+    pub fn play_watched(mut self, mut watch: impl FnMut(u64)) -> Report {
         self.until = Time::default().after(Duration::from_secs(self.run.simulated_s));
-        for quarter in 1..=4 {
-            self.play_events(Time(self.until.0 / 4 * quarter));
-            watch();
+        for percent in 1..=100 {
+            self.play_events(Time(self.until.0 / 100 * percent));
+            watch(percent);
         }
         self.play_until(self.until);
         if !self.is_over() {

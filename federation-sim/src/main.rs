@@ -102,7 +102,26 @@ enum CliError {
 /// Longest run: eleven years of simulated time.
 const HOURS_MAX: f64 = 100_000.0;
 
+/// In a large federation each event finds its machine somewhere else in memory, and much of the time would go into finding out
+/// where that is. Huge pages spare some of it; glibc asks for them if it is told so before it starts. Where this program cannot be
+/// started anew, it goes on as it is.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn begin_with_huge_pages() {
+    use std::os::unix::process::CommandExt;
+    const TUNABLES: &str = "GLIBC_TUNABLES";
+    if std::env::var_os(TUNABLES).is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        let mut anew = std::process::Command::new(program);
+        let _error = anew.args(std::env::args_os().skip(1)).env(TUNABLES, "glibc.malloc.hugetlb=1").exec();
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn begin_with_huge_pages() {}
+
 fn main() -> ExitCode {
+    begin_with_huge_pages();
     // clap itself exits with 2 on wrong use.
     let done = match Cli::parse().command {
         Command::Run(args) => run(&args),

@@ -28,7 +28,10 @@ fn the_same_seed_is_the_same_run_saved_or_not_and_another_is_not() {
     assert_eq!(World::new(toml::from_str(&saved).expect("its own output")).play().trace_hash, first.trace_hash);
     assert_ne!(World::new(run(2)).play().trace_hash, first.trace_hash);
     let mut quarters = 0;
-    assert_eq!(World::new(run(1)).play_watched(|percent| quarters += u64::from(percent % 25 == 0)).trace_hash, first.trace_hash);
+    assert_eq!(
+        World::new(run(1)).play_watched(|percent| quarters += u64::from(percent % 25 == 0)).trace_hash,
+        first.trace_hash
+    );
     assert_eq!(quarters, 4);
 }
 

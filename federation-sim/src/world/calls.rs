@@ -109,7 +109,6 @@ impl World {
             Ask::Generate(_) => None, // an answer may take its time
             _ => Some(limits::CHUNK_WAIT),
         };
-        let due = wait.map(|wait| self.now.after(wait));
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         process.pending.insert(call, Pending { peer, link, waiting });
         if matches!(ask, Ask::Chunk(..)) {
@@ -118,8 +117,8 @@ impl World {
         if link == 0 {
             return self.after(Duration::from_millis(1), Event::CallTimeout { node, life, call });
         }
-        if let Some(due) = due {
-            self.times_out(node, due, call);
+        if let Some(wait) = wait {
+            self.times_out(node, self.now.after(wait), call);
         }
         let latency = self.latency(node, peer);
         self.after(latency, Event::Call { node: peer, from: node, link, call, ask: Box::new(ask) });

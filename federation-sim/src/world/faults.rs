@@ -77,7 +77,7 @@ impl World {
         }
         self.nodes[node].asleep_until = None;
         self.end_process(node);
-        for peer in self.links.peers(node, self.nodes.len()) {
+        for peer in self.links.peers(node) {
             let notice = if self.links.carries(node, peer) { self.latency(node, peer) } else { self.silence() };
             self.break_link(node, peer, notice);
         }
@@ -87,7 +87,7 @@ impl World {
     fn power_off(&mut self, node: usize) {
         self.strain(node);
         self.end_process(node);
-        for peer in self.links.peers(node, self.nodes.len()) {
+        for peer in self.links.peers(node) {
             let notice = self.silence();
             self.break_link(node, peer, notice);
         }
@@ -130,7 +130,7 @@ impl World {
             process.clock.stop(self.now);
         }
         sim.asleep_until = Some(sim.asleep_until.map_or(until, |other| other.max(until)));
-        for peer in self.links.peers(node, self.nodes.len()) {
+        for peer in self.links.peers(node) {
             self.falls_silent(node, peer);
         }
     }

@@ -117,8 +117,8 @@ impl Links {
     }
 
     /// The members that `node` has a connection to.
-    pub(super) fn peers(&self, node: usize, nodes: usize) -> BTreeSet<usize> {
-        (0..nodes).filter(|&peer| self.link(node, peer) != 0).collect()
+    pub(super) fn peers(&self, node: usize) -> BTreeSet<usize> {
+        (0..self.nodes).filter(|&peer| self.link(node, peer) != 0).collect()
     }
 }
 

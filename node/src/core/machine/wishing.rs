@@ -50,8 +50,7 @@ impl Machine {
         asked.retain(|slot, until| now < *until && !self.is_resident(slot) && self.may_want(slot).is_ok());
         self.asked = asked;
         let roster = self.config.catalog.roster();
-        let here = self.router.wanted().chain(self.asked.keys().copied());
-        let mut wanted: Vec<SlotName> = here.chain(self.table.wanted().copied()).collect();
+        let mut wanted: Vec<SlotName> = self.waited_for_here().chain(self.table.wanted().copied()).collect();
         wanted.retain(|slot| roster.is_some_and(|roster| roster.slot(slot).is_some()));
         wanted.sort_unstable();
         wanted.dedup();
@@ -81,7 +80,11 @@ impl Machine {
 
     /// Slots that somebody waits for at this node.
     pub(super) fn wanted_here(&self) -> BTreeSet<SlotName> {
-        self.router.wanted().chain(self.asked.keys().cloned()).collect()
+        self.waited_for_here().collect()
+    }
+
+    fn waited_for_here(&self) -> impl Iterator<Item = SlotName> + '_ {
+        self.router.wanted().chain(self.asked.keys().copied())
     }
 
     /// Must the replica of `slot` here stay, whatever anybody asks?

@@ -142,7 +142,7 @@ impl Table {
     /// One member more waits for these slots, or one less.
     fn count<'a>(&mut self, slots: impl IntoIterator<Item = &'a SlotName>, members: i32) {
         for slot in slots {
-            let place = match self.waiting.binary_search_by(|(waiting, _)| waiting.cmp(slot)) {
+            let place = match self.waiting_place(slot) {
                 Ok(place) => place,
                 Err(place) => {
                     self.waiting.insert(place, (*slot, 0));
@@ -211,7 +211,12 @@ impl Table {
 
     /// Does somebody wait for `slot` at a member that is alive, as far as they say?
     pub fn waits_for(&self, slot: &SlotName) -> bool {
-        self.waiting.binary_search_by(|(waiting, _)| waiting.cmp(slot)).is_ok()
+        self.waiting_place(slot).is_ok()
+    }
+
+    /// Where `slot` is in `waiting`, or would be.
+    fn waiting_place(&self, slot: &SlotName) -> Result<usize, usize> {
+        self.waiting.binary_search_by(|(waiting, _)| waiting.cmp(slot))
     }
 
     /// Are [`Table::wanted`] others than when this was asked last?

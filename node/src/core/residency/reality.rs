@@ -38,8 +38,8 @@ struct Engine {
 
 impl Engine {
     /// What it was promised, or took.
-    fn promise(&self) -> PlannedReplica {
-        PlannedReplica { bytes: self.order.bytes.max(self.told), ..self.order.clone() }
+    fn promise(&self) -> u64 {
+        self.order.bytes.max(self.told)
     }
 }
 
@@ -51,8 +51,8 @@ struct World {
     /// Of other programs in host memory, and as it was when the node last looked.
     others: u64,
     others_then: u64,
-    /// Replicas that were ending then: what they had given back already, nobody could say.
-    ending_then: BTreeMap<SlotName, PlannedReplica>,
+    /// Domains and promises of replicas that were ending then: what they had given back already, nobody could say.
+    ending_then: Vec<(String, u64)>,
     wanted: BTreeSet<SlotName>,
     in_flight: BTreeMap<SlotName, u32>,
     loads: usize,
@@ -97,7 +97,7 @@ impl World {
             engines: BTreeMap::new(),
             others: 0,
             others_then: 0,
-            ending_then: BTreeMap::new(),
+            ending_then: Vec::new(),
             wanted: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             loads: 0,
@@ -120,7 +120,7 @@ impl World {
 
     /// What all engines of a domain were promised, as far as the node can know.
     fn promised(&self, domain: &str) -> u64 {
-        let own = self.on(domain).map(|engine| engine.order.bytes.max(engine.told) - engine.order.weights_bytes);
+        let own = self.on(domain).map(|engine| engine.promise() - engine.order.weights_bytes);
         self.bases(domain, |_| true) + own.sum::<u64>()
     }
 
@@ -140,12 +140,11 @@ impl World {
         }
         self.others_then = self.others;
         let ending = self.engines.iter().filter(|(slot, _)| self.is_ending(slot));
-        self.ending_then = ending.map(|(slot, engine)| (*slot, Engine::promise(engine))).collect();
+        self.ending_then = ending.map(|(_, engine)| (engine.order.memory_domain.clone(), engine.promise())).collect();
         let [mut ram, mut gpu] = domains();
         ram.free_bytes = self.left().min(ram.total_bytes - ram.reserve_bytes);
         // A driver counts what is allocated: all of a ready engine, and nothing of one that loads.
-        let own: u64 =
-            self.on("gpu0").filter(|e| e.ready).map(|e| e.order.bytes.max(e.told) - e.order.weights_bytes).sum();
+        let own: u64 = self.on("gpu0").filter(|e| e.ready).map(|e| e.promise() - e.order.weights_bytes).sum();
         let used = own + self.bases("gpu0", |engine| engine.ready);
         gpu.free_bytes = gpu.total_bytes.saturating_sub(used).min(gpu.total_bytes - gpu.reserve_bytes);
         self.residency.capacity(vec![ram, gpu]);
@@ -277,8 +276,8 @@ impl World {
             let bytes = order.bytes.max(self.residency.measured(footing(order)));
             let shared = self.on(&here.name).any(|engine| engine.order.artifact == order.artifact);
             let needs = if shared { bytes - order.weights_bytes } else { bytes };
-            let ending = self.ending_then.values().filter(|order| order.memory_domain == here.name);
-            let promised = self.promised(&here.name) + ending.map(|order| order.bytes).sum::<u64>();
+            let ending = self.ending_then.iter().filter(|(domain, _)| *domain == here.name);
+            let promised = self.promised(&here.name) + ending.map(|(_, bytes)| bytes).sum::<u64>();
             let budget = self.budget(&here);
             assert!(promised + needs > budget, "{} needs {needs}, {promised} of {budget} promised", order.slot);
             self.refusals += 1;

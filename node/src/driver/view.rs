@@ -130,7 +130,7 @@ pub fn store(machine: &Machine, scrubber: &Scrubber) -> StoreView {
 /// The newest statement of every member that is not known to be gone, this node's own among them.
 fn adverts<'a>(machine: &'a Machine, mine: &'a Advert) -> BTreeMap<NodeId, &'a Advert> {
     let there = machine.table().iter().filter(|(_, entry)| entry.presence != Presence::Down);
-    let others = there.filter_map(|(node, entry)| Some((*node, entry.advert.as_deref()?)));
+    let others = there.filter_map(|(node, entry)| Some((*node, entry.advert()?)));
     others.chain([(mine.node, mine)]).collect()
 }
 

@@ -204,7 +204,7 @@ pub(super) async fn drain(node: &Node, request: v1::DrainRequest) -> Result<Vec<
     let wishes = wishes.await?;
     let holds = move |machine: &Machine| {
         let mine = machine.own_advert();
-        let theirs = machine.table().get(&target).and_then(|entry| entry.advert.as_deref());
+        let theirs = machine.table().get(&target).and_then(|entry| entry.advert());
         let advert = if target == mine.node { Some(&mine) } else { theirs };
         let replicas = advert.into_iter().flat_map(|advert| &advert.replicas);
         replicas.filter(|replica| replica.state == ReplicaState::Ready).map(|r| r.slot.to_string()).collect::<Vec<_>>()

@@ -45,7 +45,7 @@ impl Machine {
     pub fn replicas_there(&self) -> Vec<PlannedReplica> {
         let mine = self.own_advert();
         let there = self.table.iter().filter(|(_, entry)| entry.presence != Presence::Down);
-        let adverts = there.filter_map(|(_, entry)| entry.advert.as_deref()).chain([&mine]);
+        let adverts = there.filter_map(|(_, entry)| entry.advert()).chain([&mine]);
         adverts.flat_map(already_there).collect()
     }
 
@@ -53,7 +53,7 @@ impl Machine {
     pub fn inventory(&self, name: impl Fn(NodeId) -> String) -> Inventory {
         let mine = self.own_advert();
         let there = self.table.iter().filter(|(_, entry)| entry.presence != Presence::Down);
-        let adverts = there.filter_map(|(_, entry)| entry.advert.as_deref()).chain([&mine]);
+        let adverts = there.filter_map(|(_, entry)| entry.advert()).chain([&mine]);
         let memory = adverts.flat_map(|advert| {
             let domains = advert.domains.iter();
             domains.map(|domain| ((advert.node, domain.name.clone()), (domain.total_bytes, domain.reserve_bytes)))

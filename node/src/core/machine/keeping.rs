@@ -16,8 +16,7 @@ impl Machine {
         let under_way = under_way.map(|(artifact, _)| *artifact).chain(self.damaged.iter().copied());
         let holders = |artifact: &Digest| {
             let members = self.table.iter().filter(|(node, _)| self.config.members.member(node).is_some());
-            let holding =
-                members.filter(|(_, entry)| entry.advert.as_ref().is_some_and(|advert| advert.stores(artifact)));
+            let holding = members.filter(|(_, entry)| entry.advert().is_some_and(|advert| advert.stores(artifact)));
             holding.map(|(node, entry)| Holder { node: *node, connected: entry.connected }).collect::<Vec<_>>()
         };
         let holders = artifacts.iter().map(|artifact| (*artifact, holders(artifact)));

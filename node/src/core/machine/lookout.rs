@@ -33,7 +33,7 @@ impl<'a> Lookout<'a> {
 }
 
 fn speaks(entry: &Entry) -> bool {
-    entry.connected && entry.advert.is_some()
+    entry.connected && entry.advert().is_some()
 }
 
 impl Around for Lookout<'_> {

@@ -117,7 +117,7 @@ impl Machine {
         let due: Vec<NodeId> = self.resync.iter().filter(|(_, at)| **at <= now).map(|(node, _)| *node).collect();
         for node in due {
             // Another may have brought meanwhile what they did not agree on.
-            let said = self.table.get(&node).and_then(|entry| entry.advert.as_ref());
+            let said = self.table.get(&node).and_then(|entry| entry.advert());
             if said.is_some_and(|advert| !self.disagrees(advert)) {
                 self.resync.remove(&node);
             } else {

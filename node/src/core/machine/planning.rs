@@ -101,8 +101,8 @@ impl Machine {
         };
         let mut outranked = false;
         for (node, entry) in self.table.iter().filter(|(_, entry)| entry.connected) {
-            outranked |= entry.advert.as_deref().is_some_and(rivals);
-            let follows = || entry.advert.as_ref().is_some_and(|advert| advert.follows(plan));
+            outranked |= entry.advert().is_some_and(rivals);
+            let follows = || entry.advert().is_some_and(|advert| advert.follows(plan));
             let rest = |sent: &Sent| if sent.taken { trust } else { limits::SETTLE.times(8) };
             let lately = |sent: &Sent| sent.plan == version && now < sent.at.after(rest(sent));
             let sent = self.plan_sent.get(node);
@@ -128,7 +128,7 @@ impl Machine {
         let mine = self.own_advert();
         // A suspect's last words still count: a blip of its connection moves nothing.
         let there = self.table.iter().filter(|(_, entry)| entry.presence != Presence::Down);
-        let alive: Vec<&Advert> = there.filter_map(|(_, entry)| entry.advert.as_deref()).chain([&mine]).collect();
+        let alive: Vec<&Advert> = there.filter_map(|(_, entry)| entry.advert()).chain([&mine]).collect();
         let nodes = alive.iter().map(|advert| self.node_input(advert)).collect();
         let present: BTreeSet<NodeId> = alive.iter().map(|advert| advert.node).collect();
         let there: Vec<PlannedReplica> = alive.iter().flat_map(|advert| already_there(advert)).collect();

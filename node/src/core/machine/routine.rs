@@ -62,7 +62,7 @@ impl Machine {
             return;
         };
         let entry = self.table.get(node);
-        let Some(said) = entry.and_then(|entry| entry.advert.as_deref()) else {
+        let Some(said) = entry.and_then(|entry| entry.advert()) else {
             // Nothing was known of it, and whoever waits for weights may have hoped that it has them.
             self.routes_changed = true;
             if says.is_some_and(|says| !says.holdings.is_empty()) {

@@ -214,7 +214,7 @@ impl Machine {
         let mine = self.own_replicas();
         let planned: Vec<_> = self.plan()?.replicas.iter().filter(|replica| &replica.slot == slot).collect();
         let why = |planned: &&PlannedReplica| {
-            let theirs = self.table.get(&planned.node).and_then(|entry| entry.advert.as_ref());
+            let theirs = self.table.get(&planned.node).and_then(|entry| entry.advert());
             let said = if planned.node == self.config.me { Some(&mine) } else { theirs.map(|advert| &advert.replicas) };
             let held = said?.iter().find(|held| &held.slot == slot)?;
             let distrust = self.plan()?.distrust(&planned.node, slot).map(|distrust| distrust.why.clone());
@@ -230,7 +230,7 @@ impl Machine {
             return true;
         }
         let there = self.table.iter().filter(|(_, entry)| entry.presence != Presence::Down);
-        let mut adverts = there.map(|(_, entry)| entry.advert.as_ref());
+        let mut adverts = there.map(|(_, entry)| entry.advert());
         // A member that has not spoken yet may have it.
         adverts.any(|advert| advert.is_none_or(|a| a.holdings.iter().any(|held| &held.artifact == artifact)))
     }

@@ -75,7 +75,7 @@ impl Machine {
 fn holders(table: &Table, artifact: &Digest) -> Vec<Holder> {
     let connected = table.iter().filter(|(_, entry)| entry.connected && entry.presence == Presence::Alive);
     let holding = connected.filter_map(|(node, entry)| {
-        let held = entry.advert.as_ref()?.holdings.iter().find(|held| &held.artifact == artifact)?;
+        let held = entry.advert()?.holdings.iter().find(|held| &held.artifact == artifact)?;
         Some(Holder { node: *node, complete: held.complete })
     });
     holding.collect()

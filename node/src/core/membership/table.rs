@@ -2,60 +2,16 @@
 //! wins, then highest sequence. A closed connection makes a member suspect at once, a refused redial makes it down, and
 //! what others still gossip about a member that is down does not bring it back: only a connection or a newer start does.
 
+mod entry;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::core::limits;
 use crate::core::membership::advert::{Advert, ReplicaState, ReplicaStatus};
 use crate::core::membership::roster::MemberRoster;
+pub use crate::core::membership::table::entry::{Entry, Presence};
 use crate::core::types::{Duration, NodeId, SlotName, Time};
-
-/// Is a member there?
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Presence {
-    /// Heard from, and not known to be gone.
-    Alive,
-    /// Its connection closed; its last words still count for a while.
-    Suspect,
-    /// Known to be gone, or silent for too long.
-    Down,
-}
-
-impl Presence {
-    /// The word used in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Presence::Alive => "alive",
-            Presence::Suspect => "suspect",
-            Presence::Down => "down",
-        }
-    }
-}
-
-/// What is known of one member.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// Its newest advertisement, if one came.
-    pub advert: Option<Arc<Advert>>,
-    /// When that came.
-    pub heard: Time,
-    /// Is it there?
-    pub presence: Presence,
-    /// Since when `presence` holds.
-    pub since: Time,
-    /// A connection to it is open.
-    pub connected: bool,
-    /// Incarnation and sequence of the newest advertisement that ever came, also when what it said is void by now.
-    pub newest: Option<(u64, u64)>,
-    /// It went down because its address refused: the process is gone, not merely silent.
-    pub refused: bool,
-}
-
-impl Entry {
-    fn has_heard(&self, advert: &Advert) -> bool {
-        self.advert.is_some() && self.newest >= Some((advert.incarnation, advert.sequence))
-    }
-}
 
 /// What an advertisement is that may say nothing new.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,8 +56,8 @@ impl Table {
             let (node, Some(entry)) = (self.members.members[place].node, entry) else { continue };
             match next.members.place(&node) {
                 Some(place) => {
-                    next.recount(&[], wanted(wants(&entry).as_ref()));
-                    if answers(&entry) {
+                    next.recount(&[], wanted(entry.wants().as_ref()));
+                    if entry.answers() {
                         next.answering.insert(place);
                     }
                     next.entries[place] = Some(entry);
@@ -117,19 +73,10 @@ impl Table {
 
     /// Changes what is known of one member, and whose waiting counts with it.
     fn change<R>(&mut self, now: Time, place: usize, how: impl FnOnce(&mut Entry, &mut Option<Time>) -> R) -> R {
-        let new = Entry {
-            advert: None,
-            heard: now,
-            presence: Presence::Suspect,
-            since: now,
-            connected: false,
-            newest: None,
-            refused: false,
-        };
-        let entry = self.entries[place].get_or_insert(new);
-        let (before, answered) = (wants(entry), answers(entry));
+        let entry = self.entries[place].get_or_insert(Entry::new(now));
+        let (before, answered) = (entry.wants(), entry.answers());
         let result = how(entry, &mut self.silence);
-        let (after, answering) = (wants(entry), answers(entry));
+        let (after, answering) = (entry.wants(), entry.answers());
         match (answered, answering) {
             (false, true) => drop(self.answering.insert(place)),
             (true, false) => drop(self.answering.remove(&place)),
@@ -168,17 +115,8 @@ impl Table {
 
     /// This entry's silence may be the next to speak.
     fn watch(entry: &Entry, silence: &mut Option<Time>) {
-        let silent = entry.heard.after(Table::life(entry));
+        let silent = entry.heard.after(entry.life());
         *silence = Some(silence.map_or(silent, |at| at.min(silent)));
-    }
-
-    fn set(entry: &mut Entry, now: Time, presence: Presence) -> bool {
-        let changed = entry.presence != presence;
-        if changed {
-            entry.presence = presence;
-            entry.since = now;
-        }
-        changed
     }
 
     /// Takes an advertisement; true if it said something new. `itself`: its author said it on its own connection just now, so that
@@ -186,19 +124,18 @@ impl Table {
     pub fn advert(&mut self, now: Time, advert: Arc<Advert>, itself: bool) -> bool {
         let Some(place) = self.members.place(&advert.node) else { return false };
         self.change(now, place, |entry, silence| {
-            let version = (advert.incarnation, advert.sequence);
-            let void = itself && entry.advert.is_none();
-            if entry.newest.is_some_and(|known| known > version || (known == version && !void)) {
+            let (version, newest) = (entry::version(&advert), entry.newest());
+            let void = itself && entry.advert().is_none();
+            if newest.is_some_and(|known| known > version || (known == version && !void)) {
                 return false;
             }
-            let restarted = entry.newest.is_none_or(|(incarnation, _)| advert.incarnation > incarnation);
-            entry.newest = Some(version);
+            let restarted = newest.is_none_or(|(incarnation, _)| advert.incarnation > incarnation);
             entry.heard = now;
             if entry.connected || entry.presence != Presence::Down || restarted {
                 entry.refused = false;
-                Table::set(entry, now, Presence::Alive);
+                entry.set(now, Presence::Alive);
             }
-            entry.advert = Some(advert);
+            entry.take(advert);
             Table::watch(entry, silence);
             true
         })
@@ -243,15 +180,14 @@ impl Table {
         if entry.has_heard(advert) {
             return Repeated::Old;
         }
-        let same_life = entry.newest.is_some_and(|known| known.0 == advert.incarnation);
-        let Some(known) = entry.advert.as_mut().filter(|known| alike(known)) else { return Repeated::Otherwise };
-        if entry.presence != Presence::Alive || !same_life {
+        let alike = |known: &Advert| known.incarnation == advert.incarnation && alike(known);
+        if entry.presence != Presence::Alive || !entry.advert().is_some_and(alike) {
             return Repeated::Otherwise;
         }
-        entry.newest = Some((advert.incarnation, advert.sequence));
         entry.heard = now;
-        let known = std::mem::replace(known, Arc::clone(advert));
-        if known.wanted != advert.wanted {
+        if let Some(known) = entry.take(Arc::clone(advert))
+            && known.wanted != advert.wanted
+        {
             self.recount(&known.wanted, &advert.wanted);
         }
         Repeated::Again
@@ -262,13 +198,12 @@ impl Table {
         let Some(place) = self.members.place(&node) else { return false };
         self.change(now, place, |entry, silence| {
             if entry.presence == Presence::Down {
-                // What it said before it went says nothing of what it is now.
-                entry.advert = None;
+                entry.forget();
             }
             entry.connected = true;
             entry.refused = false;
             entry.heard = now;
-            let changed = Table::set(entry, now, Presence::Alive);
+            let changed = entry.set(now, Presence::Alive);
             Table::watch(entry, silence);
             changed
         })
@@ -280,7 +215,7 @@ impl Table {
         self.change(now, place, |entry, silence| {
             entry.connected = false;
             Table::watch(entry, silence);
-            entry.presence != Presence::Down && Table::set(entry, now, Presence::Suspect)
+            entry.presence != Presence::Down && entry.set(now, Presence::Suspect)
         })
     }
 
@@ -292,7 +227,7 @@ impl Table {
                 return false;
             }
             entry.refused = true;
-            Table::set(entry, now, Presence::Down)
+            entry.set(now, Presence::Down)
         })
     }
 
@@ -301,16 +236,15 @@ impl Table {
         if self.silence.is_none_or(|at| now < at) {
             return false;
         }
-        let is_silent =
-            |entry: &Entry| entry.presence != Presence::Down && now.since(entry.heard) >= Table::life(entry);
+        let is_silent = |entry: &Entry| entry.presence != Presence::Down && now.since(entry.heard) >= entry.life();
         let silent = self.entries.iter().enumerate().filter(|(_, entry)| entry.as_ref().is_some_and(is_silent));
         let silent: Vec<usize> = silent.map(|(place, _)| place).collect();
         let changed = !silent.is_empty();
         for place in silent {
-            self.change(now, place, |entry, _| Table::set(entry, now, Presence::Down));
+            self.change(now, place, |entry, _| entry.set(now, Presence::Down));
         }
         let there = self.entries.iter().flatten().filter(|entry| entry.presence != Presence::Down);
-        self.silence = there.map(|entry| entry.heard.after(Table::life(entry))).min();
+        self.silence = there.map(|entry| entry.heard.after(entry.life())).min();
         changed
     }
 
@@ -320,13 +254,9 @@ impl Table {
         self.iter().filter(|(_, entry)| entry.connected && entry.presence == Presence::Down).map(|(node, _)| *node)
     }
 
-    fn life(entry: &Entry) -> Duration {
-        entry.advert.as_ref().map_or(limits::ADVERT_LIFE, |advert| Duration::from_millis(u64::from(advert.ttl_ms)))
-    }
-
     /// Has `node` missed an advertisement? It may be stopped, or cut off, although its connection looks open still.
     pub fn is_quiet(&self, now: Time, node: &NodeId) -> bool {
-        let missed = |entry: &Entry| now.since(entry.heard) >= Duration(Table::life(entry).0 / limits::QUIET_OF_LIFE);
+        let missed = |entry: &Entry| now.since(entry.heard) >= Duration(entry.life().0 / limits::QUIET_OF_LIFE);
         self.get(node).is_none_or(missed)
     }
 
@@ -354,12 +284,12 @@ impl Table {
     /// Advertisements of members that are alive.
     pub fn alive(&self) -> impl Iterator<Item = &Advert> {
         let alive = self.entries.iter().flatten().filter(|entry| entry.presence == Presence::Alive);
-        alive.filter_map(|entry| entry.advert.as_deref())
+        alive.filter_map(Entry::advert)
     }
 
     /// Those of [`Table::alive`] that speak of replicas or external engines.
     pub fn answering(&self) -> impl Iterator<Item = &Advert> {
-        self.answering.iter().filter_map(|place| self.entries[*place].as_ref()?.advert.as_deref())
+        self.answering.iter().filter_map(|place| self.entries[*place].as_ref()?.advert())
     }
 
     /// Replicas of `slot` that are ready on members that are alive.
@@ -374,20 +304,8 @@ impl Table {
     }
 }
 
-/// What a member says, if it is alive and somebody waits there for a slot.
-fn wants(entry: &Entry) -> Option<Arc<Advert>> {
-    let said = entry.advert.as_ref().filter(|advert| entry.presence == Presence::Alive && !advert.wanted.is_empty());
-    said.map(Arc::clone)
-}
-
 fn wanted(advert: Option<&Arc<Advert>>) -> &[SlotName] {
     advert.map_or(&[], |advert| &advert.wanted)
-}
-
-/// Is it alive, with replicas or external engines?
-fn answers(entry: &Entry) -> bool {
-    let speaks = |advert: &Arc<Advert>| !(advert.replicas.is_empty() && advert.externals.is_empty());
-    entry.presence == Presence::Alive && entry.advert.as_ref().is_some_and(speaks)
 }
 
 #[cfg(test)]

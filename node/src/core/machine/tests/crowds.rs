@@ -167,7 +167,7 @@ fn a_greeting_brings_back_what_silence_made_void_and_hearsay_does_not() {
     world.run(20);
     let state = |world: &World| {
         let entry = world.nodes[&id(1)].table().get(&id(2)).expect("known");
-        (entry.presence, entry.advert.is_some())
+        (entry.presence, entry.advert().is_some())
     };
     assert_eq!(state(&world).0, Presence::Down);
     heard(&mut world, 1, Input::Connected(id(2)));

@@ -97,7 +97,7 @@ fn a_life_that_ended_is_not_believed_again_after_a_connection_that_said_nothing(
     // It starts again, is met, and dies before it speaks; what it said in its life before is still on its way.
     table.connected(seconds(2), node);
     assert!(!table.advert(seconds(2), Arc::new(advert(1, 5, 9)), false), "nor is it what it is now");
-    assert!(table.get(&node).is_some_and(|entry| entry.advert.is_none()));
+    assert!(table.get(&node).is_some_and(|entry| entry.advert().is_none()));
     dies(&mut table, 3);
     table.advert(seconds(4), Arc::new(advert(1, 5, 10)), false);
     check(&table, 1, Presence::Down);

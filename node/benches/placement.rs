@@ -53,6 +53,7 @@ fn node(index: usize, nodes: usize, fleet: Fleet) -> NodeInput {
         domains,
         holds: Vec::new(),
         claimed: Vec::new(),
+        recent: false,
     }
 }
 

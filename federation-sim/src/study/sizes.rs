@@ -96,6 +96,7 @@ fn planned(total_bytes: u64, reserve_bytes: u64, disk: Disk) -> Result<(usize, O
         }],
         holds,
         claimed: Vec::new(),
+        recent: false,
     }];
     let answer = answer(&inventory).map_err(|violation| StudyError::Plan(violation.to_string()))?;
     let waits: Option<Vec<u64>> = answer.document.waits.iter().map(|wait| wait.wait_ms).collect();

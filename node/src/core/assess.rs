@@ -209,6 +209,7 @@ fn node(facts: &Facts, domains: &[MemoryDomain]) -> NodeEntry {
         domains: hosting.map(entry).collect(),
         holds: Vec::new(),
         claimed: Vec::new(),
+        recent: false,
     }
 }
 

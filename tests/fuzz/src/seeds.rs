@@ -277,7 +277,7 @@ fn federations() -> std::io::Result<()> {
     let whole = serde_json::json!({
         "strategy": "swapping",
         "nodes": [{"name": "a", "id": "0f".repeat(32), "role": "auto", "disk_free_bytes": 1u64 << 40, "load_bytes_per_s": 1,
-                   "link_bytes_per_s": 2, "holds": ["m"], "claimed": ["n"],
+                   "link_bytes_per_s": 2, "holds": ["m"], "claimed": ["n"], "recent": true,
                    "domains": [{"name": "ram", "kind": "ram", "total_bytes": 1u64 << 35, "free_bytes": 1u64 << 34,
                                 "reserve_bytes": 1u64 << 31}]}],
         "roster": {"slots": [{"name": "UFM", "artifact": "x", "base": "m", "weights_bytes": 13u64 << 30, "artifact_bytes": 2,

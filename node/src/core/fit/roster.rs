@@ -145,6 +145,7 @@ pub fn nodes(places: &[Place], load_bytes_per_s: u64) -> Vec<NodeEntry> {
         }],
         holds: Vec::new(),
         claimed: Vec::new(),
+        recent: false,
     };
     places.iter().map(node).collect()
 }

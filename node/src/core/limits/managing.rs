@@ -31,6 +31,10 @@ pub const FOOTPRINTS_KEPT_MAX: usize = 1024;
 /// `fednode load` waits this long for its manager: 13 GB come over a slow Wi-Fi in half of it.
 pub const LOAD_WISH_LIFE: Duration = Duration::from_secs(3600);
 
+/// A machine that has been there for so long without a break is counted on: managers move to its GPUs. A nap or a game are
+/// longer apart, mostly, so that they cost few loads.
+pub const STEADY_AFTER: Duration = Duration::from_secs(600);
+
 /// After a replica died, or could not be loaded, it is tried again so long after; twice as long after each time more in a row.
 pub const LOAD_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest of these pauses: who has repaired what was wrong sees it within a minute.

@@ -14,6 +14,7 @@ mod residing;
 mod routine;
 mod routing;
 mod settling;
+mod steady;
 #[cfg(test)]
 mod tests;
 mod trusting;
@@ -43,6 +44,7 @@ use crate::core::types::{Digest, Duration, NodeId, SlotName, Time};
 use advertising::News;
 pub use io::{Input, Output};
 use planning::Sent;
+use steady::Steady;
 
 /// What a machine is told once, at its start.
 #[derive(Clone, Debug)]
@@ -113,6 +115,8 @@ pub struct Machine {
     delivery_due: Option<Time>,
     /// While this node sits: what was last planned for, and how.
     solved: Option<(Problem, Plan)>,
+    /// While this node sits: on whose GPUs it counts.
+    steady: Steady,
     synced: BTreeMap<NodeId, Time>,
     /// With whom to sync again, and when: the last one failed, or was made too short a while ago.
     resync: BTreeMap<NodeId, Time>,
@@ -170,6 +174,7 @@ impl Machine {
             delivered: None,
             delivery_due: None,
             solved: None,
+            steady: Steady::default(),
             synced: BTreeMap::new(),
             resync: BTreeMap::new(),
             resync_at: None,

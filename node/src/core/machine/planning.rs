@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::core::catalog::Publication;
 use crate::core::limits;
+use crate::core::machine::steady::Steady;
 use crate::core::machine::{Machine, Output};
 use crate::core::membership::advert::{Advert, MemoryDomain, ReplicaState};
 use crate::core::membership::roster::Role;
@@ -44,7 +45,12 @@ impl Machine {
             self.solved = None;
             self.delivered = None;
             self.delivery_due = None;
+            self.steady = Steady::default();
             return;
+        }
+        if self.steady.due.is_some_and(|due| due <= now) {
+            self.steady.due = None;
+            self.plan_dirty(now);
         }
         if let Some(since) = self.plan_dirty_since
             && now >= since.after(self.plan_settle())
@@ -52,8 +58,12 @@ impl Machine {
             self.plan_dirty_since = None;
             self.follow_demand();
             self.refresh_wants(now);
+            self.look_who_is_steady(now);
             let problem = self.problem();
             if let Some(mut plan) = self.solve(problem) {
+                if let Some((problem, plan)) = &self.solved {
+                    self.steady.note(now, problem, plan);
+                }
                 plan.distrusted = self.distrusted();
                 plan.shortfalls.retain(|_| !has(Bug::SilentShortfall));
                 let seat = self.coordinator.seated();
@@ -205,7 +215,7 @@ impl Machine {
             budget_bytes: domain.budget_bytes() * if has(Bug::OverfillsDomains) { 2 } else { 1 },
         };
         let hosts = advert.role == Role::Full && !self.config.catalog.is_drained(&advert.node);
-        NodeInput {
+        let input = NodeInput {
             id: advert.node,
             name: advert.name.clone(),
             role: if hosts { RoleWanted::Auto } else { RoleWanted::Delegate },
@@ -215,7 +225,10 @@ impl Machine {
             domains: advert.domains.iter().map(domain).collect(),
             holds: advert.holdings.iter().filter(|held| held.complete).map(|held| held.artifact).collect(),
             claimed: advert.holdings.iter().filter(|held| !held.complete).map(|held| held.artifact).collect(),
-        }
+            recent: false,
+        };
+        let recent = self.coordinator.seated().is_some() && self.steady.is_recent(&input);
+        NodeInput { recent, ..input }
     }
 }
 

@@ -8,7 +8,7 @@ impl Machine {
         let planning = self.plan_dirty_since.map(|since| since.after(self.plan_settle()));
         [
             Some(self.next_advert()),
-            planning.filter(|_| self.coordinator.seated().is_some()),
+            planning.into_iter().chain(self.steady.due).min().filter(|_| self.coordinator.seated().is_some()),
             self.delivery_due,
             self.table.next_deadline(),
             self.resync_at,

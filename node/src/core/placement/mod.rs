@@ -2,6 +2,7 @@
 //! one is found and what is left alone; `explain` and `finish` say it in words, disks and roles; `document` is its JSON.
 
 pub mod check;
+mod climb;
 pub mod document;
 pub mod evaluate;
 mod exact;

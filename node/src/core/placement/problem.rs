@@ -55,6 +55,8 @@ pub struct NodeInput {
     pub holds: Vec<Digest>,
     /// Artifacts on their way, whose room on the disk is claimed already, sorted.
     pub claimed: Vec<Digest>,
+    /// It came, or came back, a short while ago: what runs elsewhere does not move to its GPUs yet.
+    pub recent: bool,
 }
 
 /// An artifact a slot needs on disk.

@@ -9,6 +9,8 @@
 //! 2. Whatever is entitled to be resident and still is nowhere (pinned; awaited; all under `specialised`) takes the place of
 //!    weaker claims on one domain, or of one replica that moves to another. Under `mixed` a manager that nobody waits for
 //!    replaces others of which nobody waited later, if at least twice as many requests want it as want them: a clear gain.
+//! 3. What runs in host memory moves to a GPU that still has room for it (`climb`): another clear gain, and one that lasts, as
+//!    long as the GPU's machine is neither new to the plan nor `recent`.
 //!
 //! Before all of that, what is pinned on a machine is placed there (`pinned`), and neither goes nor moves from then on.
 //!
@@ -16,7 +18,7 @@
 //! machines, and nothing is moved to a machine that the plan before did not know; so only the newcomer loads, and what would
 //! need it to make room elsewhere comes with the plan after. *A machine leaves:* only what it held is missing; each of those
 //! is loaded once, and makes at most one other be loaded anew; where the plan before names it, that is enforced.
-//! *Planning again* from a plan finds nothing left to do.
+//! *Planning again* from a plan finds nothing left to do, until the machines are others.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +27,7 @@ use crate::core::placement::objective::{Class, Cost, Objective, cost, crowding, 
 use crate::core::placement::plan::Plan;
 use crate::core::placement::problem::Problem;
 use crate::core::placement::space::{BinIndex, Layout, SlotIndex, Space};
-use crate::core::placement::{exact, greedy, repair};
+use crate::core::placement::{climb, exact, greedy, repair};
 use crate::core::types::NodeId;
 
 pub use crate::core::placement::space::footprint_together;
@@ -75,9 +77,14 @@ impl Before {
         layout.replicas() - kept
     }
 
+    /// Did machines go that held replicas?
+    pub(super) fn has_losses(&self) -> bool {
+        self.lost > 0
+    }
+
     /// The most replicas that may be loaded because machines are gone.
     pub(super) fn loads_max(&self) -> usize {
-        if self.lost == 0 { usize::MAX } else { limits::LOADS_PER_LOSS_MAX * self.lost }
+        if self.has_losses() { limits::LOADS_PER_LOSS_MAX * self.lost } else { usize::MAX }
     }
 }
 
@@ -110,7 +117,7 @@ impl<'a> Solver<'a> {
         let mut kept = self.keep();
         self.place_pinned_on(&mut kept);
         if kept.replicas() > 0 {
-            return self.settle(kept);
+            return self.rest(kept);
         }
         if let Some(best) = self.fill_exactly(&kept) {
             return best;
@@ -120,7 +127,7 @@ impl<'a> Solver<'a> {
         let before = self.before.clone();
         for _ in 0..limits::PLACEMENT_ROUNDS_MAX {
             self.before = Before::of(&self.space, &layout);
-            let next = self.settle(layout.clone());
+            let next = self.rest(layout.clone());
             let same = next == layout;
             layout = next;
             if same {
@@ -149,7 +156,12 @@ impl<'a> Solver<'a> {
         layout
     }
 
-    /// From what stays to a plan, by the two steps above.
+    /// From what stays to a plan, by the three steps above.
+    fn rest(&self, layout: Layout) -> Layout {
+        climb::climb(self, self.settle(layout))
+    }
+
+    /// The first two of them.
     fn settle(&self, mut layout: Layout) -> Layout {
         for round in 0..limits::PLACEMENT_ROUNDS_MAX {
             let mut next = self.fill(&layout);

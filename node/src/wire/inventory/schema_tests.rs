@@ -26,7 +26,7 @@ fn full() -> Value {
         "strategy": "mixed",
         "nodes": [
             {"name": "a", "id": "0f".repeat(32), "role": "auto", "disk_free_bytes": 9, "load_bytes_per_s": 1,
-             "link_bytes_per_s": 2, "holds": ["m"], "claimed": ["n"],
+             "link_bytes_per_s": 2, "holds": ["m"], "claimed": ["n"], "recent": true,
              "domains": [{"name": "ram", "kind": "ram", "total_bytes": 5, "free_bytes": 3, "reserve_bytes": 1}]},
             {"name": "b", "domains": []},
         ],

@@ -180,3 +180,36 @@ fn a_revoked_coordinator_leaves_its_seat_and_its_replicas_to_the_others() {
     world.ask(id(3), 1, &world.resident(id(2))[0].clone());
     assert_eq!(world.dispatched.last(), Some(&(id(3), 1, id(2))));
 }
+
+/// What machine 2 has on its GPU after so many seconds.
+fn on_the_gpu(world: &mut World, seconds: u64) -> Vec<String> {
+    world.run(seconds);
+    let replicas = world.nodes[&id(2)].own_advert().replicas;
+    let there =
+        replicas.iter().filter(|replica| replica.memory_domain == "gpu0" && replica.state == ReplicaState::Ready);
+    there.map(|replica| replica.slot.to_string()).collect()
+}
+
+#[test]
+fn a_manager_moves_to_a_gpu_whose_machine_has_been_there_for_a_while() {
+    let mut world = household();
+    let domain = |name: &str, kind, bytes| MemoryDomain {
+        name: name.into(),
+        kind,
+        total_bytes: bytes,
+        free_bytes: bytes,
+        reserve_bytes: 0,
+        ours_bytes: 0,
+        hosts: true,
+    };
+    let domains = vec![domain("ram", DomainKind::Ram, GIB), domain("gpu0", DomainKind::Vram, 2 * GIB)];
+    world.tell(id(2), Input::Hardware { domains, disk_free_bytes: 1 << 40, on_battery: false });
+    let (young, old) = (limits::STEADY_AFTER.as_millis() / 1000 - 60, 90);
+    assert!(on_the_gpu(&mut world, young).is_empty(), "it has not been there for long");
+    world.tell(id(1), Input::Disconnected(id(2)));
+    world.tell(id(1), Input::Connected(id(2)));
+    assert!(on_the_gpu(&mut world, old).is_empty(), "it was away for a moment");
+    let there = on_the_gpu(&mut world, young);
+    assert_eq!((there.len(), world.plans().len()), (1, 1));
+    assert_eq!(world.resident(id(1)).len(), 2, "and is nowhere else");
+}

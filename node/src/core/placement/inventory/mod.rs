@@ -77,6 +77,9 @@ pub struct NodeEntry {
     /// Artifacts on their way to its disk, whose room is claimed already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claimed: Vec<String>,
+    /// It came a short while ago: what runs elsewhere does not move to its GPUs yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub recent: bool,
 }
 
 /// One memory domain of a machine.
@@ -226,6 +229,10 @@ fn one() -> u32 {
 
 fn swappable() -> SlotPolicy {
     SlotPolicy::Swappable
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn is_zero(number: &u64) -> bool {

@@ -109,6 +109,7 @@ impl Inventory {
             domains: node.domains.iter().map(|domain| domain_entry(node.id, domain, known)).collect(),
             holds: node.holds.iter().map(Digest::to_string).collect(),
             claimed: node.claimed.iter().map(Digest::to_string).collect(),
+            recent: node.recent,
         });
         let slots = problem.slots.iter().map(|slot| slot_entry(slot, known));
         let replicas = problem.previous.iter().map(|replica| PlaceEntry {
@@ -202,6 +203,7 @@ fn node_input(node: &NodeEntry) -> NodeInput {
         domains: domains.collect(),
         holds: node.holds.iter().map(|name| artifact_id(name)).collect(),
         claimed: node.claimed.iter().map(|name| artifact_id(name)).collect(),
+        recent: node.recent,
     }
 }
 

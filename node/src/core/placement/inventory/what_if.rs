@@ -183,6 +183,7 @@ impl Inventory {
             domains: vec![ram],
             holds: Vec::new(),
             claimed: Vec::new(),
+            recent: false,
         });
         Ok(())
     }

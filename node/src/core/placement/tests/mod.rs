@@ -34,6 +34,7 @@ fn node(id: u8, budgets: &[u64]) -> NodeInput {
         domains: budgets.iter().enumerate().map(domain).collect(),
         holds: Vec::new(),
         claimed: Vec::new(),
+        recent: false,
     }
 }
 

@@ -84,10 +84,27 @@ proptest! {
     }
 
     #[test]
-    fn planning_again_after_changes_keeps_its_replicas(problem in with_a_past(ANY)) {
+    fn planning_again_after_changes_keeps_its_replicas_while_nothing_moves_to_gpus(problem in with_a_past(ANY)) {
+        let mut problem = problem;
+        problem.nodes.iter_mut().for_each(|node| node.recent = true);
         let first = solve(&problem);
         let second = solve(&after(problem.clone(), &first, &problem));
         prop_assert_eq!(second.replicas, first.replicas);
+    }
+
+    /// What moves to a GPU leaves room, which is the next plan's to use.
+    #[test]
+    fn planning_again_and_again_comes_to_rest_and_is_never_worse(problem in with_a_past(ANY)) {
+        let mut plan = solve(&problem);
+        for _ in 0..=problem.slots.len() {
+            let next = solve(&after(problem.clone(), &plan, &problem));
+            prop_assert!(score(&problem, &next) >= score(&problem, &plan));
+            if next.replicas == plan.replicas {
+                return Ok(());
+            }
+            plan = next;
+        }
+        prop_assert!(false, "still moving");
     }
 
     #[test]

@@ -134,3 +134,54 @@ fn fewer_wanted_replicas_leave_fewer() {
     let (before, plan) = twice(problem(2), problem(1));
     assert_eq!((before.replicas.len(), plan.replicas.len()), (2, 1));
 }
+
+/// The plan for `nodes` after S1 and S2 were loaded on machine 1, into its host memory; S2 is asked for more.
+fn with_gpus(nodes: Vec<NodeInput>, pinned_on: &[u8], known: &[u8]) -> Vec<(String, u8, String)> {
+    let pinned_on = pinned_on.iter().map(|id| NodeId([*id; 32])).collect();
+    let slots = vec![slot(1, 10, 1, 1, false, 1), SlotInput { pinned_on, ..slot(2, 10, 1, 2, false, 1) }];
+    let previous = slots.iter().map(|slot| slot.planned_on(NodeId([1; 32]), "d0")).collect();
+    let known = known.iter().map(|id| NodeId([*id; 32])).collect();
+    let problem = Problem { nodes, slots, previous, known, ..Problem::default() }.sorted();
+    let plan = solve(&problem);
+    assert_eq!(check(&problem, &plan), Ok(()));
+    plan.replicas.iter().map(|one| (one.slot.to_string(), one.node.0[0], one.memory_domain.clone())).collect()
+}
+
+fn at(slot: &str, node: u8, domain: &str) -> (String, u8, String) {
+    (slot.to_owned(), node, domain.to_owned())
+}
+
+#[test]
+fn what_is_asked_for_most_moves_to_a_gpu_once_its_machine_is_counted_on() {
+    let nodes = || vec![node(1, &[30]), node(2, &[0, 15])];
+    let (stays, moves) = ([at("S1", 1, "d0"), at("S2", 1, "d0")], [at("S1", 1, "d0"), at("S2", 2, "d1")]);
+    assert_eq!(with_gpus(nodes(), &[], &[1, 2]), moves);
+    assert_eq!(with_gpus(nodes(), &[], &[1]), stays, "it has just joined");
+    let mut recent = nodes();
+    recent[1].recent = true;
+    assert_eq!(with_gpus(recent, &[], &[1, 2]), stays, "it may be gone in a moment");
+    assert_eq!(with_gpus(vec![node(1, &[30]), node(2, &[0, 10])], &[], &[1, 2]), stays, "there is no room");
+    assert_eq!(with_gpus(vec![node(1, &[30]), node(2, &[15])], &[], &[1, 2]), stays, "host memory is host memory");
+}
+
+#[test]
+fn what_is_pinned_on_a_machine_moves_to_its_own_gpu_only() {
+    let elsewhere = vec![node(1, &[30]), node(2, &[0, 15])];
+    assert_eq!(with_gpus(elsewhere, &[1], &[1, 2]), [at("S1", 2, "d1"), at("S2", 1, "d0")]);
+    let both = vec![node(1, &[30, 12]), node(2, &[0, 15])];
+    assert_eq!(with_gpus(both, &[1], &[1, 2]), [at("S1", 2, "d1"), at("S2", 1, "d1")]);
+}
+
+#[test]
+fn the_room_that_a_move_to_a_gpu_leaves_is_used_by_the_plan_after() {
+    let slots = vec![slot(1, 14, 1, 1, false, 1), slot(2, 10, 1, 2, false, 1)];
+    let previous = vec![slots[1].planned_on(NodeId([1; 32]), "d0")];
+    let known = vec![NodeId([1; 32]), NodeId([2; 32])];
+    let nodes = vec![node(1, &[16]), node(2, &[0, 12])];
+    let problem = Problem { nodes, slots, previous, known, ..Problem::default() }.sorted();
+    let first = solve(&problem);
+    assert_eq!((planned(&first), first.replicas[0].node), (vec!["S2"], NodeId([2; 32])));
+    let second = solve(&after(problem.clone(), &first, &problem));
+    assert_eq!(planned(&second), ["S1", "S2"]);
+    assert_eq!(loads(&first, &second).len(), 1);
+}

@@ -1,0 +1,51 @@
+//! Step 3 of `solve`: what runs in host memory moves to a GPU that has room for it, the most asked for first.
+
+use std::cmp::Reverse;
+
+use crate::core::membership::advert::DomainKind;
+use crate::core::placement::solve::Solver;
+use crate::core::placement::space::{BinIndex, Layout, SlotIndex};
+
+/// `layout` with everything moved that may. The room that it leaves is for the plan after: until it runs on its GPU it answers
+/// where it is.
+pub(super) fn climb(solver: &Solver<'_>, mut layout: Layout) -> Layout {
+    let gpus: Vec<BinIndex> = (0..solver.space.bins.len()).filter(|&bin| is_reliable_gpu(solver, bin)).collect();
+    // What a machine that left held comes first; it is loaded by this plan, and the next one sees what is left to do.
+    if gpus.is_empty() || solver.before.has_losses() {
+        return layout;
+    }
+    let mut slots = solver.order.clone();
+    slots.sort_by_key(|&slot| Reverse(solver.objective.demand[slot]));
+    for slot in slots {
+        let slow = layout.holders(slot).iter().copied().filter(|&bin| !is_gpu(solver, bin));
+        for from in slow.collect::<Vec<_>>() {
+            layout.take(&solver.space, from, slot);
+            let to = target(solver, &layout, slot, from, &gpus);
+            layout.put(&solver.space, to.unwrap_or(from), slot);
+        }
+    }
+    layout
+}
+
+fn is_gpu(solver: &Solver<'_>, bin: BinIndex) -> bool {
+    solver.space.bins[bin].kind == DomainKind::Vram
+}
+
+/// A GPU of a machine that the plan before knew and that has been there for a while.
+fn is_reliable_gpu(solver: &Solver<'_>, bin: BinIndex) -> bool {
+    is_gpu(solver, bin) && solver.before.known[solver.space.bins[bin].host] && !solver.space.host(bin).input.recent
+}
+
+/// The best of `gpus` for the replica of `slot` that was taken from `from`. If it is pinned on that machine, it stays there.
+fn target(
+    solver: &Solver<'_>,
+    layout: &Layout,
+    slot: SlotIndex,
+    from: BinIndex,
+    gpus: &[BinIndex],
+) -> Option<BinIndex> {
+    let space = &solver.space;
+    let may = |bin: BinIndex| !space.pins(from, slot) || space.bins[bin].host == space.bins[from].host;
+    let takes = gpus.iter().copied().filter(|&bin| may(bin) && layout.takes(space, bin, slot));
+    takes.min_by_key(|&bin| (solver.cost(layout, slot, bin), bin))
+}

@@ -157,7 +157,7 @@ impl World {
 
     fn unload(&mut self, node: usize, slot: SlotName) {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
-        let busy = process.jobs.iter().any(|job| job.slot == slot);
+        let busy = process.jobs.values().flatten().any(|job| job.slot == slot);
         if let Some(engine) = process.engines.get_mut(&slot) {
             engine.ready = false;
         }

@@ -105,6 +105,7 @@ impl World {
         let Some(process) = sim.process.take() else { return };
         sim.asleep_until = None;
         sim.lives += 1;
+        let missed = std::mem::take(&mut sim.missed);
         for partial in sim.disk.partial.values_mut() {
             partial.have = partial.durable.clone();
             partial.since = 0;
@@ -119,6 +120,7 @@ impl World {
         }
         self.end_flows(|from, to| from == node || to == node);
         self.forget_links_of(node);
+        missed.into_iter().for_each(|event| self.at(self.now, event));
     }
 
     fn fall_asleep(&mut self, node: usize, until: Time) {
@@ -142,7 +144,9 @@ impl World {
             return;
         }
         sim.asleep_until = None;
-        let Some(process) = sim.process.as_mut() else { return };
+        let missed = std::mem::take(&mut sim.missed);
+        missed.into_iter().for_each(|event| self.at(now, event));
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
         process.clock.go_on(now);
         process.tick_due = Time(u64::MAX);
         self.tell(node, Input::Slept);

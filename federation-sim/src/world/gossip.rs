@@ -65,8 +65,8 @@ impl World {
             wave.hearers.pop();
             self.now = at;
             let node = node as usize;
-            if let Some(wakes_at) = self.nodes[node].asleep_until {
-                self.at(wakes_at, Event::Gossip { node, gossip: wave.gossip.clone() });
+            if self.nodes[node].asleep_until.is_some() {
+                self.nodes[node].missed.push(Event::Gossip { node, gossip: wave.gossip.clone() });
             } else if self.takes_lightly(node, &heard) {
                 continue; // nothing came of it that could happen before the next hears it
             } else {

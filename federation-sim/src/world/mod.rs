@@ -180,10 +180,9 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         if let Some(node) = event.of()
-            && let Some(wakes_at) = self.nodes[node].asleep_until
+            && self.nodes[node].asleep_until.is_some()
         {
-            // A sleeping machine's timers and sockets wait; what came in meanwhile is read when it wakes.
-            return self.at(wakes_at, event);
+            return self.nodes[node].missed.push(event);
         }
         match event {
             Event::Boot { node } => self.boot(node),

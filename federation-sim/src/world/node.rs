@@ -16,6 +16,7 @@ use crate::schedule;
 use crate::world::calls::Pending;
 use crate::world::clock::LocalClock;
 use crate::world::costs::Staged;
+use crate::world::event::Event;
 use crate::world::keeping::Collection;
 use crate::world::serving::{Job, OpenRequest};
 use crate::world::strain::Strain;
@@ -37,6 +38,8 @@ pub struct SimNode {
     pub lives: u64,
     /// Sleeps until then.
     pub asleep_until: Option<Time>,
+    /// Its timers and sockets wait while it sleeps: what came in meanwhile is read when it wakes.
+    pub missed: Vec<Event>,
     /// What its process last said of itself, as others read it.
     pub said: Option<Arc<Advert>>,
     /// What faults do to it now.
@@ -104,8 +107,8 @@ pub struct Process {
     pub requests: BTreeMap<RequestId, OpenRequest>,
     /// The next request's number.
     pub request_next: RequestId,
-    /// Requests that an engine of this node works on or will; the first is being computed.
-    pub jobs: VecDeque<Job>,
+    /// Requests that engines of this node work on or will, by memory domain; the first of each is being computed.
+    pub jobs: BTreeMap<String, VecDeque<Job>>,
     /// The next job's number.
     pub job_next: u64,
     /// Promises given and asked for.

@@ -1,6 +1,6 @@
-//! Requests and engines. A request is opened by a person or by a member; the machine chooses a replica; a node computes
-//! one answer at a time, in the order in which they came, first its prompt and then its tokens. Only the first and the
-//! last token are told, as the core hears of no others.
+//! Requests and engines. A request is opened by a person or by a member; the machine chooses a replica; a node's CPU computes
+//! one answer at a time, in the order in which they came, first its prompt and then its tokens, and so does each of its GPUs
+//! beside it. Only the first and the last token are told, as the core hears of no others.
 
 use fednode::core::limits;
 use fednode::core::machine::Input;
@@ -130,21 +130,28 @@ impl World {
             return self.call(node, to, Ask::Generate(question), Waiting::Generate(request));
         }
         process.job_next += 1;
-        process.jobs.push_back(Job { id: process.job_next, request, slot });
-        if process.jobs.len() == 1 {
-            self.compute_next(node);
+        let job = Job { id: process.job_next, request, slot };
+        let domain = process.engines.get(&slot).map_or("ram", |engine| &engine.order.memory_domain).to_owned();
+        let jobs = process.jobs.entry(domain.clone()).or_default();
+        jobs.push_back(job);
+        if jobs.len() == 1 {
+            self.compute_next(node, &domain);
         }
     }
 
-    /// The engine of the first job begins.
-    fn compute_next(&mut self, node: usize) {
+    /// The engine of a domain's first job begins.
+    fn compute_next(&mut self, node: usize, domain: &str) {
         let slow = self.nodes[node].strain.slow;
         loop {
             let Some(process) = self.nodes[node].process.as_mut() else { return };
-            let Some(job) = process.jobs.front().cloned() else { return };
+            let Some(jobs) = process.jobs.get_mut(domain) else { return };
+            let Some(job) = jobs.front().cloned() else {
+                process.jobs.remove(domain);
+                return;
+            };
             let ready = process.engines.get(&job.slot).is_some_and(|engine| engine.ready);
             let Some(open) = process.requests.get(&job.request).filter(|_| ready) else {
-                process.jobs.pop_front();
+                jobs.pop_front();
                 let message = format!("{} has just left this node's memory", job.slot);
                 self.fail_later(node, job.request, Refusal { code: "not_resident", message });
                 continue;
@@ -171,26 +178,31 @@ impl World {
     pub(super) fn computed(&mut self, node: usize, life: u64, job: u64, first: bool) {
         let slow = self.nodes[node].strain.slow;
         let Some(process) = self.nodes[node].process.as_mut().filter(|process| process.life == life) else { return };
-        let Some(job) = process.jobs.front().filter(|front| front.id == job).cloned() else { return };
+        let mut fronts =
+            process.jobs.iter_mut().filter_map(|(domain, jobs)| Some((domain, jobs.front().cloned()?, jobs)));
+        let Some((domain, job, jobs)) = fronts.find(|(_, front, _)| front.id == job) else { return };
         let tokens = process.requests.get(&job.request).map_or(0, |open| open.question.tokens);
         if first {
             let wait = Duration::from_millis(tokens * 1000 / self.speeds(node, &job.slot).1).times(slow);
             self.after(wait, Event::Computed { node, life, job: job.id, first: false });
             return self.request_started(node, job.request);
         }
-        process.jobs.pop_front();
+        jobs.pop_front();
+        let domain = domain.clone();
         self.request_ended(node, job.request);
-        self.compute_next(node);
+        self.compute_next(node, &domain);
     }
 
     /// Takes a request's job away; whoever waited behind it is next.
     fn drop_job(&mut self, node: usize, request: RequestId) {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
-        let first = process.jobs.front().is_some_and(|job| job.request == request);
-        process.jobs.retain(|job| job.request != request);
-        if first {
-            self.compute_next(node);
+        let mut free = Vec::new();
+        for (domain, jobs) in &mut process.jobs {
+            let first = jobs.front().is_some_and(|job| job.request == request);
+            jobs.retain(|job| job.request != request);
+            free.extend(first.then(|| domain.clone()));
         }
+        free.iter().for_each(|domain| self.compute_next(node, domain));
     }
 
     pub(super) fn request_started(&mut self, node: usize, request: RequestId) {
@@ -284,7 +296,7 @@ impl World {
             let Some(process) = self.nodes[node].process.as_mut() else { return };
             process.engines.remove(&slot);
             let jobs: Vec<RequestId> =
-                process.jobs.iter().filter(|job| job.slot == slot).map(|job| job.request).collect();
+                process.jobs.values().flatten().filter(|job| job.slot == slot).map(|job| job.request).collect();
             self.tell(node, Input::ReplicaDied(slot, "its engine was killed".to_owned().into()));
             for request in jobs {
                 self.drop_job(node, request);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::core::artifact::Shape;
 use crate::core::machine::Machine;
-use crate::core::machine::planning::already_there;
+use crate::core::machine::previous::already_there;
 use crate::core::membership::table::Presence;
 use crate::core::placement::inventory::{Inventory, Known};
 use crate::core::placement::plan::{PlanRole, PlannedReplica};

@@ -9,6 +9,7 @@ mod keeping;
 mod lookout;
 mod members;
 mod planning;
+mod previous;
 mod readers;
 mod residing;
 mod routine;

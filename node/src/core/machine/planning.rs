@@ -1,13 +1,14 @@
 //! The machine's planning half: from the table and the catalog to a problem, a plan, and its delivery.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::core::catalog::Publication;
 use crate::core::limits;
+use crate::core::machine::previous::{self, already_there};
 use crate::core::machine::steady::Steady;
 use crate::core::machine::{Machine, Output};
-use crate::core::membership::advert::{Advert, MemoryDomain, ReplicaState};
+use crate::core::membership::advert::{Advert, MemoryDomain};
 use crate::core::membership::roster::Role;
 use crate::core::membership::table::Presence;
 use crate::core::placement::plan::{Plan, PlanRole, PlannedAdapter, PlannedReplica};
@@ -16,7 +17,7 @@ use crate::core::placement::{self};
 use crate::core::roster::{RosterSlot, SlotRoster};
 use crate::core::seeded::{Bug, has};
 use crate::core::sizing;
-use crate::core::types::{Duration, NodeId, SlotName, Time};
+use crate::core::types::{Duration, NodeId, Time};
 
 /// A plan on its way to a member, or taken by it.
 #[derive(Clone, Copy, Debug)]
@@ -139,13 +140,15 @@ impl Machine {
         // A suspect's last words still count: a blip of its connection moves nothing.
         let there = self.table.iter().filter(|(_, entry)| entry.presence != Presence::Down);
         let alive: Vec<&Advert> = there.filter_map(|(_, entry)| entry.advert()).chain([&mine]).collect();
-        let nodes = alive.iter().map(|advert| self.node_input(advert)).collect();
+        let mut nodes: Vec<NodeInput> = alive.iter().map(|advert| self.node_input(advert)).collect();
         let present: BTreeSet<NodeId> = alive.iter().map(|advert| advert.node).collect();
         let there: Vec<PlannedReplica> = alive.iter().flat_map(|advert| already_there(advert)).collect();
         let previous = match self.coordinator.plan() {
             Some(plan) => {
                 let planned = plan.replicas.iter().filter(|r| present.contains(&r.node)).cloned().collect();
-                answering_first(planned, there, &alive)
+                let (previous, leaving) = previous::of(planned, there, &alive);
+                leaving.iter().for_each(|replica| previous::keep_room(&mut nodes, replica, &previous));
+                previous
             }
             None => there,
         };
@@ -229,61 +232,6 @@ impl Machine {
         };
         let recent = self.coordinator.seated().is_some() && self.steady.is_recent(&input);
         NodeInput { recent, ..input }
-    }
-}
-
-/// Replicas a node has or is about to have: what a coordinator without a plan of its own starts from.
-pub(super) fn already_there(advert: &Advert) -> Vec<PlannedReplica> {
-    let staying =
-        advert.replicas.iter().filter(|replica| matches!(replica.state, ReplicaState::Ready | ReplicaState::Loading));
-    let planned = staying.map(|replica| PlannedReplica {
-        slot: replica.slot,
-        node: advert.node,
-        memory_domain: replica.memory_domain.clone(),
-        artifact: replica.artifact,
-        adapters: Vec::new(),
-        context: 1,
-        parallel: 1,
-        bytes: replica.bytes,
-        weights_bytes: 0,
-    });
-    planned.collect()
-}
-
-/// What is resident outweighs what is only planned: of a slot that answers somewhere, but nowhere where `planned` has it,
-/// the places where it answers count as planned before, and so do those where it loads if it does not even load where
-/// `planned` has it. So a plan that was made while those machines were out of reach does not take their replicas away when
-/// they are back, and a load that was under way then and cannot be stopped is not for nothing.
-pub(super) fn answering_first(
-    planned: Vec<PlannedReplica>,
-    there: Vec<PlannedReplica>,
-    alive: &[&Advert],
-) -> Vec<PlannedReplica> {
-    let mut states: BTreeMap<(NodeId, &SlotName), u8> = BTreeMap::new();
-    for (advert, replica) in alive.iter().flat_map(|advert| advert.replicas.iter().map(move |held| (advert, held))) {
-        let near = states.entry((advert.node, &replica.slot)).or_default();
-        *near = nearness(replica.state).max(*near);
-    }
-    let state = |replica: &PlannedReplica| states.get(&(replica.node, &replica.slot)).copied().unwrap_or(0);
-    let nearest = |replicas: &[PlannedReplica]| {
-        replicas.iter().fold(BTreeMap::<SlotName, u8>::new(), |mut nearest, replica| {
-            let near = nearest.entry(replica.slot).or_default();
-            *near = state(replica).max(*near);
-            nearest
-        })
-    };
-    let (mut nearer, as_planned) = (nearest(&there), nearest(&planned));
-    nearer.retain(|slot, near| as_planned.get(slot).is_some_and(|planned| *near > *planned));
-    let kept = planned.into_iter().filter(|replica| !nearer.contains_key(&replica.slot));
-    kept.chain(there.into_iter().filter(|replica| nearer.get(&replica.slot) == Some(&state(replica)))).collect()
-}
-
-/// How near a replica is to answering.
-fn nearness(state: ReplicaState) -> u8 {
-    match state {
-        ReplicaState::Ready => 2,
-        ReplicaState::Loading => 1,
-        _ => 0,
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::core::membership::advert::{ReplicaState, ReplicaStatus};
 use crate::core::pins::Pin;
 use crate::core::placement::plan::PlannedReplica;
+use crate::core::placement::problem::NodeInput;
 use crate::core::transfer;
 
 #[test]
@@ -104,8 +105,7 @@ fn a_replica_that_answers_outweighs_one_that_is_only_planned() {
     let mut there = world.nodes[&id(1)].own_advert();
     let mut elsewhere = Advert { node: id(2), replicas: Vec::new(), ..there.clone() };
     let check = |there: &Advert, elsewhere: &Advert, expect: u8| {
-        let previous =
-            planning::answering_first(vec![planned.clone()], planning::already_there(there), &[there, elsewhere]);
+        let previous = previous::of(vec![planned.clone()], previous::already_there(there), &[there, elsewhere]).0;
         let previous: Vec<_> = previous.iter().map(|replica| (replica.slot.as_str(), replica.node)).collect();
         assert_eq!(previous, [("C", id(expect))]);
     };
@@ -117,6 +117,36 @@ fn a_replica_that_answers_outweighs_one_that_is_only_planned() {
     check(&there, &elsewhere, 1);
     elsewhere.replicas[0].state = ReplicaState::Loading;
     check(&there, &elsewhere, 2);
+}
+
+#[test]
+fn what_is_on_its_way_to_a_gpu_goes_on_and_what_answers_meanwhile_keeps_its_memory() {
+    let world = household();
+    let there = world.nodes[&id(1)].own_advert();
+    let mut elsewhere = Advert { node: id(2), replicas: Vec::new(), ..there.clone() };
+    elsewhere.domains[0] = MemoryDomain { name: "gpu0".into(), kind: DomainKind::Vram, ..there.domains[0].clone() };
+    let plan = world.nodes[&id(1)].plan().expect("there is one");
+    let of_c = plan.replicas.iter().find(|replica| replica.slot == slot("C")).expect("it is there").clone();
+    let planned = PlannedReplica { node: id(2), memory_domain: "gpu0".into(), ..of_c };
+    let of = |there: &Advert| previous::of(vec![planned.clone()], previous::already_there(there), &[there, &elsewhere]);
+    let (before, leaving) = of(&there);
+    assert_eq!((before.len(), before[0].node, leaving.len()), (1, id(2), 1));
+    assert_eq!((leaving[0].slot, leaving[0].node), (slot("C"), id(1)));
+    let mut nodes = world.nodes[&id(1)].problem().nodes;
+    let budget = |nodes: &[NodeInput]| nodes[0].domains[0].budget_bytes;
+    let whole = budget(&nodes);
+    previous::keep_room(&mut nodes, &leaving[0], &before);
+    assert_eq!(budget(&nodes), whole - leaving[0].bytes);
+    // Whoever was planned there before has the room that it needs.
+    let mut nodes = world.nodes[&id(1)].problem().nodes;
+    let others = PlannedReplica { node: id(1), memory_domain: "ram".into(), bytes: whole - 1, ..planned.clone() };
+    previous::keep_room(&mut nodes, &leaving[0], &[others]);
+    assert_eq!(budget(&nodes), whole - 1);
+    // From one GPU to another nothing goes.
+    let mut fast = there.clone();
+    fast.domains[0].kind = DomainKind::Vram;
+    let (before, leaving) = of(&fast);
+    assert_eq!((before[0].node, leaving.len()), (id(1), 0));
 }
 
 #[test]

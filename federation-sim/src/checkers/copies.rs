@@ -85,7 +85,8 @@ impl Checkers {
     }
 
     /// *Copies*: whoever deletes an artifact has the durable promise of a member that has a whole, verified copy, and
-    /// so the last one is never dropped. Does not check copies that rot: the world spares those that are promised.
+    /// so the last one is never dropped. Does not check copies that rot, before they are promised or later: the
+    /// world spares those. A node does not read its copy before it promises it; it is read every thirty days.
     pub(crate) fn discards(
         &mut self,
         now: Time,

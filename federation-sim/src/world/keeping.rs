@@ -157,6 +157,9 @@ impl World {
         let held = sim.disk.complete.contains(&artifact);
         let Some(process) = sim.process.as_mut() else { return };
         let promised = process.holds.promise(artifact, to, held, unix_s).is_ok();
+        if promised {
+            sim.disk.rotten.remove(&artifact); // what is promised is spared, also what had rotted unnoticed
+        }
         if !has(Bug::ForgetsPromises) {
             sim.disk.promises = process.holds.promises().collect();
         }

@@ -99,6 +99,7 @@ fn is(kind: &Value, value: &Value) -> bool {
         "string" => value.is_string(),
         "null" => value.is_null(),
         "integer" => value.is_u64() || value.is_i64(),
+        "boolean" => value.is_boolean(),
         other => panic!("the schema uses the type {other}, which this test does not know"),
     }
 }

@@ -43,7 +43,7 @@ prop_compose! {
             domains: budgets.iter().enumerate().map(domain).collect(),
             holds: vec![format!("base{index}")],
             claimed: Vec::new(),
-            recent: false,
+            recent: index == 1,
         };
         let slot = |(index, &(weights_bytes, per_token, base, pinned, replicas, context))| SlotEntry {
             artifact: format!("artifact{index}"),

@@ -17,7 +17,8 @@ pub(super) fn climb(solver: &Solver<'_>, mut layout: Layout) -> Layout {
     let mut slots = solver.order.clone();
     slots.sort_by_key(|&slot| Reverse(solver.objective.demand[slot]));
     for slot in slots {
-        let slow = layout.holders(slot).iter().copied().filter(|&bin| !is_gpu(solver, bin));
+        let slow = layout.holders(slot).iter().copied();
+        let slow = slow.filter(|&bin| !is_gpu(solver, bin) && !solver.space.pins(bin, slot));
         for from in slow.collect::<Vec<_>>() {
             layout.take(&solver.space, from, slot);
             let to = target(solver, &layout, slot, from, &gpus);
@@ -36,7 +37,8 @@ fn is_reliable_gpu(solver: &Solver<'_>, bin: BinIndex) -> bool {
     is_gpu(solver, bin) && solver.before.known[solver.space.bins[bin].host] && !solver.space.host(bin).input.recent
 }
 
-/// The best of `gpus` for the replica of `slot` that was taken from `from`. If it is pinned on that machine, it stays there.
+/// The best of `gpus` for the replica of `slot` that was taken from `from`: on another machine, as on its own it would have to
+/// end before it is loaded anew, and would be nowhere if that failed.
 fn target(
     solver: &Solver<'_>,
     layout: &Layout,
@@ -45,7 +47,7 @@ fn target(
     gpus: &[BinIndex],
 ) -> Option<BinIndex> {
     let space = &solver.space;
-    let may = |bin: BinIndex| !space.pins(from, slot) || space.bins[bin].host == space.bins[from].host;
-    let takes = gpus.iter().copied().filter(|&bin| may(bin) && layout.takes(space, bin, slot));
+    let elsewhere = |bin: BinIndex| space.bins[bin].host != space.bins[from].host;
+    let takes = gpus.iter().copied().filter(|&bin| elsewhere(bin) && layout.takes(space, bin, slot));
     takes.min_by_key(|&bin| (solver.cost(layout, slot, bin), bin))
 }

@@ -9,8 +9,8 @@
 //! 2. Whatever is entitled to be resident and still is nowhere (pinned; awaited; all under `specialised`) takes the place of
 //!    weaker claims on one domain, or of one replica that moves to another. Under `mixed` a manager that nobody waits for
 //!    replaces others of which nobody waited later, if at least twice as many requests want it as want them: a clear gain.
-//! 3. What runs in host memory moves to a GPU that still has room for it (`climb`): another clear gain, and one that lasts, as
-//!    long as the GPU's machine is neither new to the plan nor `recent`.
+//! 3. What runs in host memory moves to another machine's GPU that still has room for it (`climb`): another clear gain, and one
+//!    that lasts, as long as the GPU's machine is neither new to the plan nor `recent`.
 //!
 //! Before all of that, what is pinned on a machine is placed there (`pinned`), and neither goes nor moves from then on.
 //!

@@ -165,11 +165,10 @@ fn what_is_asked_for_most_moves_to_a_gpu_once_its_machine_is_counted_on() {
 }
 
 #[test]
-fn what_is_pinned_on_a_machine_moves_to_its_own_gpu_only() {
-    let elsewhere = vec![node(1, &[30]), node(2, &[0, 15])];
-    assert_eq!(with_gpus(elsewhere, &[1], &[1, 2]), [at("S1", 2, "d1"), at("S2", 1, "d0")]);
-    let both = vec![node(1, &[30, 12]), node(2, &[0, 15])];
-    assert_eq!(with_gpus(both, &[1], &[1, 2]), [at("S1", 2, "d1"), at("S2", 1, "d1")]);
+fn what_is_pinned_on_a_machine_stays_there_and_nothing_moves_within_a_machine() {
+    let nodes = vec![node(1, &[30, 12]), node(2, &[0, 15])];
+    assert_eq!(with_gpus(nodes, &[1], &[1, 2]), [at("S1", 2, "d1"), at("S2", 1, "d0")]);
+    assert_eq!(with_gpus(vec![node(1, &[30, 12])], &[], &[1]), [at("S1", 1, "d0"), at("S2", 1, "d0")]);
 }
 
 #[test]

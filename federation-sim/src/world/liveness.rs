@@ -167,12 +167,15 @@ impl World {
     }
 }
 
-/// Is every replica where it was, or has its slot come to a GPU that is one to count on by now?
+/// Is every replica where it was, or has it come to a GPU that is one to count on by now?
 fn rests(before: &[PlannedReplica], after: &[PlannedReplica]) -> bool {
     let (was, is) = (places(before), places(after));
-    let came: Vec<_> = is.difference(&was).filter(|(.., domain)| *domain != "ram").collect();
-    let mut gone = was.difference(&is);
-    gone.all(|(slot, _, domain)| *domain == "ram" && came.iter().any(|(other, ..)| other == slot))
+    let (came, gone) = (is.difference(&was), was.difference(&is));
+    let came: Vec<&str> = came.filter(|(.., domain)| *domain != "ram").map(|(slot, ..)| *slot).collect();
+    let gone: Vec<_> = gone.collect();
+    let count = |slot: &str| gone.iter().filter(|(other, ..)| *other == slot).count();
+    let to_gpus = |slot: &str| came.iter().filter(|other| **other == slot).count();
+    gone.iter().all(|(slot, _, domain)| *domain == "ram" && count(slot) <= to_gpus(slot))
 }
 
 /// Slot, machine and memory domain of each replica.

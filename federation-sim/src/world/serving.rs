@@ -5,7 +5,7 @@
 use fednode::core::limits;
 use fednode::core::machine::Input;
 use fednode::core::route::{self, ClientId, Refusal, RequestId, Tokens};
-use fednode::core::types::{DomainName, Duration, SlotName, Time};
+use fednode::core::types::{DomainName, Duration, NodeId, SlotName, Time};
 
 use crate::world::World;
 use crate::world::calls::{Ask, Reply, Waiting};
@@ -106,16 +106,16 @@ impl World {
         self.tell(node, Input::Request(request, ask));
     }
 
-    /// Is a replica of `slot` ready on any machine where this node's plan has one?
+    /// Is a replica of `slot` ready on any machine where this node's plan has one, or where it knows of one?
     fn is_ready_somewhere(&self, node: usize, slot: &SlotName) -> bool {
-        let ready = |holder: usize| {
-            let process = self.nodes[holder].process.as_ref();
+        let ready = |holder: &NodeId| {
+            let process = self.nodes[self.by_id[holder]].process.as_ref();
             process.and_then(|process| process.engines.get(slot)).is_some_and(|engine| engine.ready)
         };
-        let plan = self.nodes[node].process.as_ref().and_then(|process| process.machine.plan());
-        let replicas = plan.into_iter().flat_map(|plan| &plan.replicas);
-        let mut holders = replicas.filter(|replica| &replica.slot == slot).map(|replica| self.by_id[&replica.node]);
-        holders.any(ready)
+        let Some(machine) = self.nodes[node].process.as_ref().map(|process| &process.machine) else { return false };
+        let replicas = machine.plan().into_iter().flat_map(|plan| &plan.replicas);
+        let mut planned = replicas.filter(|replica| &replica.slot == slot).map(|replica| replica.node);
+        planned.any(|holder| ready(&holder)) || machine.table().ready(slot).any(|(holder, _)| ready(&holder))
     }
 
     /// The machine chose `to`.

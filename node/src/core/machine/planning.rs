@@ -1,6 +1,5 @@
 //! The machine's planning half: from the table and the catalog to a problem, a plan, and its delivery.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::core::catalog::Publication;
@@ -11,7 +10,7 @@ use crate::core::machine::{Machine, Output};
 use crate::core::membership::advert::{Advert, MemoryDomain};
 use crate::core::membership::roster::Role;
 use crate::core::membership::table::Presence;
-use crate::core::placement::plan::{Plan, PlanRole, PlannedAdapter, PlannedReplica};
+use crate::core::placement::plan::{Plan, PlanRole, PlannedAdapter};
 use crate::core::placement::problem::{ArtifactInput, DomainInput, NodeInput, Problem, RoleWanted, SlotInput};
 use crate::core::placement::{self};
 use crate::core::roster::{RosterSlot, SlotRoster};
@@ -141,19 +140,17 @@ impl Machine {
         let there = self.table.iter().filter(|(_, entry)| entry.presence != Presence::Down);
         let alive: Vec<&Advert> = there.filter_map(|(_, entry)| entry.advert()).chain([&mine]).collect();
         let mut nodes: Vec<NodeInput> = alive.iter().map(|advert| self.node_input(advert)).collect();
-        let present: BTreeSet<NodeId> = alive.iter().map(|advert| advert.node).collect();
-        let there: Vec<PlannedReplica> = alive.iter().flat_map(|advert| already_there(advert)).collect();
+        let slots = self.slot_inputs();
         let previous = match self.coordinator.plan() {
             Some(plan) => {
-                let planned = plan.replicas.iter().filter(|r| present.contains(&r.node)).cloned().collect();
-                let (previous, leaving) = previous::of(planned, there, &alive);
-                leaving.iter().for_each(|replica| previous::keep_room(&mut nodes, replica, &previous));
+                let (previous, leaving) = previous::of(&plan.replicas, &alive, &nodes, &slots);
+                leaving.iter().for_each(|replica| previous::keep_room(&mut nodes, replica, &previous, &slots));
                 previous
             }
-            None => there,
+            None => alive.iter().flat_map(|advert| already_there(advert)).collect(),
         };
         let known = self.coordinator.plan().iter().flat_map(|plan| &plan.roles).map(|(node, _)| *node).collect();
-        Problem { strategy: self.config.strategy, nodes, slots: self.slot_inputs(), previous, known }.sorted()
+        Problem { strategy: self.config.strategy, nodes, slots, previous, known }.sorted()
     }
 
     fn slot_inputs(&self) -> Vec<SlotInput> {
@@ -211,7 +208,7 @@ impl Machine {
         }
     }
 
-    fn node_input(&self, advert: &Advert) -> NodeInput {
+    pub(super) fn node_input(&self, advert: &Advert) -> NodeInput {
         let domain = |domain: &MemoryDomain| DomainInput {
             name: domain.name.clone(),
             kind: domain.kind,
@@ -230,6 +227,7 @@ impl Machine {
             claimed: advert.holdings.iter().filter(|held| !held.complete).map(|held| held.artifact).collect(),
             recent: false,
         };
+        // Only whoever sits knows.
         let recent = self.coordinator.seated().is_some() && self.steady.is_recent(&input);
         NodeInput { recent, ..input }
     }

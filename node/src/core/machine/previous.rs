@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::membership::advert::{Advert, DomainKind, ReplicaState};
 use crate::core::placement::plan::PlannedReplica;
-use crate::core::placement::problem::NodeInput;
+use crate::core::placement::problem::{NodeInput, RoleWanted, SlotInput};
 use crate::core::types::{NodeId, SlotName};
 
 /// Replicas a node has or is about to have: what a coordinator without a plan of its own starts from.
@@ -25,17 +25,22 @@ pub(super) fn already_there(advert: &Advert) -> Vec<PlannedReplica> {
     planned.collect()
 }
 
-/// What is resident outweighs what is only planned: of a slot that answers somewhere, but nowhere where `planned` has it,
-/// the places where it answers count as planned before, and so do those where it loads if it does not even load where
-/// `planned` has it. So a plan that was made while those machines were out of reach does not take their replicas away when
-/// they are back, and a load that was under way then and cannot be stopped is not for nothing.
+/// What is resident outweighs what is only planned: of a slot that answers somewhere, but nowhere where the plan has it, the
+/// places where it answers count as planned before, and so do those where it loads if it does not even load where the plan has
+/// it. So a plan that was made while those machines were out of reach does not take their replicas away when they are back,
+/// and a load that was under way then and cannot be stopped is not for nothing.
 ///
-/// But what is on its way from host memory to a GPU goes on. The second of what is returned answers until it is there.
+/// But what is planned on a GPU and answers in host memory only is on its way, and goes on, as long as it can arrive. The second
+/// of what is returned answers until it has.
 pub(super) fn of(
-    planned: Vec<PlannedReplica>,
-    there: Vec<PlannedReplica>,
+    plan: &[PlannedReplica],
     alive: &[&Advert],
+    nodes: &[NodeInput],
+    slots: &[SlotInput],
 ) -> (Vec<PlannedReplica>, Vec<PlannedReplica>) {
+    let present: BTreeSet<NodeId> = nodes.iter().map(|node| node.id).collect();
+    let planned: Vec<PlannedReplica> = plan.iter().filter(|one| present.contains(&one.node)).cloned().collect();
+    let there: Vec<PlannedReplica> = alive.iter().flat_map(|advert| already_there(advert)).collect();
     let mut states: BTreeMap<(NodeId, &SlotName), u8> = BTreeMap::new();
     for (advert, replica) in alive.iter().flat_map(|advert| advert.replicas.iter().map(move |held| (advert, held))) {
         let near = states.entry((advert.node, &replica.slot)).or_default();
@@ -49,18 +54,17 @@ pub(super) fn of(
             nearest
         })
     };
-    let gpus = gpus(alive);
-    let on_gpu = |replica: &PlannedReplica| gpus.contains(&(replica.node, replica.memory_domain.as_str()));
-    let goes_to_gpu: BTreeSet<SlotName> = planned.iter().filter(|one| on_gpu(one)).map(|one| one.slot).collect();
+    let named: BTreeSet<SlotName> = plan.iter().map(|one| one.slot).collect();
+    let gpus = gpus(nodes);
+    let on_gpu = |replica: &PlannedReplica| gpus.contains_key(&(replica.node, replica.memory_domain.as_str()));
+    let mut climbing = climbing(&planned, alive, &gpus, slots);
+    climbing.retain(|slot| !there.iter().any(|one| one.slot == *slot && on_gpu(one) && state(one) == READY));
     let (mut nearer, as_planned) = (nearest(&there), nearest(&planned));
-    nearer.retain(|slot, near| {
-        let there_already = || there.iter().any(|one| one.slot == *slot && on_gpu(one) && state(one) == *near);
-        as_planned.get(slot).is_some_and(|planned| *near > *planned) && (!goes_to_gpu.contains(slot) || there_already())
-    });
-    let is_planned = |one: &PlannedReplica| planned.iter().any(|other| place(other) == place(one));
+    // Of a slot whose machines are all gone nothing is planned any more, and what answers still is all there is.
+    let outweighs = |slot: &SlotName, near: u8| near > as_planned.get(slot).copied().unwrap_or(0);
+    nearer.retain(|slot, near| named.contains(slot) && outweighs(slot, *near) && !climbing.contains(slot));
     let leaves = |one: &&PlannedReplica| {
-        let stays = on_gpu(one) || nearer.contains_key(&one.slot) || is_planned(one);
-        goes_to_gpu.contains(&one.slot) && !stays
+        climbing.contains(&one.slot) && !on_gpu(one) && !planned.iter().any(|other| place(other) == place(one))
     };
     let leaving = there.iter().filter(leaves).cloned().collect();
     let kept = planned.iter().filter(|replica| !nearer.contains_key(&replica.slot)).cloned();
@@ -72,18 +76,52 @@ fn place(replica: &PlannedReplica) -> (SlotName, NodeId, &str) {
     (replica.slot, replica.node, &replica.memory_domain)
 }
 
-fn gpus<'a>(alive: &[&'a Advert]) -> BTreeSet<(NodeId, &'a str)> {
-    let gpu = |advert: &'a Advert| {
-        let gpus = advert.domains.iter().filter(|domain| domain.kind == DomainKind::Vram);
-        gpus.map(|domain| (advert.node, domain.name.as_str()))
+/// GPUs of machines that host, and what managers may use of each, bytes.
+fn gpus(nodes: &[NodeInput]) -> BTreeMap<(NodeId, &str), u64> {
+    let hosts = nodes.iter().filter(|node| node.role != RoleWanted::Delegate);
+    let domains = hosts.flat_map(|node| node.domains.iter().map(|domain| (node.id, domain)));
+    let gpus = domains.filter(|(_, domain)| domain.kind == DomainKind::Vram);
+    gpus.map(|(node, domain)| ((node, domain.name.as_str()), domain.budget_bytes)).collect()
+}
+
+/// Slots that are planned on a GPU which has the room that is planned on it and has not failed them, and that nobody wants on a
+/// certain machine.
+fn climbing(
+    planned: &[PlannedReplica],
+    alive: &[&Advert],
+    gpus: &BTreeMap<(NodeId, &str), u64>,
+    slots: &[SlotInput],
+) -> BTreeSet<SlotName> {
+    let mut needed: BTreeMap<(NodeId, &str), u64> = BTreeMap::new();
+    for one in planned {
+        let bytes = needed.entry((one.node, &one.memory_domain)).or_default();
+        *bytes = bytes.saturating_add(one.bytes);
+    }
+    let failed = |one: &PlannedReplica| {
+        let held = alive.iter().filter(|advert| advert.node == one.node).flat_map(|advert| &advert.replicas);
+        held.into_iter().any(|held| held.slot == one.slot && held.state == ReplicaState::Failed)
     };
-    alive.iter().copied().flat_map(gpu).collect()
+    let arrives = |one: &&PlannedReplica| {
+        let gpu = (one.node, one.memory_domain.as_str());
+        gpus.get(&gpu).is_some_and(|budget| budget >= &needed[&gpu]) && !failed(one)
+    };
+    let is_pinned = |slot: &SlotName| slots.iter().any(|input| input.name == *slot && !input.pinned_on.is_empty());
+    planned.iter().filter(arrives).map(|one| one.slot).filter(|slot| !is_pinned(slot)).collect()
 }
 
 /// Until `leaving` answers on its GPU, the memory that it has is nobody else's who was not planned there before.
-pub(super) fn keep_room(nodes: &mut [NodeInput], leaving: &PlannedReplica, previous: &[PlannedReplica]) {
+pub(super) fn keep_room(
+    nodes: &mut [NodeInput],
+    leaving: &PlannedReplica,
+    previous: &[PlannedReplica],
+    slots: &[SlotInput],
+) {
     let here = |node: NodeId, domain: &str| (node, domain) == (leaving.node, &leaving.memory_domain);
-    let planned = previous.iter().filter(|one| here(one.node, &one.memory_domain)).map(|one| one.bytes);
+    let needs = |one: &PlannedReplica| {
+        let slot = slots.iter().find(|slot| slot.name == one.slot);
+        slot.map_or(one.bytes, |slot| slot.footprint.total_bytes().max(one.bytes))
+    };
+    let planned = previous.iter().filter(|one| here(one.node, &one.memory_domain)).map(needs);
     let planned = planned.fold(0, u64::saturating_add);
     for node in nodes.iter_mut() {
         for domain in node.domains.iter_mut().filter(|domain| here(node.id, &domain.name)) {
@@ -93,10 +131,13 @@ pub(super) fn keep_room(nodes: &mut [NodeInput], leaving: &PlannedReplica, previ
     }
 }
 
+/// [`nearness`] of what answers.
+const READY: u8 = 2;
+
 /// How near a replica is to answering.
 fn nearness(state: ReplicaState) -> u8 {
     match state {
-        ReplicaState::Ready => 2,
+        ReplicaState::Ready => READY,
         ReplicaState::Loading => 1,
         _ => 0,
     }

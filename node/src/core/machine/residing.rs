@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::core::machine::{Machine, Output};
 use crate::core::membership::table::Presence;
+use crate::core::placement::plan::PlannedReplica;
 use crate::core::residency::{Action, Around};
 use crate::core::types::{NodeId, SlotName, Time};
 
@@ -43,14 +44,13 @@ impl Machine {
         roster.slots.iter().map(|slot| &slot.name).filter(|slot| self.is_kept(slot)).cloned().collect()
     }
 
-    /// Slots that the plan has on other machines only, none of which answers yet.
+    /// Slots that the plan has on other machines too, where they do not answer yet.
     fn coming(&self) -> BTreeSet<SlotName> {
         let Some(plan) = self.plan() else { return BTreeSet::new() };
         let me = self.config.me;
         let there = |node: &NodeId| self.table.get(node).is_some_and(|entry| entry.presence == Presence::Alive);
-        let elsewhere = plan.replicas.iter().filter(|replica| replica.node != me && there(&replica.node));
-        let elsewhere: BTreeSet<&SlotName> = elsewhere.map(|replica| &replica.slot).collect();
-        let silent = elsewhere.into_iter().filter(|slot| self.table.ready(slot).next().is_none());
-        silent.cloned().collect()
+        let answers = |one: &PlannedReplica| self.table.ready(&one.slot).any(|(node, _)| node == one.node);
+        let elsewhere = plan.replicas.iter().filter(|one| one.node != me && there(&one.node));
+        elsewhere.filter(|one| !answers(one)).map(|one| one.slot).collect()
     }
 }

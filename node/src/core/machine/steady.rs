@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::core::limits;
 use crate::core::machine::Machine;
-use crate::core::membership::advert::{Advert, DomainKind};
+use crate::core::membership::advert::{Advert, DomainKind, ReplicaState};
 use crate::core::membership::table::Presence;
 use crate::core::placement::plan::{Plan, PlannedReplica};
 use crate::core::placement::problem::{NodeInput, Problem};
@@ -17,8 +17,10 @@ use crate::core::types::{NodeId, Time};
 pub(super) struct Steady {
     /// Members with GPUs that had been there for long enough.
     nodes: BTreeSet<NodeId>,
-    /// When something last had to leave a GPU of a machine that is still there.
+    /// When something last left a GPU of a machine that is still there, or could not be loaded on it.
     left: BTreeMap<NodeId, Time>,
+    /// When this was first looked at.
+    since: Option<Time>,
     /// When the next of the others will have been.
     pub(super) due: Option<Time>,
 }
@@ -61,13 +63,22 @@ impl Machine {
         let steady = &mut self.steady;
         steady.left.retain(|_, at| now < at.after(limits::STEADY_AFTER));
         (steady.nodes, steady.due) = (BTreeSet::new(), None);
+        let began = *steady.since.get_or_insert(now);
+        let is_gpu = |advert: &Advert, name: &str| {
+            advert.domains.iter().any(|domain| domain.kind == DomainKind::Vram && domain.name == name)
+        };
+        let fails = |advert: &Advert| {
+            let mut failed = advert.replicas.iter().filter(|replica| replica.state == ReplicaState::Failed);
+            failed.any(|replica| is_gpu(advert, &replica.memory_domain))
+        };
+        let failing = self.table.alive().filter(|advert| fails(advert)).map(|advert| (advert.node, now));
+        steady.left.extend(failing);
         let has_gpu = |advert: &Advert| advert.domains.iter().any(|domain| domain.kind == DomainKind::Vram);
         let there = self
             .table
             .iter()
             .filter(|(_, entry)| entry.presence == Presence::Alive && entry.advert().is_some_and(has_gpu));
-        // This node has sat through it all.
-        let there = there.map(|(node, entry)| (*node, entry.since)).chain([(self.config.me, Time::default())]);
+        let there = there.map(|(node, entry)| (*node, entry.since)).chain([(self.config.me, began)]);
         for (node, since) in there {
             let since = steady.left.get(&node).copied().unwrap_or_default().max(since);
             let at = since.after(limits::STEADY_AFTER);

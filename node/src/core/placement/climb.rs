@@ -10,7 +10,7 @@ use crate::core::placement::space::{BinIndex, Layout, SlotIndex};
 /// where it is.
 pub(super) fn climb(solver: &Solver<'_>, mut layout: Layout) -> Layout {
     let gpus: Vec<BinIndex> = (0..solver.space.bins.len()).filter(|&bin| is_reliable_gpu(solver, bin)).collect();
-    // What a machine that left held comes first; it is loaded by this plan, and the next one sees what is left to do.
+    // Where a plan names machines that are gone, the bound on loads holds (`solve`), and the next plan does the rest.
     if gpus.is_empty() || solver.before.has_losses() {
         return layout;
     }

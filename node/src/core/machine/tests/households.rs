@@ -4,7 +4,7 @@ use super::*;
 use crate::core::membership::advert::{ReplicaState, ReplicaStatus};
 use crate::core::pins::Pin;
 use crate::core::placement::plan::PlannedReplica;
-use crate::core::placement::problem::NodeInput;
+use crate::core::placement::problem::SlotInput;
 use crate::core::transfer;
 
 #[test]
@@ -105,7 +105,8 @@ fn a_replica_that_answers_outweighs_one_that_is_only_planned() {
     let mut there = world.nodes[&id(1)].own_advert();
     let mut elsewhere = Advert { node: id(2), replicas: Vec::new(), ..there.clone() };
     let check = |there: &Advert, elsewhere: &Advert, expect: u8| {
-        let previous = previous::of(vec![planned.clone()], previous::already_there(there), &[there, elsewhere]).0;
+        let nodes = [there, elsewhere].map(|advert| world.nodes[&id(1)].node_input(advert));
+        let previous = previous::of(std::slice::from_ref(&planned), &[there, elsewhere], &nodes, &[]).0;
         let previous: Vec<_> = previous.iter().map(|replica| (replica.slot.as_str(), replica.node)).collect();
         assert_eq!(previous, [("C", id(expect))]);
     };
@@ -128,25 +129,82 @@ fn what_is_on_its_way_to_a_gpu_goes_on_and_what_answers_meanwhile_keeps_its_memo
     let plan = world.nodes[&id(1)].plan().expect("there is one");
     let of_c = plan.replicas.iter().find(|replica| replica.slot == slot("C")).expect("it is there").clone();
     let planned = PlannedReplica { node: id(2), memory_domain: "gpu0".into(), ..of_c };
-    let of = |there: &Advert| previous::of(vec![planned.clone()], previous::already_there(there), &[there, &elsewhere]);
-    let (before, leaving) = of(&there);
-    assert_eq!((before.len(), before[0].node, leaving.len()), (1, id(2), 1));
+    let of = |there: &Advert, elsewhere: &Advert, slots: &[SlotInput]| {
+        let nodes = [there, elsewhere].map(|advert| world.nodes[&id(1)].node_input(advert));
+        let (before, leaving) = previous::of(std::slice::from_ref(&planned), &[there, elsewhere], &nodes, slots);
+        (before.iter().map(|one| one.node.0[0]).collect::<Vec<_>>(), leaving)
+    };
+    let (before, leaving) = of(&there, &elsewhere, &[]);
+    assert_eq!((before, leaving.len()), (vec![2], 1));
     assert_eq!((leaving[0].slot, leaving[0].node), (slot("C"), id(1)));
-    let mut nodes = world.nodes[&id(1)].problem().nodes;
-    let budget = |nodes: &[NodeInput]| nodes[0].domains[0].budget_bytes;
-    let whole = budget(&nodes);
-    previous::keep_room(&mut nodes, &leaving[0], &before);
-    assert_eq!(budget(&nodes), whole - leaving[0].bytes);
-    // Whoever was planned there before has the room that it needs.
-    let mut nodes = world.nodes[&id(1)].problem().nodes;
-    let others = PlannedReplica { node: id(1), memory_domain: "ram".into(), bytes: whole - 1, ..planned.clone() };
-    previous::keep_room(&mut nodes, &leaving[0], &[others]);
-    assert_eq!(budget(&nodes), whole - 1);
+    // Where it cannot arrive it counts as planned where it answers.
+    let arrives = |elsewhere: &Advert, slots: &[SlotInput]| {
+        let (before, leaving) = of(&there, elsewhere, slots);
+        assert_eq!(before.len() + leaving.len(), if before == [2] { 2 } else { 1 });
+        before == [2]
+    };
+    let mut tight = elsewhere.clone();
+    (tight.domains[0].free_bytes, tight.domains[0].ours_bytes) = (GIB / 2, 0);
+    let status = there.replicas.iter().find(|replica| replica.slot == slot("C")).expect("it is there").clone();
+    let failed = ReplicaStatus { state: ReplicaState::Failed, memory_domain: "gpu0".into(), ..status };
+    let failing = Advert { replicas: vec![failed], ..elsewhere.clone() };
+    let problem = world.nodes[&id(1)].problem();
+    let input = problem.slots.iter().find(|input| input.name == slot("C")).expect("it is published");
+    let pinned = SlotInput { pinned_on: vec![id(1)], ..input.clone() };
+    let delegate = Advert { role: Role::Delegate, ..elsewhere.clone() };
+    assert!(arrives(&elsewhere, std::slice::from_ref(input)));
+    assert!(!arrives(&tight, &[]) && !arrives(&failing, &[]) && !arrives(&delegate, &[]));
+    assert!(!arrives(&elsewhere, &[pinned]));
+    // Its GPU is gone: what answers is all there is.
+    let nodes = [world.nodes[&id(1)].node_input(&there)];
+    let (before, leaving) = previous::of(std::slice::from_ref(&planned), &[&there], &nodes, &[]);
+    assert_eq!((before[0].node, leaving.len()), (id(1), 0));
     // From one GPU to another nothing goes.
     let mut fast = there.clone();
     fast.domains[0].kind = DomainKind::Vram;
-    let (before, leaving) = of(&fast);
-    assert_eq!((before[0].node, leaving.len()), (id(1), 0));
+    let (before, leaving) = of(&fast, &elsewhere, &[]);
+    assert_eq!((before, leaving.len()), (vec![1], 0));
+}
+
+#[test]
+fn the_memory_of_what_answers_meanwhile_is_kept_but_not_from_what_was_planned_there() {
+    let world = household();
+    let problem = world.nodes[&id(1)].problem();
+    let of = |name: &str| problem.previous.iter().find(|one| one.slot == slot(name)).expect("it is there").clone();
+    let (leaving, staying) = (of("C"), of("A"));
+    let check = |before: &[PlannedReplica], free: u64, expect: u64| {
+        let mut nodes = problem.nodes.clone();
+        nodes[0].domains[0].budget_bytes = leaving.bytes + free;
+        previous::keep_room(&mut nodes, &leaving, before, &problem.slots);
+        assert_eq!(nodes[0].domains[0].budget_bytes, expect);
+    };
+    check(&[], 7, 7);
+    check(std::slice::from_ref(&staying), staying.bytes, staying.bytes);
+    // What was planned there before needs more by now.
+    let more = PlannedReplica { bytes: staying.bytes + 9, ..staying.clone() };
+    check(&[more], staying.bytes, staying.bytes + 9);
+}
+
+#[test]
+fn a_replica_that_moves_answers_until_it_is_there_also_if_another_answers() {
+    let mut world = World::new(&[1, 2, 3, 4].map(|node| (node, Role::Full, 8 * GIB)));
+    world.publish(id(1), &["A"]);
+    world.run(40);
+    let plan = world.nodes[&id(1)].plan().expect("there is one").clone();
+    assert_eq!((plan.replicas.len(), plan.author), (1, id(1)));
+    let at = |node: u8| PlannedReplica { node: id(node), ..plan.replicas[0].clone() };
+    let follow = |world: &mut World, revision: u64, replicas: Vec<PlannedReplica>| {
+        let next = Arc::new(Plan { revision: plan.revision + revision, replicas, ..plan.clone() });
+        for node in [2, 3] {
+            world.tell(id(node), Input::PlanOffered { from: id(1), plan: Arc::clone(&next) });
+        }
+    };
+    follow(&mut world, 1, vec![at(2), at(3)]);
+    assert_eq!((world.resident(id(2)), world.resident(id(3))), (vec!["A".to_owned()], vec!["A".to_owned()]));
+    // One of both moves to machine 4, which has not heard of it yet.
+    follow(&mut world, 2, vec![at(3), at(4)]);
+    world.run(2);
+    assert_eq!(world.resident(id(2)), ["A"]);
 }
 
 #[test]

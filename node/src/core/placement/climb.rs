@@ -28,6 +28,18 @@ pub(super) fn climb(solver: &Solver<'_>, mut layout: Layout) -> Layout {
     layout
 }
 
+impl Solver<'_> {
+    /// Is the GPU of `bin` only too young for what runs in host memory on another machine?
+    pub(super) fn will_climb(&self, layout: &Layout, bin: BinIndex, slot: SlotIndex) -> bool {
+        let mut holders = layout.holders(slot).iter();
+        let runs = |&holder: &BinIndex| {
+            let elsewhere = self.space.bins[holder].host != self.space.bins[bin].host;
+            elsewhere && !is_gpu(self, holder) && self.before.has(slot, holder) && !self.space.pins(holder, slot)
+        };
+        is_gpu(self, bin) && !is_reliable_gpu(self, bin) && layout.count(slot) > 0 && holders.all(runs)
+    }
+}
+
 fn is_gpu(solver: &Solver<'_>, bin: BinIndex) -> bool {
     solver.space.bins[bin].kind == DomainKind::Vram
 }

@@ -15,6 +15,8 @@ enum Lack {
     Role,
     Disk(u64),
     Memory(u64),
+    /// Nothing, but time.
+    Recent,
 }
 
 impl Lack {
@@ -64,7 +66,7 @@ impl Solver<'_> {
         let disk = layout.disk_short(&self.space, bin, slot);
         let memory = layout.short(&self.space, bin, slot);
         match (disk, memory) {
-            (0, 0) => None,
+            (0, 0) => self.will_climb(layout, bin, slot).then_some(Lack::Recent),
             (0, short) => Some(Lack::Memory(short)),
             (short, _) => Some(Lack::Disk(short)),
         }
@@ -75,6 +77,10 @@ impl Solver<'_> {
             Lack::Role => {
                 let input = self.space.slots[slot].input;
                 format!("{} is not meant for {} slots", self.space.host(bin).input.name, policy_word(input))
+            }
+            Lack::Recent => {
+                let minutes = limits::STEADY_AFTER.as_millis() / 60_000;
+                format!("a manager that runs moves to a GPU once its machine has been there for {minutes} min")
             }
             Lack::Disk(short) => format!("its disk lacks {} to store it", human_bytes(short)),
             Lack::Memory(short) => format!(

@@ -135,7 +135,8 @@ fn fewer_wanted_replicas_leave_fewer() {
     assert_eq!((before.replicas.len(), plan.replicas.len()), (2, 1));
 }
 
-/// The plan for `nodes` after S1 and S2 were loaded on machine 1, into its host memory; S2 is asked for more.
+/// The plan for `nodes` after S1 and S2 were loaded on machine 1, into its host memory; S2 is asked for more. What is not on a
+/// GPU yet although there is room is said to be waited for.
 fn with_gpus(nodes: Vec<NodeInput>, pinned_on: &[u8], known: &[u8]) -> Vec<(String, u8, String)> {
     let pinned_on = pinned_on.iter().map(|id| NodeId([*id; 32])).collect();
     let slots = vec![slot(1, 10, 1, 1, false, 1), SlotInput { pinned_on, ..slot(2, 10, 1, 2, false, 1) }];
@@ -144,6 +145,9 @@ fn with_gpus(nodes: Vec<NodeInput>, pinned_on: &[u8], known: &[u8]) -> Vec<(Stri
     let problem = Problem { nodes, slots, previous, known, ..Problem::default() }.sorted();
     let plan = solve(&problem);
     assert_eq!(check(&problem, &plan), Ok(()));
+    let young = problem.nodes.iter().any(|node| node.recent) || problem.known.len() < problem.nodes.len();
+    let waits = plan.refused.iter().filter(|refusal| refusal.why.ends_with("has been there for 10 min")).count();
+    assert_eq!(waits, if young { 2 } else { 0 }, "{:?}", plan.refused);
     plan.replicas.iter().map(|one| (one.slot.to_string(), one.node.0[0], one.memory_domain.clone())).collect()
 }
 

@@ -1,18 +1,18 @@
 //! Liveness: after the last fault everything is healed and nobody asks anything more. Within a stated time, and as long as
 //! queues become shorter, the federation must agree: one coordinator, one plan that all follow, every member seen alive, one
 //! catalog, no request open. A plan made anew then takes no replica away, and a minute later none was taken away, unless it
-//! moved to a GPU.
+//! moved to a GPU, or fewer are wanted as fewer people ask.
 //!
 //! Does not check that every planned replica is loaded and every planned artifact stored: over slow links that takes
 //! hours.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fednode::core::limits;
 use fednode::core::membership::table::{Entry, Presence};
 use fednode::core::placement;
 use fednode::core::placement::plan::PlannedReplica;
-use fednode::core::types::{Duration, NodeId, Time};
+use fednode::core::types::{Duration, NodeId, SlotName, Time};
 
 use crate::world::{SimNode, World};
 
@@ -44,9 +44,15 @@ impl World {
         self.checkers.all_heard(self.now);
         let Some((seat, before)) = self.plan_in_force().filter(|_| agrees) else { return };
         self.check_no_moves(seat, &before);
+        let wanted = self.wanted(seat);
         self.play_until(self.now.after(LATER));
         let after = self.plan_in_force();
-        let same = after.is_some_and(|(_, replicas)| rests(&before, &replicas));
+        let same = after.is_some_and(|(seat, replicas)| {
+            let now = self.wanted(seat);
+            let less = |slot: &SlotName| now.get(slot) < wanted.get(slot);
+            let before: Vec<_> = before.iter().filter(|replica| !less(&replica.slot)).cloned().collect();
+            rests(&before, &replicas)
+        });
         if !same && !self.is_over() {
             let after = self.plan_in_force().map(|(_, replicas)| self.said(&replicas)).unwrap_or_default();
             let what = format!("a minute later the plan has moved replicas: {} became {after}", self.said(&before));
@@ -83,6 +89,12 @@ impl World {
         if !places(before).is_subset(&places(&anew.replicas)) {
             self.checkers.dead(self.now, seat, "a plan made anew would move replicas".to_owned());
         }
+    }
+
+    /// How many replicas of each slot whoever sits wants.
+    fn wanted(&self, seat: usize) -> BTreeMap<SlotName, u32> {
+        let slots = self.nodes[seat].process.as_ref().map(|process| process.machine.problem().slots);
+        slots.into_iter().flatten().map(|slot| (slot.name, slot.replicas)).collect()
     }
 
     /// Who sits, and the replicas of the plan it follows.

@@ -82,6 +82,10 @@ await test("loads_small_quick_and_from_this_host_alone", async () => {
   assert(new URL(page.url()).hash === "", "the owner's session left the address");
 });
 
+// The page asks as people do, with chance in the answer; here there is none.
+await page.route("**/v1/chat/completions", (route) =>
+  route.continue({ postData: JSON.stringify({ ...route.request().postDataJSON(), temperature: 0 }) }));
+
 await test("streams_a_chat_and_says_who_answered", async () => {
   await page.selectOption("#chat-model", told.model);
   await page.fill("#chat-text", told.prompt);

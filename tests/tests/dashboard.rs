@@ -67,7 +67,6 @@ fn told(federation: &Federation) -> serde_json::Value {
     let griffith = federation.node("griffith");
     let url = griffith.command(&["dashboard", "--json"]).expect("a session").json()["url"].clone();
     let known = managers::first_answer("UCM").expect("a known answer");
-    // The page asks as people do, with chance in the answer: its beginning is certain.
     let begins = known.answer.split(',').next();
     let stored = until("one of three managers having no room", LIMIT, || {
         let state = griffith.state().map_err(|error| error.to_string())?;

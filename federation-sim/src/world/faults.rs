@@ -105,7 +105,6 @@ impl World {
         let Some(process) = sim.process.take() else { return };
         sim.asleep_until = None;
         sim.lives += 1;
-        let missed = std::mem::take(&mut sim.missed);
         for partial in sim.disk.partial.values_mut() {
             partial.have = partial.durable.clone();
             partial.since = 0;
@@ -120,7 +119,14 @@ impl World {
         }
         self.end_flows(|from, to| from == node || to == node);
         self.forget_links_of(node);
-        missed.into_iter().for_each(|event| self.at(self.now, event));
+        self.catch_up(node);
+    }
+
+    /// What came in while a machine slept comes now.
+    fn catch_up(&mut self, node: usize) {
+        for event in std::mem::take(&mut self.nodes[node].missed) {
+            self.at(self.now, event);
+        }
     }
 
     fn fall_asleep(&mut self, node: usize, until: Time) {
@@ -144,8 +150,7 @@ impl World {
             return;
         }
         sim.asleep_until = None;
-        let missed = std::mem::take(&mut sim.missed);
-        missed.into_iter().for_each(|event| self.at(now, event));
+        self.catch_up(node);
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         process.clock.go_on(now);
         process.tick_due = Time(u64::MAX);

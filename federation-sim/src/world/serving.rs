@@ -114,8 +114,8 @@ impl World {
         };
         let Some(machine) = self.nodes[node].process.as_ref().map(|process| &process.machine) else { return false };
         let replicas = machine.plan().into_iter().flat_map(|plan| &plan.replicas);
-        let mut planned = replicas.filter(|replica| &replica.slot == slot).map(|replica| replica.node);
-        planned.any(|holder| ready(&holder)) || machine.table().ready(slot).any(|(holder, _)| ready(&holder))
+        let planned = replicas.filter(|replica| &replica.slot == slot).map(|replica| replica.node);
+        planned.chain(machine.table().ready(slot).map(|(holder, _)| holder)).any(|holder| ready(&holder))
     }
 
     /// The machine chose `to`.

@@ -215,7 +215,7 @@ impl Machine {
             budget_bytes: domain.budget_bytes() * if has(Bug::OverfillsDomains) { 2 } else { 1 },
         };
         let hosts = advert.role == Role::Full && !self.config.catalog.is_drained(&advert.node);
-        let input = NodeInput {
+        let mut input = NodeInput {
             id: advert.node,
             name: advert.name.clone(),
             role: if hosts { RoleWanted::Auto } else { RoleWanted::Delegate },
@@ -228,8 +228,8 @@ impl Machine {
             recent: false,
         };
         // Only whoever sits knows.
-        let recent = self.coordinator.seated().is_some() && self.steady.is_recent(&input);
-        NodeInput { recent, ..input }
+        input.recent = self.coordinator.seated().is_some() && self.steady.is_recent(&input);
+        input
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::core::membership::advert::{Advert, DomainKind, ReplicaState};
+use crate::core::membership::advert::{Advert, ReplicaState};
 use crate::core::placement::plan::PlannedReplica;
 use crate::core::placement::problem::{NodeInput, RoleWanted, SlotInput};
 use crate::core::types::{NodeId, SlotName};
@@ -64,7 +64,7 @@ pub(super) fn of(
     let outweighs = |slot: &SlotName, near: u8| near > as_planned.get(slot).copied().unwrap_or(0);
     nearer.retain(|slot, near| named.contains(slot) && outweighs(slot, *near) && !climbing.contains(slot));
     let leaves = |one: &&PlannedReplica| {
-        climbing.contains(&one.slot) && !on_gpu(one) && !planned.iter().any(|other| place(other) == place(one))
+        climbing.contains(&one.slot) && !on_gpu(one) && !planned.iter().any(|other| other.place() == one.place())
     };
     let leaving = there.iter().filter(leaves).cloned().collect();
     let kept = planned.iter().filter(|replica| !nearer.contains_key(&replica.slot)).cloned();
@@ -72,16 +72,11 @@ pub(super) fn of(
     (kept.chain(answering).collect(), leaving)
 }
 
-fn place(replica: &PlannedReplica) -> (SlotName, NodeId, &str) {
-    (replica.slot, replica.node, &replica.memory_domain)
-}
-
 /// GPUs of machines that host, and what managers may use of each, bytes.
 fn gpus(nodes: &[NodeInput]) -> BTreeMap<(NodeId, &str), u64> {
     let hosts = nodes.iter().filter(|node| node.role != RoleWanted::Delegate);
-    let domains = hosts.flat_map(|node| node.domains.iter().map(|domain| (node.id, domain)));
-    let gpus = domains.filter(|(_, domain)| domain.kind == DomainKind::Vram);
-    gpus.map(|(node, domain)| ((node, domain.name.as_str()), domain.budget_bytes)).collect()
+    let gpus = hosts.flat_map(|node| node.gpus().map(|gpu| (node.id, gpu)));
+    gpus.map(|(node, gpu)| ((node, gpu.name.as_str()), gpu.budget_bytes)).collect()
 }
 
 /// Slots that are planned on a GPU which has the room that is planned on it and has not failed them, and that nobody wants on a

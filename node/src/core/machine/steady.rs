@@ -33,15 +33,10 @@ impl Steady {
 
     /// Of two plans, the second of which answers `problem`: whose GPUs has something left?
     pub(super) fn note(&mut self, now: Time, problem: &Problem, next: &Plan) {
-        let stays = |replica: &&PlannedReplica| {
-            let same = |other: &PlannedReplica| {
-                (other.slot, other.node, &other.memory_domain) == (replica.slot, replica.node, &replica.memory_domain)
-            };
-            next.replicas.iter().any(same)
-        };
+        let stays = |replica: &PlannedReplica| next.replicas.iter().any(|other| other.place() == replica.place());
         for node in problem.nodes.iter().filter(|node| gpus(node).next().is_some()) {
             let mut here = problem.previous.iter().filter(|replica| replica.node == node.id);
-            if here.any(|replica| gpus(node).any(|gpu| *gpu == replica.memory_domain) && !stays(&replica)) {
+            if here.any(|replica| gpus(node).any(|gpu| *gpu == replica.memory_domain) && !stays(replica)) {
                 self.left.insert(node.id, now);
                 self.nodes.remove(&node.id);
                 let next = now.after(limits::STEADY_AFTER);
@@ -53,8 +48,8 @@ impl Steady {
 
 /// Names of a machine's GPUs that may hold something.
 fn gpus(node: &NodeInput) -> impl Iterator<Item = &String> {
-    let gpus = node.domains.iter().filter(|domain| domain.kind == DomainKind::Vram && domain.budget_bytes > 0);
-    gpus.map(|domain| &domain.name)
+    let gpus = node.gpus().filter(|gpu| gpu.budget_bytes > 0);
+    gpus.map(|gpu| &gpu.name)
 }
 
 impl Machine {

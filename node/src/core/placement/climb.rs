@@ -1,4 +1,5 @@
-//! Step 3 of `solve`: what runs in host memory moves to a GPU that has room for it, the most asked for first.
+//! Step 3 of `solve`: what runs in host memory moves to another machine's GPU that has room for it, the
+//! most asked for first.
 
 use std::cmp::Reverse;
 

@@ -35,6 +35,13 @@ pub struct PlannedReplica {
     pub weights_bytes: u64,
 }
 
+impl PlannedReplica {
+    /// Slot, machine and memory domain.
+    pub fn place(&self) -> (SlotName, NodeId, &str) {
+        (self.slot, self.node, &self.memory_domain)
+    }
+}
+
 /// One artifact that should be on a node's disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PlannedStore {

@@ -59,6 +59,13 @@ pub struct NodeInput {
     pub recent: bool,
 }
 
+impl NodeInput {
+    /// Its GPUs.
+    pub fn gpus(&self) -> impl Iterator<Item = &DomainInput> {
+        self.domains.iter().filter(|domain| domain.kind == DomainKind::Vram)
+    }
+}
+
 /// An artifact a slot needs on disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct ArtifactInput {

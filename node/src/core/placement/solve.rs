@@ -16,9 +16,9 @@
 //!
 //! From that follows how little moves. *A machine joins:* the plan before left nothing that 1 or 2 could do on the old
 //! machines, but where 3 made room, and nothing is moved to a machine that the plan before did not know; so only the newcomer
-//! loads, and what would need it to make room elsewhere comes with the plan after. *A machine leaves:* only what it held is missing; each of those
-//! is loaded once, and makes at most one other be loaded anew; where the plan before names it, that is enforced.
-//! *Planning again* from a plan finds nothing left to do, but for the room that 3 has left.
+//! loads, and what would need it to make room elsewhere comes with the plan after. *A machine leaves:* only what it held is
+//! missing; each of those is loaded once, and makes at most one other be loaded anew; where the plan before names it, that is
+//! enforced. *Planning again* from a plan finds nothing left to do, but for the room that 3 has left.
 
 use std::collections::BTreeSet;
 

@@ -129,13 +129,9 @@ fn after(problem: Problem, plan: &Plan, made_for: &Problem) -> Problem {
     Problem { previous: plan.replicas.clone(), known, ..problem }.sorted()
 }
 
-fn place(replica: &PlannedReplica) -> (&SlotName, NodeId, &str) {
-    (&replica.slot, replica.node, &replica.memory_domain)
-}
-
 /// The replicas of `plan` that were not in `before`.
 fn loads<'a>(before: &Plan, plan: &'a Plan) -> Vec<&'a PlannedReplica> {
-    let new = |replica: &&PlannedReplica| !before.replicas.iter().any(|old| place(old) == place(replica));
+    let new = |replica: &&PlannedReplica| !before.replicas.iter().any(|old| old.place() == replica.place());
     plan.replicas.iter().filter(new).collect()
 }
 
